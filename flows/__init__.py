@@ -1,0 +1,1 @@
+"""The timetable: Prefect flows, their settings and the command line."""

@@ -1,0 +1,1 @@
+"""The toolroom: design and effect methods on arrays; nothing here knows of files, flows or patients."""

@@ -1,0 +1,146 @@
+"""Turns the two arms' means and their influence functions into estimates on every scale asked for.
+
+Choice made: normal intervals (not t: with G/(G-1) on matched sets the difference at 40 sets is 3 % of the width);
+ratios are built on the log scale and carried back. A scale that does not exist (no event in an arm, a mean outside
+its range) is nan with a note that says why, never a number made up by a continuity correction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from models.influence import Clusters, robust_covariance
+from models.results import Design, Estimate, FloatArray, Scale
+
+Kind = Literal["binary", "continuous"]
+
+
+@dataclass(frozen=True)
+class ArmMeans:
+    """Mean outcome (or risk) under treatment and under control.
+
+    influence        (n, 2) each row's share in the error of the two means, treated first
+    control_weights  (n,) weights that make the control mean, 0 for other rows
+    """
+
+    treated: float
+    control: float
+    influence: FloatArray
+    clusters: Clusters
+    control_weights: FloatArray
+
+
+@dataclass(frozen=True)
+class _Contrast:
+    scale: Scale
+    value: float
+    gradient: tuple[float, float]
+    is_ratio: bool
+    why_not: str = ""
+
+
+def check_confidence(confidence: float) -> None:
+    """Raises ValueError unless 0 < confidence < 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
+
+
+def outcome_in_design(outcome: FloatArray, design: Design, kind: Kind) -> FloatArray:
+    """(n,) outcome, 0 outside the design.
+
+    Raises ValueError: wrong shape, an empty arm, a missing value inside the design, a binary outcome not 0/1.
+    """
+    if kind not in ("binary", "continuous"):
+        raise ValueError(f'kind must be "binary" or "continuous", not {kind!r}')
+    if outcome.shape != design.weights.shape:
+        raise ValueError(f"outcome has shape {outcome.shape}, the design {design.weights.shape}")
+    inside = design.weights > 0
+    if not (inside & design.treated).any() or not (inside & ~design.treated).any():
+        raise ValueError("the design has no row with a positive weight in one of its arms")
+    if not np.isfinite(outcome[inside]).all():
+        raise ValueError("outcome is missing for rows of the design: call keep_observed first")
+    if kind == "binary" and not np.isin(outcome[inside], (0.0, 1.0)).all():
+        raise ValueError("a binary outcome must be 0 or 1")
+    return np.where(inside, outcome, 0.0).astype(np.float64)
+
+
+def contrast_arms(
+    means: ArmMeans,
+    design: Design,
+    *,
+    method: str,
+    scales: tuple[Scale, ...],
+    confidence: float,
+    notes: Mapping[str, float | str] | None = None,
+) -> tuple[Estimate, ...]:
+    """One Estimate a scale, by the delta method; `mean_treated`, `mean_control` and `n_clusters` go to the notes."""
+    covariance = robust_covariance(means.influence, means.clusters)
+    inside = design.weights > 0
+    counts = {
+        "n_treated": int((inside & design.treated).sum()),
+        "n_control": int((inside & ~design.treated).sum()),
+        "effective_n": effective_number(means.control_weights),
+    }
+    facts: dict[str, float | str] = {
+        "mean_treated": means.treated,
+        "mean_control": means.control,
+        "n_clusters": float(means.clusters.count),
+        **(notes or {}),
+    }
+    made = []
+    for scale in scales:
+        contrast = _contrast(scale, means.treated, means.control)
+        numbers, why_not = _interval(contrast, covariance, confidence)
+        said = {**facts, "not_estimable": why_not} if why_not else facts
+        made.append(Estimate(method, design.estimand, scale, *numbers, **counts, notes=said))
+    return tuple(made)
+
+
+def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> tuple[Scale, ...]:
+    """The scales of a kind of outcome; a mean ratio only where no outcome is negative and both means are positive."""
+    if kind == "binary":
+        return ("risk_difference", "risk_ratio", "odds_ratio")
+    if outcome.min() >= 0 and min(means) > 0:
+        return ("mean_difference", "mean_ratio")
+    return ("mean_difference",)
+
+
+def effective_number(weights: FloatArray) -> float:
+    """Kish's effective number of rows behind (n,) weights."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:
+    if scale in ("risk_difference", "mean_difference"):
+        return _Contrast(scale, treated - control, (1.0, -1.0), False)
+    if scale in ("risk_ratio", "mean_ratio"):
+        if min(treated, control) <= 0:
+            return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean is not above 0")
+        return _Contrast(scale, treated / control, (1 / treated, -1 / control), True)
+    if min(treated, control) <= 0 or max(treated, control) >= 1:
+        return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's risk is not strictly between 0 and 1")
+    gradient = (1 / (treated * (1 - treated)), -1 / (control * (1 - control)))
+    return _Contrast(scale, treated / (1 - treated) * (1 - control) / control, gradient, True)
+
+
+def _interval(
+    contrast: _Contrast, covariance: FloatArray, confidence: float
+) -> tuple[tuple[float, float, float, float, float], str]:
+    """(value, std_error, lower, upper, p_value) and, when there is no interval, the reason."""
+    gradient = np.array(contrast.gradient)
+    variance = float(gradient @ covariance @ gradient)
+    if contrast.why_not:
+        return (np.nan, np.nan, np.nan, np.nan, np.nan), contrast.why_not
+    if not variance > 0:
+        reason = "fewer than two clusters" if np.isnan(variance) else "the outcome does not vary within the arms"
+        return (contrast.value, np.nan, np.nan, np.nan, np.nan), reason
+    std_error = float(np.sqrt(variance))
+    reach = float(ndtri(0.5 + confidence / 2)) * std_error
+    centre = float(np.log(contrast.value)) if contrast.is_ratio else contrast.value
+    p_value = float(2 * ndtr(-abs(centre) / std_error))
+    if contrast.is_ratio:
+        return (contrast.value, std_error, float(np.exp(centre - reach)), float(np.exp(centre + reach)), p_value), ""
+    return (contrast.value, std_error, centre - reach, centre + reach, p_value), ""

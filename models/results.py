@@ -1,0 +1,120 @@
+"""The few frozen records that every design and effect method takes and gives.
+
+Rows are people at their time zero, in one fixed order; every array of length n follows that order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+Estimand = Literal["ATT", "ATE"]
+Scale = Literal["risk_difference", "risk_ratio", "odds_ratio", "mean_difference", "mean_ratio"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What was known at time zero. Outcomes have no place here.
+
+    matrix       (n, p) covariates, no missing values, columns named by `columns`, in their natural units
+    exact_group  (n,) integer code; matching never crosses groups (all zero when nothing is exact)
+    index_day    (n,) time zero as days since 1970-01-01, for calendar windows (all zero when not used)
+    person       (n,) integer code of the person: one person serves at most once as a control
+    """
+
+    matrix: FloatArray
+    columns: tuple[str, ...]
+    exact_group: IntArray
+    index_day: IntArray
+    person: IntArray
+
+
+@dataclass(frozen=True)
+class Propensity:
+    """A fitted propensity score.
+
+    score            (n,) probability of treatment given baseline
+    linear           (n,) its log-odds, computed without passing through the probability
+    model            the fitted scikit-learn pipeline, or None
+    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge (or was penalised)
+    """
+
+    score: FloatArray
+    linear: FloatArray
+    model: Any
+    calibration_gap: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """Who is compared with whom, and with what weight.
+
+    weights      (n,) finite, >= 0; 0 means not in the design. Under the ATT every kept treated row has weight 1.
+    matched_set  (n,) set number from 0, or -1 for rows in no set (weighting designs: all -1)
+    notes        facts worth reporting, numbers or short texts (n_treated_unmatched, caliper_width, ...)
+    """
+
+    method: str
+    estimand: Estimand
+    treated: BoolArray
+    score: FloatArray
+    weights: FloatArray
+    matched_set: IntArray
+    notes: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its uncertainty, on one scale.
+
+    `value`, `lower`, `upper` are on the scale itself (a risk ratio of 1 is no effect); `std_error` is on the scale
+    for differences and on the log scale for ratios. `effective_n` is Kish's effective number of controls.
+    """
+
+    method: str
+    estimand: Estimand
+    scale: Scale
+    value: float
+    std_error: float
+    lower: float
+    upper: float
+    p_value: float
+    n_treated: int
+    n_control: int
+    effective_n: float
+    subgroup: str = "all"
+    notes: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BalanceRow:
+    """Balance of one covariate, before and after the design. The standardised difference divides by the treated
+    group's standard deviation before the design (Stuart 2010), for binary covariates too."""
+
+    covariate: str
+    mean_treated_before: float
+    mean_control_before: float
+    smd_before: float
+    variance_ratio_before: float
+    mean_treated_after: float
+    mean_control_after: float
+    smd_after: float
+    variance_ratio_after: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise 95 % limits."""
+
+    arm: str
+    day: FloatArray
+    incidence: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    at_risk: FloatArray

@@ -1,0 +1,216 @@
+"""Continuous stays become a cohort: who is eligible, when time zero is, and why everybody else is left out.
+
+Choice made (DOMAIN A2, K3-K5, K8-K10, K16): time zero is the discharge from the index stay; a participant's index stay
+is the one that holds the allocation date; both trial arms are removed from the candidates; exposure is the allocation
+list and never a contact after discharge. Attrition is recorded by every step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dask
+import polars as pl
+
+from pipelines import store
+from pipelines.attrition import ATTRITION_SCHEMA, add_up_attrition, count_attrition
+from pipelines.covariates import Records, measure_covariates
+from pipelines.diagnosis import add_diagnosis, clean_icd10
+from pipelines.eligibility import (
+    add_age,
+    apply_rules,
+    in_recruitment_window,
+    keep_first_discharge,
+    link_participants,
+    readmission_stays,
+)
+from pipelines.errors import CohortError
+from pipelines.extract import ExtractFacts
+from pipelines.lake import Lake, bucket_of
+from pipelines.outcomes import measure_outcomes
+from pipelines.protocol import Eligibility, FollowUp, Protocol
+from pipelines.sources.table import read_table
+from pipelines.stays import LinkingRules, build_stays
+from pipelines.store import write_json, write_parquet
+from pipelines.tables import PERSON_TABLES
+
+KEY = ["person_id", "index_date"]
+
+
+@dataclass(frozen=True)
+class People:
+    """What a set of persons contributes: their stays, their rows of the cohort with baseline and outcomes of the
+    eligible ones, participants left out with the reason, and the attrition they cause (which adds up over persons)."""
+
+    stays: pl.DataFrame
+    cohort: pl.DataFrame
+    baseline: pl.DataFrame
+    outcomes: pl.DataFrame
+    excluded: pl.DataFrame
+    attrition: pl.DataFrame
+
+
+def follow_people(
+    tables: Mapping[str, pl.DataFrame],
+    facts: ExtractFacts,
+    participants: pl.DataFrame,
+    eligibility: Eligibility,
+    follow_up: FollowUp,
+    present: frozenset[str] | None = None,
+) -> People:
+    """Everything the study needs to know of the persons in `tables` (canonical tables of one bucket).
+
+    `participants` are the allocation-list rows of these persons (tables.PARTICIPANT); `present` names the tables the
+    extract holds (default: those that are not empty).
+    """
+    held = present if present is not None else frozenset(name for name, frame in tables.items() if frame.height)
+    diagnosis = tables["diagnosis"].with_columns(icd10_code=clean_icd10("diagnosis_code", "scheme_code"))
+    coded = {**tables, "diagnosis": diagnosis}
+    rules = LinkingRules(eligibility.link_gap_days, eligibility.transfer_gap_days, eligibility.acute_ward)
+    stays = build_stays(tables, facts, rules)
+    real = stays.filter(~pl.col("is_zero_day") & ~pl.col("is_place_of_safety_only"))
+    linked, excluded = link_participants(participants, stays)
+    pool = in_recruitment_window(stays, eligibility)
+    candidates = pool.join(participants, on="person_id", how="anti").with_columns(arm=pl.lit("virtual"))
+    index = pl.concat([linked, candidates.select(linked.columns)]).rename(
+        {"start_date": "admission_date", "end_date": "index_date"}
+    )
+    index = add_diagnosis(add_age(index, tables["person_month"]), coded)
+    index = keep_first_discharge(apply_rules(index, real, eligibility), eligibility).sort(KEY)
+    eligible = index.filter("is_eligible")
+    records = Records(eligible, real, coded, facts, held)
+    outcomes = measure_outcomes(
+        eligible,
+        readmission_stays(stays, eligibility),
+        tables,
+        facts,
+        follow_up,
+        has_emergency="emergency_attendance" in held,
+    )
+    attrition = count_attrition(pool, participants, excluded, index, eligibility)
+    return People(stays, _cohort_columns(index), measure_covariates(records), outcomes, excluded, attrition)
+
+
+def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
+    return index.select(
+        "person_id",
+        "index_date",
+        "admission_date",
+        "trust",
+        "stratum",
+        "arm",
+        "is_eligible",
+        "first_failed_rule",
+    )
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
+    person_id and index_date."""
+
+    people: pl.DataFrame
+    baseline: pl.DataFrame
+    outcomes: pl.DataFrame
+    attrition: pl.DataFrame
+    excluded: pl.DataFrame
+    account: dict[str, Any]
+
+
+def build_cohort(lake: Lake, listed: pl.DataFrame, protocol: Protocol) -> Cohort:
+    """The cohort of a study on raw records, one person bucket after the other on the active Dask scheduler.
+
+    `listed` is the allocation list (tables.PARTICIPANT). Raises CohortError when nobody can be studied.
+    """
+    assert protocol.eligibility is not None
+    bucket = bucket_of(listed["person_id"], lake.n_buckets)
+    parts = [
+        dask.delayed(_follow_bucket)(
+            lake, number, listed.filter(bucket == number), protocol.eligibility, protocol.follow_up
+        )
+        for number in range(lake.n_buckets)
+    ]
+    people: Sequence[People] = dask.compute(*parts)
+    cohort = _number_rows([part.cohort for part in people])
+    _refuse_empty(cohort)
+    key = cohort.select("row_id", *KEY)
+    return Cohort(
+        people=cohort,
+        baseline=_with_row_id(key, [part.baseline for part in people]),
+        outcomes=_with_row_id(key, [part.outcomes for part in people]),
+        attrition=add_up_attrition([part.attrition for part in people]),
+        excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
+        account=lake.manifest,
+    )
+
+
+def _follow_bucket(
+    lake: Lake, number: int, participants: pl.DataFrame, eligibility: Eligibility, follow_up: FollowUp
+) -> People:
+    tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
+    present = frozenset(name for name in PERSON_TABLES if lake.has(name))
+    people = follow_people(tables, lake_facts(lake), participants, eligibility, follow_up, present)
+    return replace(people, stays=people.stays.clear())
+
+
+def lake_facts(lake: Lake) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake."""
+    return ExtractFacts(
+        lake.period_end,
+        lake.last_month_id,
+        lake.read_reference("submission"),
+        lake.read_reference("provider_successor"),
+        lake.read_reference("area_deprivation"),
+    )
+
+
+def _number_rows(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(parts).sort(KEY).with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
+
+
+def _with_row_id(key: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return key.join(pl.concat(parts), on=KEY, how="inner", maintain_order="left")
+
+
+def _refuse_empty(cohort: pl.DataFrame) -> None:
+    arms = set(cohort.filter("is_eligible")["arm"])
+    problems = []
+    if "peer" not in arms:
+        problems.append("no participant of the peer arm is linked and eligible; see the allocation list and its ids")
+    if "virtual" not in arms:
+        problems.append("no candidate discharge is eligible within the recruitment window")
+    if problems:
+        raise CohortError(problems)
+
+
+def cohort_from_table(protocol: Protocol) -> Cohort:
+    """The cohort of a ready-made table: every readable row is a person at time zero."""
+    wanted = [*protocol.covariates.numeric, *protocol.covariates.categorical]
+    outcomes = {name: column.column for name, column in protocol.outcomes.columns.items()}
+    table = read_table(protocol.source, protocol.covariates, outcomes)
+    rows = table.rows.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
+    key = ["row_id", "person_id", "index_date"]
+    people = rows.select(
+        *key, "arm", pl.lit(True).alias("is_eligible"), pl.lit(None, pl.String).alias("first_failed_rule")
+    )
+    _refuse_empty(people)
+    named = {f"outcome:{name}": name for name in outcomes}
+    return Cohort(
+        people=people,
+        baseline=rows.select(*key, *wanted, *[name for name in protocol.design.exact if name not in wanted]),
+        outcomes=rows.select(*key, *named).rename(named),
+        attrition=pl.DataFrame(schema=ATTRITION_SCHEMA),
+        excluded=pl.DataFrame(schema={"person_id": pl.String, "arm": pl.String, "reason": pl.String}),
+        account=table.account,
+    )
+
+
+def save_cohort(cohort: Cohort, out: Path) -> None:
+    """Write the cohort into a folder that mirrors the run folder."""
+    write_parquet(out / store.COHORT, cohort.people)
+    write_parquet(out / store.BASELINE, cohort.baseline)
+    write_parquet(out / store.OUTCOMES, cohort.outcomes)
+    write_parquet(out / store.ATTRITION, cohort.attrition)
+    write_parquet(out / store.EXCLUDED_PARTICIPANTS, cohort.excluded)
+    write_json(out / store.DATA_ACCOUNT, cohort.account)

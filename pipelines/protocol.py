@@ -1,0 +1,417 @@
+"""A study protocol: one TOML file whose sections are the stages of a target trial emulation.
+
+The file is parsed into frozen pydantic models which are then used as they are. Unknown keys are refused, and every
+fault of a file is reported at once with its place, what is wrong and what is allowed (Hernán & Robins 2016 for the
+components; TARGET 2025 for what must be stated).
+"""
+
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipelines.errors import ProtocolError
+
+ExclusionRule = Literal[
+    "zero_day",
+    "place_of_safety_only",
+    "died_in_hospital",
+    "under_18",
+    "not_acute_adult",
+    "no_prior_stay_730",
+    "organic_any",
+    "primary_F50",
+    "primary_F70_F79",
+    "primary_F10_F19",
+]
+RULE_ORDER: tuple[ExclusionRule, ...] = get_args(ExclusionRule)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """A section of the protocol: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Study(Section):
+    """What is asked, and of whom."""
+
+    name: Name = Field(description="Name of the study; its run folders are runs/<name>/")
+    title: str = Field(description="Title of the report")
+    question: str = Field(description="The causal question in one sentence")
+    seed: int = Field(20161201, ge=0, description="Seed of everything random")
+    is_synthetic: bool = Field(False, description="True prints on every page that no row describes a real person")
+
+
+class SyntheticExtract(Section):
+    """The project's own generator of raw extracts."""
+
+    people: int = Field(50_000, ge=500, description="People in the extract")
+    seed: int = Field(1, ge=0, description="Seed of the extract")
+    trusts: int = Field(30, ge=10, description="NHS trusts")
+
+
+class TableFile(Section):
+    """One analysis-ready table with a row per person."""
+
+    path: Path = Field(description="CSV or Parquet file, relative to the protocol")
+    arm_column: str | None = Field(None, description="Column that holds the arm; without it all rows have `arm`")
+    arms: dict[str, Literal["peer", "control", "virtual"]] = Field(
+        default_factory=dict, description="Value in arm_column = arm; rows with other values are quarantined"
+    )
+    arm: Literal["peer", "control", "virtual"] | None = Field(None, description="Arm of every row of this file")
+
+    @model_validator(mode="after")
+    def _one_way_to_name_the_arm(self) -> Self:
+        if (self.arm is None) == (self.arm_column is None):
+            raise ValueError("give either `arm` or `arm_column` with `arms`, not both and not neither")
+        if self.arm_column is not None and not self.arms:
+            raise ValueError("`arm_column` needs `arms`, for example {1 = 'peer', 0 = 'virtual'}")
+        return self
+
+
+class Source(Section):
+    """Where the data come from."""
+
+    kind: Literal["synthetic", "mhsds", "table"] = Field(
+        description="synthetic: the generator writes the extract; mhsds: a folder of raw files; table: ready-made rows"
+    )
+    folder: Path | None = Field(None, description="Folder of the raw extract, relative to the protocol (mhsds)")
+    participants: str = Field("participants.csv", description="Allocation list, a file in the extract's folder")
+    n_buckets: int = Field(16, ge=1, le=4096, description="Person buckets of the lake")
+    synthetic: SyntheticExtract | None = Field(None, description="Settings of the generator (synthetic)")
+    tables: tuple[TableFile, ...] = Field((), description="Files of a ready-made study (table)")
+    id_column: str | None = Field(None, description="Column that names the person (table); else the row number")
+
+    @model_validator(mode="after")
+    def _what_each_kind_needs(self) -> Self:
+        if self.kind == "mhsds" and self.folder is None:
+            raise ValueError("kind = 'mhsds' needs `folder`")
+        if self.kind == "synthetic" and self.synthetic is None:
+            raise ValueError("kind = 'synthetic' needs the section [source.synthetic]")
+        if self.kind == "table" and not self.tables:
+            raise ValueError("kind = 'table' needs at least one [[source.tables]]")
+        return self
+
+
+class Eligibility(Section):
+    """Which hospital stays can be an index stay (DOMAIN A2, K1-K10)."""
+
+    recruitment_start: date = Field(date(2016, 12, 1), description="First discharge date of candidates")
+    recruitment_end: date = Field(date(2019, 2, 28), description="Last discharge date of candidates")
+    minimum_age_years: int = Field(18, ge=0, le=120, description="Age at the index admission")
+    prior_stay_window_days: int = Field(730, ge=1, description="Days before admission in which another stay must lie")
+    link_gap_days: int = Field(1, ge=0, le=30, description="Spells at most this far apart are one continuous stay")
+    transfer_gap_days: int = Field(3, ge=0, le=30, description="The same where either side carries a transfer signal")
+    acute_ward: Literal["any", "last"] = Field("any", description="Which ward of the stay must be adult acute")
+    zero_day_stays_are_readmissions: bool = Field(False, description="Sensitivity: zero-day stays count")
+    rules: tuple[ExclusionRule, ...] = Field(RULE_ORDER, description="Exclusions applied, first that fails is recorded")
+    candidate_discharges: Literal["every", "first"] = Field(
+        "every", description="Which eligible discharges of one person are candidates; a person serves at most once"
+    )
+
+    @model_validator(mode="after")
+    def _window_and_order(self) -> Self:
+        if self.recruitment_end < self.recruitment_start:
+            raise ValueError("recruitment_end lies before recruitment_start")
+        if self.transfer_gap_days < self.link_gap_days:
+            raise ValueError("transfer_gap_days must be at least link_gap_days")
+        if list(self.rules) != [rule for rule in RULE_ORDER if rule in self.rules]:
+            raise ValueError(f"rules must keep the order {', '.join(RULE_ORDER)} and name each at most once")
+        return self
+
+
+class Strategies(Section):
+    """The two strategies that are compared. Exposure is the allocation, never contacts after discharge."""
+
+    treatment: str = Field(description="What the treated were offered")
+    comparator: str = Field(description="What the comparison group had")
+    treated_label: Literal["peer", "participants"] = Field(
+        "participants", description="Name of the treated arm in contrasts: peer_vs_virtual or participants_vs_virtual"
+    )
+
+
+class TimeZero(Section):
+    """When follow-up starts; eligibility, assignment and follow-up must coincide."""
+
+    event: Literal["discharge", "row"] = Field(
+        "discharge", description="discharge: last day of the index stay; row: the table's rows are at time zero already"
+    )
+    participant_stay: Literal["holds_allocation_date"] = Field(
+        "holds_allocation_date", description="Which stay of a participant is the index stay"
+    )
+
+
+class FollowUp(Section):
+    """How long, and what ends it early."""
+
+    days: int = Field(365, ge=1, le=3650, description="Days of follow-up after time zero")
+    censor_at: tuple[Literal["end_of_data", "provider_silence"], ...] = Field(
+        ("end_of_data", "provider_silence"), description="What ends observation; death is a competing event"
+    )
+
+
+class TableOutcome(Section):
+    """An outcome column of a ready-made table."""
+
+    column: str = Field(description="Column of the table")
+    kind: Literal["binary", "continuous"] = Field(description="Scale of measurement")
+
+
+class Outcomes(Section):
+    """What is measured after time zero; opened only when the design was accepted."""
+
+    primary: str = Field(description="The primary outcome")
+    secondary: tuple[str, ...] = Field((), description="Further outcomes")
+    columns: dict[str, TableOutcome] = Field(default_factory=dict, description="Outcome columns of a table source")
+
+
+class Estimand(Section):
+    """Whose effect is estimated."""
+
+    target: Literal["ATT", "ATE"] = Field("ATT", description="ATT: the participants; ATE: everybody in the table")
+
+
+class Covariates(Section):
+    """What the design adjusts for, all measured before time zero."""
+
+    numeric: tuple[str, ...] = Field((), description="Entered linearly")
+    squared: tuple[str, ...] = Field((), description="Numeric covariates whose square enters as well")
+    categorical: tuple[str, ...] = Field((), description="Entered as indicators of each level but the commonest")
+    is_zero: tuple[str, ...] = Field((), description="Numeric covariates for which 'equals zero' enters as well")
+    missing: Literal["indicator", "refuse"] = Field(
+        "indicator",
+        description="indicator: mean filled in and a missing-indicator added (categories: own level); refuse: an error",
+    )
+    rare_level_below: int = Field(10, ge=0, description="Levels with fewer people are pooled into 'other'")
+
+    @model_validator(mode="after")
+    def _forms_of_known_numbers(self) -> Self:
+        unknown = sorted((set(self.squared) | set(self.is_zero)) - set(self.numeric))
+        if unknown:
+            raise ValueError(f"squared and is_zero must be listed in numeric too: {', '.join(unknown)}")
+        if set(self.numeric) & set(self.categorical):
+            raise ValueError("a covariate is either numeric or categorical, not both")
+        if not self.numeric and not self.categorical:
+            raise ValueError("name at least one covariate")
+        return self
+
+
+class PropensitySettings(Section):
+    """Logistic regression for the probability of being a participant."""
+
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
+
+
+class NearestNeighbourSettings(Section):
+    """Nearest-neighbour matching on the log-odds without replacement."""
+
+    ratio: int = Field(1, ge=1, le=20, description="Controls per treated person")
+    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    calendar_days: int | None = Field(None, ge=0, description="Largest distance between the two time zeros")
+
+
+class WeightingSettings(Section):
+    """Weights from the propensity score."""
+
+    stabilise: bool = Field(False, description="Multiply by the marginal probability of the arm")
+    truncate_quantile: float = Field(1.0, gt=0.5, le=1, description="Weights above this quantile are set to it")
+    trim_to_overlap: bool = Field(False, description="Leave out rows outside the other arm's range of scores")
+
+
+DesignName = Literal["nearest_neighbour", "propensity_weighting"]
+EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
+
+
+class DesignSection(Section):
+    """How controls are chosen. The first method is the primary design; it never sees outcomes."""
+
+    methods: tuple[DesignName, ...] = Field(("nearest_neighbour",), min_length=1, description="First is primary")
+    exact: tuple[str, ...] = Field((), description="Columns on which treated and controls must agree")
+    propensity: PropensitySettings = PropensitySettings()
+    nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
+    propensity_weighting: WeightingSettings = WeightingSettings()
+
+
+class Acceptance(Section):
+    """What a design must reach before any outcome is opened (Rubin 2008)."""
+
+    max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
+    max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")
+    min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
+    min_share_treated_kept: Share = Field(0.8, description="Smallest share of treated people kept in the design")
+    min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
+
+
+class WeightedDifferenceSettings(Section):
+    """Weighted means by arm with cluster-robust errors."""
+
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
+    )
+
+
+class AipwSettings(Section):
+    """Cross-fitted doubly robust estimate."""
+
+    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty of both nuisance models")
+
+
+class CausalForestSettings(Section):
+    """EconML's causal forest on the designed sample."""
+
+    trees: int = Field(500, ge=4, multiple_of=4, description="Trees; EconML grows them in fours")
+    min_leaf: int = Field(5, ge=1, description="Smallest leaf")
+    folds: int = Field(5, ge=2, le=50, description="Folds of the nuisance models")
+
+
+class CumulativeIncidenceSettings(Section):
+    """Aalen-Johansen curves with death competing."""
+
+
+class Effects(Section):
+    """How effects are estimated on an accepted design."""
+
+    methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
+    confidence: Probability = Field(0.95, description="Level of every interval")
+    weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
+    aipw: AipwSettings = AipwSettings()
+    causal_forest: CausalForestSettings = CausalForestSettings()
+    cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+
+
+class Benchmark(Section):
+    """What is known from elsewhere, shown beside the estimate and never used for it."""
+
+    value: float = Field(description="The reference value")
+    lower: float | None = Field(None, description="Lower limit")
+    upper: float | None = Field(None, description="Upper limit")
+    source: str = Field(description="Where it comes from")
+
+
+class Disclosure(Section):
+    """What may leave the secure environment (DOMAIN F2)."""
+
+    suppress_below: int = Field(8, ge=0, description="Counts from 1 to one less than this are suppressed")
+    round_to: int = Field(5, ge=1, description="Other counts are rounded to this, halves up")
+
+
+class Protocol(Section):
+    """A whole study."""
+
+    study: Study
+    source: Source
+    eligibility: Eligibility | None = Field(None, description="Only for sources of raw records")
+    time_zero: TimeZero = TimeZero()
+    strategies: Strategies
+    follow_up: FollowUp = FollowUp()
+    outcomes: Outcomes
+    estimand: Estimand = Estimand()
+    covariates: Covariates
+    design: DesignSection = DesignSection()
+    acceptance: Acceptance = Acceptance()
+    effects: Effects = Effects()
+    benchmark: Benchmark | None = None
+    disclosure: Disclosure = Disclosure()
+
+    @model_validator(mode="after")
+    def _rules_between_sections(self) -> Self:
+        problems: list[str] = []
+        is_table = self.source.kind == "table"
+        if is_table and self.eligibility is not None:
+            problems.append("[eligibility] is for raw records; a table source holds eligible rows already")
+        if not is_table and self.eligibility is None:
+            problems.append("[eligibility] is missing; an empty section takes the defaults of the ENRICH study")
+        if is_table and self.time_zero.event != "row":
+            problems.append("time_zero.event must be 'row' for a table source")
+        if not is_table and self.time_zero.event != "discharge":
+            problems.append("time_zero.event must be 'discharge' for raw records")
+        named = (self.outcomes.primary, *self.outcomes.secondary)
+        if len(set(named)) != len(named):
+            problems.append("outcomes: an outcome is named twice")
+        if is_table:
+            unknown = sorted(set(named) - set(self.outcomes.columns))
+            if unknown:
+                problems.append(f"outcomes.columns has no entry for {', '.join(unknown)}")
+        elif self.outcomes.columns:
+            problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
+        if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
+            problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
+        if self.estimand.target == "ATE" and "causal_forest" in self.effects.methods:
+            problems.append("effects.methods: causal_forest reports the ATT only")
+        if is_table and "cumulative_incidence" in self.effects.methods:
+            problems.append("effects.methods: cumulative_incidence needs dated outcomes, which a table source has not")
+        if is_table and self.design.nearest_neighbour.calendar_days is not None:
+            problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_protocol(path: Path) -> Protocol:
+    """Read a study protocol.
+
+    Paths inside it become absolute, relative to the file. Raises ProtocolError naming every fault of the file.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ProtocolError(f"{path}: there is no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"{path}: not valid TOML: {error}") from None
+    try:
+        return _with_absolute_paths(Protocol.model_validate(raw), path.resolve().parent)
+    except ValidationError as error:
+        raise ProtocolError([_explain(path, fault) for fault in error.errors()]) from None
+
+
+def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
+    source = protocol.source
+    moved = source.model_copy(
+        update={
+            "folder": None if source.folder is None else (base / source.folder).resolve(),
+            "tables": tuple(t.model_copy(update={"path": (base / t.path).resolve()}) for t in source.tables),
+        }
+    )
+    return protocol.model_copy(update={"source": moved})
+
+
+def _explain(path: Path, fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: {place}: unknown key; allowed here: {', '.join(_keys_beside(fault['loc'])) or 'nothing'}"
+    if fault["type"] == "missing":
+        return f"{path}: {place}: missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | date) else ""
+    return f"{path}: {place}: {message}{shown}"
+
+
+def _keys_beside(location: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed in the section that holds `location`."""
+    model: type[BaseModel] = Protocol
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        nested = None if field is None else _section_of(field.annotation)
+        if nested is not None:
+            model = nested
+    return list(model.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The Section inside an annotation such as `Eligibility | None`, `tuple[TableFile, ...]` or `dict[str, X]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _section_of(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,160 @@
+"""The run folder: the only file that knows the names of the files in it.
+
+A stage writes into a temporary folder; when it is complete its files are moved into place and a stamp with their
+checksums is written last. A stage without a stamp never happened, so a killed run resumes from the last whole stage.
+Times live in the stamps and in run.json only: everything in private/ and release/ depends on inputs alone.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipelines.errors import RunError
+
+PRIVATE = "private"
+RELEASE = "release"
+COHORT = "private/cohort.parquet"
+BASELINE = "private/baseline.parquet"
+OUTCOMES = "private/outcomes.parquet"
+ATTRITION = "private/attrition.parquet"
+EXCLUDED_PARTICIPANTS = "private/participants_excluded.parquet"
+DATA_ACCOUNT = "private/data_account.json"
+DESIGN = "private/design.parquet"
+OTHER_DESIGNS = "private/designs.parquet"
+DESIGN_SUMMARY = "private/design.json"
+ESTIMATES = "private/estimates.parquet"
+CURVES = "private/curves.parquet"
+INDIVIDUAL_EFFECTS = "private/individual_effects.parquet"
+EFFECT_NOTES = "private/effect_notes.json"
+MODELS = "private/models"
+REPORT = "release/report.html"
+RELEASED_ESTIMATES = "release/estimates.csv"
+RELEASED_BALANCE = "release/balance.csv"
+RELEASED_ATTRITION = "release/attrition.csv"
+DISCLOSURE_LOG = "release/disclosure_log.json"
+FIGURES = "release/figures"
+PROTOCOL = "protocol.toml"
+RUN = "run.json"
+STAGES = ("cohort", "design", "estimate", "report")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write whole or not at all: to a temporary name beside the file, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.building")
+    building.write_bytes(content)
+    os.replace(building, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as stable, readable JSON."""
+    write_bytes(path, (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table; the same frame gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(path, compression="zstd", statistics=True)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run of one study: runs/<study>/<run_id>/."""
+
+    path: Path
+
+    def file(self, name: str) -> Path:
+        """Absolute path of one of this module's file names."""
+        return self.path / name
+
+    def _stamp(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.json"
+
+    def is_done(self, stage: str) -> bool:
+        """Whether the stage is whole: its stamp exists and every file it names has the size it had."""
+        stamp = self.read_stamp(stage)
+        if stamp is None:
+            return False
+        return all(_has_size(self.path / name, entry["bytes"]) for name, entry in stamp["files"].items())
+
+    def read_stamp(self, stage: str) -> dict[str, Any] | None:
+        """What a finished stage left: files with checksums, seconds, peak memory; None when unfinished."""
+        stamp = self._stamp(stage)
+        return json.loads(stamp.read_text()) if stamp.exists() else None
+
+    def is_finished(self) -> bool:
+        """Whether the whole run is there: all stages and run.json."""
+        return self.file(RUN).exists() and all(self.is_done(stage) for stage in STAGES)
+
+    @contextmanager
+    def stage(self, stage: str, facts: Mapping[str, Any]) -> Iterator[Path]:
+        """Give an empty folder that mirrors the run folder; on success move its files into place and stamp them.
+
+        `facts` is a mutable mapping the caller may fill until the end (seconds, peak memory); it is kept in the stamp.
+        Stages that come after this one lose their stamps first, so nothing stale survives.
+        """
+        for later in STAGES[STAGES.index(stage) :]:
+            self._stamp(later).unlink(missing_ok=True)
+        self.file(RUN).unlink(missing_ok=True)
+        building = self.path / ".building" / stage
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        yield building
+        files = {}
+        for source in sorted(p for p in building.rglob("*") if p.is_file()):
+            name = source.relative_to(building).as_posix()
+            files[name] = {"sha256": checksum(source), "bytes": source.stat().st_size}
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(source, self.path / name)
+        shutil.rmtree(self.path / ".building")
+        write_json(self._stamp(stage), {"stage": stage, "files": files, **facts})
+
+    def read(self, name: str) -> pl.DataFrame:
+        """Read one of the run's tables."""
+        return pl.read_parquet(self.file(name))
+
+    def read_json(self, name: str) -> Any:
+        """Read one of the run's JSON files."""
+        return json.loads(self.file(name).read_text())
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def point_latest(study_folder: Path, run_id: str) -> None:
+    """Make runs/<study>/latest a link to the newest finished run, in one step."""
+    building = study_folder / ".latest.building"
+    building.unlink(missing_ok=True)
+    building.symlink_to(run_id, target_is_directory=True)
+    os.replace(building, study_folder / "latest")
+
+
+def find_run(runs: Path, wanted: str | None) -> RunFolder:
+    """The run a person means: a path, 'study', 'study/run_id', or (None) the newest finished run of any study.
+
+    Raises RunError when there is none.
+    """
+    candidates = [Path(wanted), runs / wanted, runs / wanted / "latest"] if wanted else []
+    for candidate in candidates:
+        if (candidate / RUN).exists():
+            return RunFolder(candidate.resolve())
+    if wanted is None:
+        finished = [path for path in runs.glob("*/latest") if (path / RUN).exists()]
+        if finished:
+            return RunFolder(max(finished, key=lambda path: (path / RUN).stat().st_mtime).resolve())
+    raise RunError(f"no finished run {wanted or 'at all'} in {runs}; `virtual-controls run STUDY.toml` makes one")

@@ -1,0 +1,321 @@
+"""The canonical tables, declared once: used for reading, checking, synthetic data and the documentation.
+
+Columns carry their kind in their name: `_id`, `_code`, `_date`, `_time`, `_days`, `is_`, `n_`. Codes are text, trimmed
+and upper-case, never numbers ('01', '2A', '200'). Identifiers are text, trimmed, case kept.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+Kind = Literal["id", "code", "date", "time", "int", "float", "text"]
+
+POLARS_TYPE: dict[str, pl.DataType] = {
+    "id": pl.String(),
+    "code": pl.String(),
+    "time": pl.String(),
+    "text": pl.String(),
+    "date": pl.Date(),
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, whether a row without it can be used, and what it means."""
+
+    name: str
+    kind: Kind
+    required: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One canonical table. `by_person` tables are bucketed by a hash of person_id; others are small references."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    by_person: bool = True
+
+    @property
+    def schema(self) -> pl.Schema:
+        return pl.Schema({column.name: POLARS_TYPE[column.kind] for column in self.columns})
+
+    def empty(self) -> pl.DataFrame:
+        return pl.DataFrame(schema=self.schema)
+
+
+def _c(name: str, kind: Kind, meaning: str, required: bool = False) -> Column:
+    return Column(name, kind, required, meaning)
+
+
+PERSON = _c("person_id", "id", "pseudonym of the person; through RecordNumber in MHS001 when the row has none", True)
+MONTHLY = (
+    PERSON,
+    _c("row_id", "id", "primary key of the source row (MHSnnnUniqID)"),
+    _c("record_id", "id", "RecordNumber: one person, provider and month; joins the tables of a month"),
+    _c("provider_id", "code", "submitting organisation, as submitted", True),
+    _c("month_id", "int", "UniqMonthID: (year - 1900) * 12 + month - 3", True),
+)
+
+_ALL = (
+    Table(
+        "submission",
+        "One row per provider, month and file type that was submitted",
+        (
+            _c("provider_id", "code", "submitting organisation", True),
+            _c("month_id", "int", "UniqMonthID of the submission", True),
+            _c("period_start_date", "date", "first day of the month", True),
+            _c("period_end_date", "date", "last day of the month", True),
+            _c("file_type_code", "code", "1 primary, 2 refresh"),
+        ),
+        by_person=False,
+    ),
+    Table(
+        "provider_successor",
+        "Provider codes that were merged into or renamed to another",
+        (
+            _c("old_provider_id", "code", "code before", True),
+            _c("new_provider_id", "code", "code after", True),
+            _c("effective_date", "date", "first day of the new code"),
+        ),
+        by_person=False,
+    ),
+    Table(
+        "area_deprivation",
+        "Index of Multiple Deprivation by area",
+        (
+            _c("lsoa_code", "code", "LSOA 2011", True),
+            _c("imd_2015_decile", "int", "1 = most deprived, IMD 2015"),
+            _c("imd_2019_decile", "int", "1 = most deprived, IMD 2019"),
+        ),
+        by_person=False,
+    ),
+    Table(
+        "person_month",
+        "Demographics of a person as one provider sent them for one month (MHS001)",
+        (
+            *MONTHLY,
+            _c("gender_code", "code", "GenderIDCode when 1-4, else Gender (1 male, 2 female)"),
+            _c("ethnicity_code", "code", "16+1 letter; Z not stated, 99 not known"),
+            _c("marital_code", "code", "marital status"),
+            _c("age_start_years", "int", "age at the start of the reporting period"),
+            _c("age_end_years", "int", "age at the end of the reporting period"),
+            _c("lsoa_code", "code", "LSOA 2011 of residence"),
+        ),
+    ),
+    Table(
+        "accommodation",
+        "Accommodation status (MHS003)",
+        (
+            *MONTHLY,
+            _c("status_date", "date", "date it was recorded"),
+            _c("accommodation_code", "code", "type"),
+            _c("settled_code", "code", "Y, N, Z not stated, 9 not known"),
+        ),
+    ),
+    Table(
+        "employment",
+        "Employment status (MHS004)",
+        (
+            *MONTHLY,
+            _c("status_date", "date", "date it was recorded"),
+            _c("employment_code", "code", "01 employed, 02 unemployed, ..."),
+        ),
+    ),
+    Table(
+        "referral",
+        "Referrals open in a month (MHS101)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID", True),
+            _c("received_date", "date", "referral received"),
+            _c("closed_date", "date", "discharged from the service"),
+            _c("source_code", "code", "source of referral"),
+            _c("reason_code", "code", "primary reason"),
+            _c("rejected_date", "date", "referral rejected"),
+        ),
+    ),
+    Table(
+        "referral_team",
+        "Teams of a referral in a month, with their type (MHS102; in v6 joined with MHS902)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID", True),
+            _c("team_id", "id", "team"),
+            _c("team_type_code", "code", "A02 crisis resolution, A11 liaison, ..."),
+            _c("closed_date", "date", "referral to the team closed"),
+        ),
+    ),
+    Table(
+        "contact",
+        "Care contacts (MHS201)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID"),
+            _c("contact_id", "id", "UniqCareContID"),
+            _c("contact_date", "date", "date of the contact", True),
+            _c("attendance_code", "code", "3 did not attend, 5 or 6 attended, 2 and 4 cancelled, 7 too late"),
+            _c("mechanism_code", "code", "01 face to face, ..."),
+        ),
+    ),
+    Table(
+        "legal_period",
+        "Mental Health Act legal status periods (MHS401)",
+        (
+            *MONTHLY,
+            _c("episode_id", "id", "UniqMHActEpisodeID"),
+            _c("period_id", "id", "MHActLegalStatusClassPeriodId"),
+            _c("legal_code", "code", "NHSDLegalStatus, else LegalStatusCode"),
+            _c("start_date", "date", "start of the period", True),
+            _c("end_date", "date", "end of the period"),
+        ),
+    ),
+    Table(
+        "community_order",
+        "Community treatment orders (MHS404)",
+        (
+            *MONTHLY,
+            _c("episode_id", "id", "UniqMHActEpisodeID"),
+            _c("start_date", "date", "start of the order", True),
+            _c("end_date", "date", "end of the order"),
+        ),
+    ),
+    Table(
+        "spell",
+        "Hospital provider spells, once for every month they were open (MHS501)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID"),
+            _c("spell_id", "id", "UniqHospProvSpellID", True),
+            _c("start_date", "date", "start of the spell; may be a 1900 placeholder", False),
+            _c("source_code", "code", "source of admission"),
+            _c("method_code", "code", "method of admission"),
+            _c("discharge_date", "date", "discharge; may be a 1900 placeholder or before the start"),
+            _c("discharge_method_code", "code", "method of discharge; 4 died"),
+            _c("destination_code", "code", "destination of discharge; 79 died"),
+        ),
+    ),
+    Table(
+        "ward_stay",
+        "Ward stays, once for every month they were open (MHS502)",
+        (
+            *MONTHLY,
+            _c("spell_id", "id", "UniqHospProvSpellID", True),
+            _c("ward_stay_id", "id", "UniqWardStayID"),
+            _c("start_date", "date", "start of the ward stay"),
+            _c("end_date", "date", "end of the ward stay"),
+            _c("bed_class_code", "code", "HospitalBedTypeMH (v4, v5) or MHAdmittedPatientClass (v6)"),
+            _c("distance_home", "int", "km from home to ward"),
+        ),
+    ),
+    Table(
+        "home_leave",
+        "Home leave inside a spell: never a discharge (MHS509)",
+        (
+            *MONTHLY,
+            _c("spell_id", "id", "UniqHospProvSpellID"),
+            _c("start_date", "date", "start of leave"),
+            _c("end_date", "date", "end of leave"),
+        ),
+    ),
+    Table(
+        "diagnosis",
+        "ICD-10 diagnoses (MHS604 primary, MHS605 secondary)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID"),
+            _c("position_code", "code", "P primary, S secondary", True),
+            _c("scheme_code", "code", "02 = ICD-10"),
+            _c("diagnosis_code", "code", "as sent, trimmed and upper-case"),
+            _c("diagnosis_date", "date", "when it was coded"),
+        ),
+    ),
+    Table(
+        "assessment",
+        "Scored assessment items, HoNOS among them (MHS606, MHS607 with the date of its contact)",
+        (
+            *MONTHLY,
+            _c("referral_id", "id", "UniqServReqID"),
+            _c("tool_code", "code", "SNOMED code of the item"),
+            _c("score", "float", "score as sent; range is checked where it is used"),
+            _c("assessment_date", "date", "when it was completed; of MHS607, its care contact's date"),
+            _c("contact_id", "id", "UniqCareContID of an MHS607 row"),
+        ),
+    ),
+    Table(
+        "hospital_episode",
+        "Finished consultant episodes (HES APC)",
+        (
+            PERSON,
+            _c("row_id", "id", "EPIKEY"),
+            _c("provider_id", "code", "PROCODE3"),
+            _c("episode_start_date", "date", "EPISTART", True),
+            _c("episode_end_date", "date", "EPIEND"),
+            _c("admission_date", "date", "ADMIDATE"),
+            _c("discharge_date", "date", "DISDATE"),
+            _c("method_code", "code", "ADMIMETH"),
+            _c("main_specialty_code", "code", "MAINSPEF"),
+            _c("treatment_specialty_code", "code", "TRETSPEF"),
+            _c("diagnosis_1_code", "code", "DIAG_01"),
+            _c("diagnosis_2_code", "code", "DIAG_02"),
+            _c("diagnosis_3_code", "code", "DIAG_03"),
+            _c("birth_month", "text", "MYDOB, MMYYYY"),
+            _c("sex_code", "code", "1 male, 2 female"),
+            _c("ethnicity_code", "code", "16+1 letter"),
+            _c("lsoa_code", "code", "LSOA 2011"),
+        ),
+    ),
+    Table(
+        "emergency_attendance",
+        "Emergency department attendances (ECDS)",
+        (
+            PERSON,
+            _c("arrival_date", "date", "arrival", True),
+            _c("arrival_time", "time", "arrival"),
+            _c("department_type_code", "code", "01 = type 1"),
+            _c("attendance_category_code", "code", "1-3 first and unplanned or planned follow-up"),
+            _c("chief_complaint_code", "code", "SNOMED"),
+            _c("injury_intent_code", "code", "SNOMED; 276853009 self-inflicted"),
+            _c("diagnosis_codes", "text", "SNOMED, as sent"),
+            _c("discharge_status_code", "code", "SNOMED"),
+            _c("is_deleted_code", "code", "1 = deleted"),
+        ),
+    ),
+    Table(
+        "death",
+        "Death registrations (ONS)",
+        (
+            PERSON,
+            _c("death_date", "date", "DOD, else DOR"),
+            _c("cause_code", "code", "underlying cause, ICD-10"),
+        ),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _ALL}
+PERSON_TABLES: tuple[str, ...] = tuple(table.name for table in _ALL if table.by_person)
+REFERENCE_TABLES: tuple[str, ...] = tuple(table.name for table in _ALL if not table.by_person)
+
+PARTICIPANT = Table(
+    "participant",
+    "The trial's allocation list, one row per randomised person",
+    (
+        _c("person_id", "id", "pseudonym, as in the extract", True),
+        _c("arm_code", "code", "PEER or CONTROL", True),
+        _c("site_code", "code", "site that recruited"),
+        _c("allocation_date", "date", "randomisation", True),
+        _c("index_spell_id", "id", "spell on the ward at allocation; may be blank, only checked"),
+        _c("consent_code", "code", "Y when the person agreed to linkage", True),
+    ),
+    by_person=False,
+)
+
+
+def month_id(year: int, month: int) -> int:
+    """UniqMonthID: months counted with April 1900 = 1 (DOMAIN B1)."""
+    return (year - 1900) * 12 + month - 3
