@@ -1,6 +1,6 @@
 """Turns the two arms' means and their influence functions into estimates on every scale asked for.
 
-Choice made: normal intervals (not t: with G/(G-1) on matched sets the difference at 40 sets is 3 % of the width);
+Choice made: normal intervals (not t: at 40 matched sets the width would differ by 3 %);
 ratios are built on the log scale and carried back. A scale that does not exist (no event in an arm, a mean outside
 its range) is nan with a note that says why, never a number made up by a continuity correction.
 """

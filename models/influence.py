@@ -3,7 +3,9 @@
 Choice made: every effect method hands over one influence value a row (its share in the error of the estimate); the
 values are summed within clusters and the sums are squared. Clusters are matched sets for matching designs, because
 matching makes the members of a set dependent (Abadie & Spiess 2022, JASA 117:983), joined further when one person sits
-in several sets; they are persons for weighting designs. The covariance carries the factor G/(G-1) for G clusters.
+in several sets; they are persons for weighting designs. Over G matched sets the covariance carries the factor G/(G-1)
+(the usual cluster correction: sets are as few as the treated); over persons it does not (the GEE sandwich: their number
+is the size of the pool, so the factor would say nothing about the few treated).
 
 A logistic propensity score was estimated from the same rows; its score equations are stacked under the estimating
 equations of the effect (M-estimation: Lunceford & Davidian 2004, Stat Med 23:2937; Stefanski & Boos 2002).
@@ -15,7 +17,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from models.results import Baseline, Design, FloatArray, IntArray
+from models.propensity import comparable_rows
+from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 
 SAME_WEIGHT = 1e-6
 """A weight this close (relatively) to the formula follows it; a truncated or trimmed weight does not."""
@@ -28,12 +31,14 @@ SINGULAR = 1e-10
 class Clusters:
     """The independent units.
 
-    code   (n,) one number a cluster, the smallest rank of a person in it: the order of the rows plays no part
-    count  number of clusters with at least one row of positive weight
+    code    (n,) one number a cluster, the smallest rank of a person in it: the order of the rows plays no part
+    count   number of clusters with at least one row of positive weight
+    factor  what the sum of squares is multiplied by: G/(G-1) for matched sets, 1 for persons
     """
 
     code: IntArray
     count: int
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class ScoreModel:
     """The logistic propensity model as far as the variance needs it.
 
     design_matrix  (n, p + 1) intercept and standardised covariates
-    residual       (n,) treated minus score
+    residual       (n,) treated minus score, 0 for rows the score was not fitted on
     bread          (p + 1, p + 1) inverse of the (penalised) information
     weight_slope   (n,) derivative of each weight with respect to the row's log-odds
     """
@@ -77,7 +82,8 @@ def find_clusters(baseline: Baseline, design: Design) -> Clusters:
     smallest = np.full(n_components, n_persons, dtype=np.int64)
     np.minimum.at(smallest, component[:n_persons], np.arange(n_persons))
     code = smallest[component[rank]]
-    return Clusters(code=code, count=int(np.unique(code[design.weights > 0]).size))
+    count = int(np.unique(code[design.weights > 0]).size)
+    return Clusters(code, count, factor=count / (count - 1) if sets.size and count > 1 else 1.0)
 
 
 def robust_covariance(influence: FloatArray, clusters: Clusters) -> FloatArray:
@@ -85,35 +91,36 @@ def robust_covariance(influence: FloatArray, clusters: Clusters) -> FloatArray:
     if clusters.count < 2:
         return np.full((influence.shape[1], influence.shape[1]), np.nan)
     sums = np.column_stack([np.bincount(clusters.code, weights=column) for column in influence.T])
-    return np.asarray(sums.T @ sums * small_sample_factor(clusters), dtype=np.float64)
-
-
-def small_sample_factor(clusters: Clusters) -> float:
-    """G/(G-1), or nan with fewer than two clusters."""
-    return clusters.count / (clusters.count - 1) if clusters.count > 1 else float("nan")
+    return np.asarray(sums.T @ sums * clusters.factor, dtype=np.float64)
 
 
 def score_model(baseline: Baseline, design: Design) -> ScoreModel | None:
     """The score equations behind a weighting design, or None when its weights do not come from `design.score`.
 
     None for matched designs (all weight is shared out in sets) and for weights that are neither e/(1-e) nor the
-    inverse probability. Weights that were truncated are constants here, trimmed rows stay trimmed. The penalty of an
-    L2-penalised score is read from `design.notes["l2_penalty"]` (0 when absent, on standardised columns); the
-    variance is then an approximation, as the shrinkage bias of the coefficients is not part of it.
+    inverse probability. Weights that were truncated are constants here, trimmed rows stay trimmed. The equations run
+    over the rows the score was fitted on (`comparable_rows`). The penalty of an L2-penalised score is read from
+    `design.notes["l2_penalty"]` (0 when absent; columns standardised); the variance is then an approximation, as the
+    shrinkage bias of the coefficients is not part of it.
     """
     if np.any(design.matched_set[design.weights > 0] >= 0):
         return None
     slope = _weight_slope(design)
     if slope is None:
         return None
-    spread = baseline.matrix.std(axis=0)
-    varies = spread > 0
-    columns = (baseline.matrix[:, varies] - baseline.matrix[:, varies].mean(axis=0)) / spread[varies]
-    matrix = np.column_stack([np.ones(len(columns)), columns])
-    information = matrix.T @ (matrix * (design.score * (1 - design.score))[:, None])
-    information[1:, 1:] += float(design.notes.get("l2_penalty", 0.0)) * np.eye(columns.shape[1])
+    fitted_on = comparable_rows(baseline, design.treated)
+    matrix = np.column_stack([np.ones(len(baseline.matrix)), _standardised(baseline.matrix, fitted_on)])
+    information = matrix.T @ (matrix * (fitted_on * design.score * (1 - design.score))[:, None])
+    information[1:, 1:] += float(design.notes.get("l2_penalty", 0.0)) * np.eye(matrix.shape[1] - 1)
     bread = np.linalg.pinv(information, rcond=SINGULAR, hermitian=True)
-    return ScoreModel(matrix, design.treated - design.score, bread, slope)
+    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, slope)
+
+
+def _standardised(matrix: FloatArray, rows: BoolArray) -> FloatArray:
+    """Columns that vary among `rows`, centred and scaled by their mean and standard deviation there."""
+    centre, spread = matrix[rows].mean(axis=0), matrix[rows].std(axis=0)
+    varies = spread > SINGULAR * np.abs(centre)
+    return np.asarray((matrix[:, varies] - centre[varies]) / spread[varies], dtype=np.float64)
 
 
 def _weight_slope(design: Design) -> FloatArray | None:
@@ -129,7 +136,7 @@ def _weight_slope(design: Design) -> FloatArray | None:
         scale = design.weights[rows] / weight[rows]
         usual = float(np.median(scale)) if rows.size else 1.0
         follows = np.abs(scale / usual - 1) < SAME_WEIGHT
-        if follows.mean() < 0.5 if rows.size else False:
+        if follows.sum() < rows.size / 2:
             return None
         slope[rows[follows]] = usual * derivative[rows[follows]]
     return slope

@@ -28,6 +28,18 @@ ExclusionRule = Literal[
 ]
 RULE_ORDER: tuple[ExclusionRule, ...] = get_args(ExclusionRule)
 
+RAW_OUTCOMES: dict[str, Literal["binary", "continuous"]] = {
+    "readmitted_365d": "binary",
+    "n_readmissions_365d": "continuous",
+    "days_in_hospital_365d": "continuous",
+    "is_formally_readmitted_365d": "binary",
+    "died_365d": "binary",
+    "n_dna_365d": "continuous",
+    "n_crht_365d": "continuous",
+    "n_ed_365d": "continuous",
+}
+"""Outcomes of raw records, with their scale; the table of dates behind them is private/outcomes.parquet."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -340,8 +352,14 @@ class Protocol(Section):
             unknown = sorted(set(named) - set(self.outcomes.columns))
             if unknown:
                 problems.append(f"outcomes.columns has no entry for {', '.join(unknown)}")
-        elif self.outcomes.columns:
-            problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
+        else:
+            if self.outcomes.columns:
+                problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
+            unknown = sorted(set(named) - set(RAW_OUTCOMES))
+            if unknown:
+                problems.append(f"outcomes: {', '.join(unknown)} not known; known are {', '.join(RAW_OUTCOMES)}")
+            if self.follow_up.days != 365:
+                problems.append("follow_up.days must be 365: the outcomes of raw records are defined for a year")
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
         if self.estimand.target == "ATE" and "causal_forest" in self.effects.methods:
@@ -353,6 +371,14 @@ class Protocol(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous"]]:
+    """Every outcome of the protocol, primary first, with its scale."""
+    named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
+    if protocol.source.kind == "table":
+        return {name: protocol.outcomes.columns[name].kind for name in named}
+    return {name: RAW_OUTCOMES[name] for name in named}
 
 
 def load_protocol(path: Path) -> Protocol:

@@ -121,7 +121,9 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
     except OSError as error:
         raise SourceError(f"{path.name}: is cut off or damaged (after line {line})") from error
     if malformed[reported:]:
-        yield Batch(pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64}), tuple(malformed[reported:]))
+        yield Batch(
+            pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64}), tuple(malformed[reported:])
+        )
 
 
 def digest(path: Path) -> str:

@@ -67,7 +67,11 @@ def list_teams(referral: pl.DataFrame, teams: pl.DataFrame, details: pl.DataFram
     rows = pl.concat([teams, main], how="diagonal") if main.height else teams
     if "_submission_id" not in rows.columns:
         return rows, 0
-    types = details.group_by(_TEAM_KEY).agg(_type=pl.col("team_type_code").min()).rename({"submission_id": "_submission_id"})
+    types = (
+        details.group_by(_TEAM_KEY)
+        .agg(_type=pl.col("team_type_code").min())
+        .rename({"submission_id": "_submission_id"})
+    )
     joined = rows.join(types, on=["team_id", "_submission_id", "month_id"], how="left", maintain_order="left")
     joined = joined.with_columns(team_type_code=pl.coalesce("team_type_code", "_type")).drop("_type")
     without = joined.filter(pl.col("_submission_id").is_not_null() & pl.col("team_type_code").is_null()).height

@@ -6,7 +6,10 @@ What cannot be read empties an optional cell (counted) and sets a row aside wher
 placeholders stay: what they mean depends on the column, and is decided where stays are built (DOMAIN K6).
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
@@ -14,16 +17,15 @@ from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
 from pipelines.tables import POLARS_TYPE
 
-# A format is only tried on text of its shape: strptime alone would read '01/02/16' as the year 16.
-_DATE_SHAPE = {"%Y-%m-%d": r"^\d{4}-\d{2}-\d{2}(?:[ T]|$)", "%d/%m/%Y": r"^\d{2}/\d{2}/\d{4}(?: |$)"}
 _DATE_CHARACTERS = 10
+_FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """`rows`: canonical columns, carried columns, `_line`, `_raw` (hash of the whole raw row); `unresolved`: the same
-    with `_text` (the raw row), for rows without a person; `quarantined`: line, reason, raw; `nulled`: cells emptied, by rule."""
+    """`rows`: canonical and carried columns, `_line`, `_raw` (hash of the whole raw row); `unresolved`: the same and
+    `raw` for rows without a person; `quarantined`: line, reason, raw; `nulled`: cells emptied, counted by rule."""
 
     rows: pl.DataFrame
     unresolved: pl.DataFrame
@@ -32,18 +34,125 @@ class Normalised:
 
 
 def normalise(raw: pl.DataFrame, header: Header, layout: SourceTable) -> Normalised:
-    """One batch of a raw file in canonical form."""
-    texts = _tidy_texts(raw, header, layout)
-    typed = texts.select("_line", "_raw", *_canonical(header, layout))
-    nulled = _count_emptied(texts, header, layout)
-    judged = typed.with_columns(_reason=_first_fault(header, layout, texts))
-    person = "person_id" in layout.target.schema
-    is_fault = pl.col("_reason").is_not_null()
-    is_unresolved = ~is_fault & (pl.col("person_id").is_null() if person else pl.lit(False))
-    apart = judged.filter(is_fault | is_unresolved).join(raw_text(raw, header), on="_line", how="left", maintain_order="left")
+    """One batch of a raw file (see csv_files.Batch) in the canonical form of its layout."""
+    texts, refused = _tidy(raw, header, layout)
+    typed = {column.column.name: _column(texts, header, layout, column) for column in layout.columns}
+    rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
+    rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, texts, header, layout))
+    no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
+    apart = rows.filter(pl.col("_reason").is_not_null() | no_person)
+    if apart.height:
+        rows = rows.filter(pl.col("_reason").is_null() & ~no_person)
+        apart = apart.join(_as_json(raw, apart["_line"]), on="_line", how="left", maintain_order="left")
+    else:
+        apart = apart.with_columns(raw=pl.lit(None, pl.String))
     return Normalised(
-        rows=judged.filter(~is_fault & ~is_unresolved).drop("_reason"),
-        unresolved=apart.filter(is_unresolved).drop("_reason"),
-        quarantined=apart.filter(is_fault).select(line="_line", reason="_reason", raw="_text"),
-        nulled=nulled,
+        rows=rows.drop("_reason"),
+        unresolved=apart.filter(pl.col("_reason").is_null()).drop("_reason"),
+        quarantined=apart.filter(pl.col("_reason").is_not_null()).select(line="_line", reason="_reason", raw="raw"),
+        nulled=refused + sum((emptied for _, emptied in typed.values()), Counter()),
     )
+
+
+def hash_rows(raw: pl.DataFrame) -> pl.Series:
+    """A number for each raw row, equal where all raw cells are equal, whatever the order of the columns."""
+    cells = sorted(name for name in raw.columns if name != "_line")
+    return raw.select(pl.struct(cells).hash(seed=0).alias("_raw")).to_series()
+
+
+def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
+    """Dates of trimmed texts (null where none of `formats` fits); of a timestamp the date."""
+    heads = texts.str.slice(0, _DATE_CHARACTERS)
+    dates = pl.Series(texts.name, [None], pl.Date).new_from_index(0, len(texts))
+    for form in formats:
+        if dates.null_count() == texts.null_count():
+            break
+        parsed = heads.str.to_date(form, strict=False)
+        dates = pl.select(
+            pl.when(parsed.dt.year() >= _FIRST_YEAR).then(pl.coalesce(dates, parsed)).otherwise(dates)
+        ).to_series()
+    long = texts.str.len_bytes() > _DATE_CHARACTERS
+    if long.any():
+        is_time = texts.str.slice(_DATE_CHARACTERS, 1).is_in([" ", "T"])
+        dates = dates.to_frame("d").select(pl.when(~long | is_time).then("d")).to_series()
+    return dates
+
+
+def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable) -> tuple[dict[str, pl.Series], Counter[str]]:
+    """The raw columns that are needed, trimmed, without placeholders and refused codes; and how many were refused."""
+    needed = {name for column in layout.columns for name in column.headers(header)}
+    texts, refused = {}, Counter[str]()
+    written = dict(zip(header.folded, header.names, strict=True))
+    for name in sorted(needed):
+        text = raw[name].str.strip_chars()
+        empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
+        if empty.any():
+            text = text.set(empty.fill_null(False), None)
+        if name in layout.accepted:
+            bad = ~text.str.to_uppercase().is_in(layout.accepted[name])
+            refused[f"bad_code:{written[name]}"] += int(bad.sum())
+            text = text.set(bad.fill_null(False), None)
+        texts[name] = text
+    return texts, +refused
+
+
+def _column(
+    texts: dict[str, pl.Series], header: Header, layout: SourceTable, column: SourceColumn
+) -> tuple[pl.Series, Counter[str]]:
+    """One canonical column, and how many of its cells held something unreadable though the row goes on."""
+    kind, name = column.column.kind, column.column.name
+    sources = [texts[header_name] for header_name in column.headers(header)]
+    if not sources:
+        return pl.Series(name, [None], POLARS_TYPE[kind]).new_from_index(0, len(next(iter(texts.values())))), Counter()
+    parsed = [_parse(text, kind, layout) for text in sources]
+    value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
+    emptied = Counter[str]()
+    for text, series in zip(sources, parsed, strict=True):
+        if series.null_count() > text.null_count():
+            lost = text.is_not_null() & series.is_null()
+            emptied[f"bad_{kind}:{name}"] += int((lost & value.is_not_null() if column.column.required else lost).sum())
+    return value, +emptied
+
+
+def _parse(text: pl.Series, kind: str, layout: SourceTable) -> pl.Series:
+    if kind == "date":
+        dates = parse_dates(text, layout.date_formats)
+        missing = [date.fromisoformat(day) for day in layout.missing_dates]
+        return dates.set(dates.is_in(missing).fill_null(False), None) if missing else dates
+    if kind == "int":
+        return text.cast(pl.Int64, strict=False)
+    if kind == "float":
+        number = text.cast(pl.Float64, strict=False)
+        return number.set((~number.is_finite()).fill_null(False), None)
+    return text.str.to_uppercase() if kind == "code" else text
+
+
+def _complete(rows: pl.DataFrame, layout: SourceTable) -> pl.DataFrame:
+    """Canonical order; constants set; columns no header feeds are null."""
+    target = layout.target
+    absent = [pl.lit(None, target.schema[name]).alias(name) for name in target.schema if name not in rows.columns]
+    rows = rows.with_columns(absent).with_columns(**{name: pl.lit(code) for name, code in layout.constants.items()})
+    carried = [name for name in rows.columns if name not in target.schema]
+    return rows.select(*target.schema, *carried)
+
+
+def _first_fault(rows: pl.DataFrame, texts: dict[str, pl.Series], header: Header, layout: SourceTable) -> pl.Expr:
+    """Reason not to use a row, or null. An anonymous provider comes first: nothing else about its rows matters."""
+    reason = pl.lit(None, pl.String)
+    for column in reversed(layout.columns):
+        name, kind = column.column.name, column.column.kind
+        if not column.column.required or name == "person_id" or not rows[name].null_count():
+            continue
+        written = pl.any_horizontal(pl.lit(texts[source]).is_not_null() for source in column.headers(header))
+        fault = pl.when(written).then(pl.lit(f"bad_{kind}:{name}")).otherwise(pl.lit(f"missing:{name}"))
+        reason = pl.when(pl.col(name).is_null()).then(fault).otherwise(reason)
+    if layout.anonymous_providers and "provider_id" in rows.columns:
+        anonymous = pl.col("provider_id").is_in(layout.anonymous_providers)
+        reason = pl.when(anonymous).then(pl.lit("anonymous_provider")).otherwise(reason)
+    return reason
+
+
+def _as_json(raw: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
+    cells = [name for name in raw.columns if name != "_line"]
+    apart = raw.filter(pl.col("_line").is_in(lines.implode()))
+    return apart.select("_line", raw=pl.struct(cells).struct.json_encode())

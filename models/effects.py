@@ -1,0 +1,162 @@
+"""Turns outcomes and a design into the plain weighted comparison of the two arms, and drops unobserved outcomes.
+
+Choice made: each arm's mean is the weighted mean with weights that sum to one (Hajek), the contrast is taken from the
+two means, the variance from their influence functions summed by cluster (models/influence.py). For a matched design
+that is the variance clustered by matched set of Abadie & Spiess (2022); for a weighting design it is the sandwich of
+a weighted regression on treatment (GEE), corrected for the propensity score having been estimated unless asked not to.
+"""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+
+from models.contrasts import (
+    ArmMeans,
+    Kind,
+    check_confidence,
+    contrast_arms,
+    outcome_in_design,
+    scales_for,
+)
+from models.influence import find_clusters, score_model
+from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
+
+WeightsAre = Literal["estimated", "fixed"]
+
+
+def weighted_difference(
+    outcome: FloatArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    rng: Generator,
+    kind: Kind,
+    confidence: float = 0.95,
+    weights_are: WeightsAre = "estimated",
+) -> tuple[Estimate, ...]:
+    """Compare weighted means: risk difference, risk ratio and odds ratio, or mean difference (and mean ratio).
+
+    outcome      (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
+    weights_are  "estimated" stacks the score equations of the logistic propensity score under weights e/(1-e) (ATT) or
+                 1/e and 1/(1-e) (ATE) (Lunceford & Davidian 2004); "fixed" is the classical sandwich. Matched designs
+                 are clustered by set either way. The notes' `variance` says which was used: weights that are not of
+                 that form fall back to fixed.
+    rng          not used (no randomness here), taken so that all effect methods are called alike
+
+    Intervals are normal; over G matched sets the variance has the factor G/(G-1). Raises ValueError on outcomes or designs that cannot be compared.
+    """
+    check_confidence(confidence)
+    if weights_are not in ("estimated", "fixed"):
+        raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
+    values = outcome_in_design(outcome, design, kind)
+    treated, gain_treated = _weighted_mean(values, design.weights, design.treated)
+    control, gain_control = _weighted_mean(values, design.weights, ~design.treated)
+    per_weight = np.column_stack([gain_treated, gain_control])
+    influence, variance = account_for_weights(per_weight, baseline, design, weights_are)
+    means = ArmMeans(
+        treated=treated,
+        control=control,
+        influence=influence,
+        clusters=find_clusters(baseline, design),
+        control_weights=np.where(design.treated, 0.0, design.weights),
+    )
+    return contrast_arms(
+        means,
+        design,
+        method="weighted_difference",
+        scales=scales_for(kind, values, (treated, control)),
+        confidence=confidence,
+        notes={"variance": variance},
+    )
+
+
+def account_for_weights(
+    per_weight: FloatArray, baseline: Baseline, design: Design, weights_are: WeightsAre
+) -> tuple[FloatArray, str]:
+    """((n, k) influence, what the variance allows for) from (n, k) derivatives with respect to each row's weight."""
+    influence = design.weights[:, None] * per_weight
+    if np.any(design.matched_set[design.weights > 0] >= 0):
+        return influence, "clustered by matched set"
+    model = score_model(baseline, design) if weights_are == "estimated" else None
+    if model is None:
+        return influence, "weights as fixed"
+    return influence + model.correction(per_weight), "weights as estimated"
+
+
+def keep_observed(
+    outcome: FloatArray, baseline: Baseline, design: Design
+) -> tuple[FloatArray, Baseline, Design]:
+    """Drop the rows whose outcome is missing (NaN) and keep matched sets whole.
+
+    In a matched set the weight of lost controls is shared among the remaining in proportion to their weights. Under
+    the ATT a set's control weight shrinks with its treated weight (a lost only treated row takes its controls along:
+    they stay as rows of weight 0); under the ATE each arm keeps its total. A set left with one arm goes. In a weighting
+    design rows just go: arm means are normalised. The notes gain n_treated_without_outcome, n_control_without_outcome
+    (rows of the design) and n_sets_lost. With nothing missing the three come back as they are.
+    """
+    observed = np.isfinite(outcome)
+    if observed.all():
+        return outcome, baseline, design
+    inside = design.weights > 0
+    weights = _share_weights(design, observed)
+    sets = np.where(weights > 0, design.matched_set, -1)
+    in_sets = np.unique(design.matched_set[inside & (design.matched_set >= 0)]).size
+    notes: dict[str, float | str] = {
+        **design.notes,
+        "n_treated_without_outcome": float((inside & design.treated & ~observed).sum()),
+        "n_control_without_outcome": float((inside & ~design.treated & ~observed).sum()),
+        "n_sets_lost": float(in_sets - np.unique(sets[sets >= 0]).size),
+    }
+    kept_design = replace(
+        design,
+        treated=design.treated[observed],
+        score=design.score[observed],
+        weights=weights[observed],
+        matched_set=sets[observed],
+        notes=notes,
+    )
+    return outcome[observed], _rows_of(baseline, observed), kept_design
+
+
+def _weighted_mean(values: FloatArray, weights: FloatArray, arm: BoolArray) -> tuple[float, FloatArray]:
+    """The arm's mean and (n,) its derivative with respect to each row's weight."""
+    share = np.where(arm, weights, 0.0)
+    used = values[share > 0]
+    # An arm without variation has that value exactly; rounding must not turn a risk of 1 into an odds of 10^16.
+    mean = float(used[0]) if np.all(used == used[0]) else float(share @ values / share.sum())
+    return mean, np.where(arm, values - mean, 0.0) / share.sum()
+
+
+def _share_weights(design: Design, observed: BoolArray) -> FloatArray:
+    """(n,) weights after the unobserved rows are gone."""
+    left = np.where(observed, design.weights, 0.0)
+    in_set = (design.matched_set >= 0) & (design.weights > 0)
+    if not in_set.any():
+        return left
+    number = np.where(in_set, design.matched_set, 0)
+
+    def totals(weights: FloatArray, arm: BoolArray) -> FloatArray:
+        return np.bincount(number, weights=np.where(in_set & arm, weights, 0.0))
+
+    before = {arm: totals(design.weights, design.treated == arm) for arm in (True, False)}
+    after = {arm: totals(left, design.treated == arm) for arm in (True, False)}
+    whole = (after[True] > 0) & (after[False] > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        treated_left = after[True] / before[True]
+        rescale = {arm: before[arm] / after[arm] for arm in (True, False)}
+    if design.estimand == "ATT":
+        rescale = {True: np.ones_like(treated_left), False: rescale[False] * treated_left}
+    factor = np.where(design.treated, rescale[True][number], rescale[False][number])
+    return np.where(in_set, np.where(whole[number], left * np.nan_to_num(factor), 0.0), left)
+
+
+def _rows_of(baseline: Baseline, rows: BoolArray) -> Baseline:
+    return replace(
+        baseline,
+        matrix=baseline.matrix[rows],
+        exact_group=baseline.exact_group[rows],
+        index_day=baseline.index_day[rows],
+        person=baseline.person[rows],
+    )

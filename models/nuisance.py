@@ -1,0 +1,120 @@
+"""Turns covariates into cross-fitted predictions of treatment and outcome, for the doubly robust methods.
+
+Choice made: L2-penalised logistic and linear regression on standardised columns with an unpenalised intercept, solved
+to machine precision (Newton; closed form), because default tolerances fail for a rare treatment and because a
+regression is what a few hundred treated can carry. Nobody is predicted by a model that saw a row of his own cluster
+(Chernozhukov et al. 2018, Econom J 21:C1).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.random import Generator
+from scipy.special import expit
+
+from models.contrasts import Kind
+from models.influence import Clusters
+from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
+
+NEWTON_STEPS = 100
+CONVERGED = 1e-10
+"""Largest Newton step, in log-odds per standard deviation, of a finished fit."""
+
+Predictor = Callable[[FloatArray], FloatArray]
+
+
+def rows_in_order(outcome: FloatArray, baseline: Baseline, design: Design) -> IntArray:
+    """Row numbers of the designed sample (weight > 0) in an order that does not depend on the order they came in."""
+    rows = np.flatnonzero(design.weights > 0)
+    keys = (outcome, *baseline.matrix.T[::-1], design.treated, baseline.index_day, baseline.person)
+    return rows[np.lexsort([key[rows] for key in keys])].astype(np.int64)
+
+
+def assign_folds(clusters: Clusters, rows: IntArray, treated: BoolArray, folds: int, rng: Generator) -> IntArray:
+    """(n_rows,) fold of each of the `rows`; clusters stay whole, those with a treated row are dealt out evenly.
+
+    Raises ValueError when there are fewer clusters of a kind than folds.
+    """
+    if folds < 2:
+        raise ValueError(f"folds must be at least 2, not {folds}")
+    codes, member = np.unique(clusters.code[rows], return_inverse=True)
+    has_treated = np.bincount(member, weights=treated[rows]) > 0
+    has_control = np.bincount(member, weights=~treated[rows]) > 0
+    if min(has_treated.sum(), has_control.sum()) < folds:
+        raise ValueError(f"{folds} folds need at least {folds} independent clusters with a treated row and as many with a control")
+    fold = np.empty(codes.size, dtype=np.int64)
+    start = 0
+    for stratum in (has_treated, ~has_treated):
+        shuffled = rng.permutation(np.flatnonzero(stratum))
+        fold[shuffled] = (start + np.arange(shuffled.size)) % folds
+        start += shuffled.size
+    return fold[member]
+
+
+def cross_predict(
+    matrix: FloatArray, target: FloatArray, learn_from: BoolArray, fold: IntArray, kind: Kind, l2_penalty: float
+) -> FloatArray:
+    """(n,) prediction of `target` for each row by a model fitted on the `learn_from` rows of the other folds."""
+    predicted = np.empty(len(target))
+    for number in np.unique(fold):
+        here = fold == number
+        learn = learn_from & ~here
+        if not learn.any():
+            raise ValueError("a fold has no rows left to learn from: use fewer folds")
+        predicted[here] = fit_ridge(matrix[learn], target[learn], kind, l2_penalty)(matrix[here])
+    return predicted
+
+
+def fit_ridge(matrix: FloatArray, target: FloatArray, kind: Kind, l2_penalty: float) -> Predictor:
+    """Penalised regression: logistic for "binary" (penalty / 2 · |b|² beside the log-likelihood), linear otherwise
+    (penalty / 2 · |b|² beside half the sum of squares). A target that never varies is predicted as it is."""
+    if not l2_penalty > 0:
+        raise ValueError(f"l2_penalty must be positive, not {l2_penalty}")
+    if np.all(target == target[0]):
+        constant = float(target[0])
+        return lambda rows: np.full(len(rows), constant)
+    centre, spread = matrix.mean(axis=0), matrix.std(axis=0)
+    # A constant column has a spread of rounding size only; it must not be blown up into a covariate.
+    scale = np.where(spread > 1e-10 * np.abs(centre), spread, np.inf)
+    columns = np.column_stack([np.ones(len(matrix)), (matrix - centre) / scale])
+    penalty = np.full(columns.shape[1], l2_penalty)
+    penalty[0] = 0.0
+    solve = _logistic if kind == "binary" else _linear
+    coefficients = solve(columns, target, penalty)
+    link = expit if kind == "binary" else np.asarray
+    return lambda rows: np.asarray(link(coefficients[0] + (rows - centre) / scale @ coefficients[1:]))
+
+
+def _linear(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> FloatArray:
+    return np.linalg.solve(columns.T @ columns + np.diag(penalty), columns.T @ target)
+
+
+def _logistic(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> FloatArray:
+    coefficients = np.zeros(columns.shape[1])
+    coefficients[0] = np.log(target.mean() / (1 - target.mean()))
+    for _ in range(NEWTON_STEPS):
+        risk = expit(columns @ coefficients)
+        gradient = columns.T @ (target - risk) - penalty * coefficients
+        curvature = (columns * (risk * (1 - risk))[:, None]).T @ columns + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
+        coefficients = coefficients + _shortened(step, columns, target, penalty, coefficients)
+        if np.abs(step).max() < CONVERGED:
+            return coefficients
+    raise AssertionError("a penalised logistic regression must converge")
+
+
+def _shortened(
+    step: FloatArray, columns: FloatArray, target: FloatArray, penalty: FloatArray, coefficients: FloatArray
+) -> FloatArray:
+    """The Newton step, halved until the penalised log-likelihood does not fall."""
+
+    def loss(at: FloatArray) -> float:
+        linear = columns @ at
+        return float(np.logaddexp(0, linear).sum() - target @ linear + 0.5 * penalty @ at**2)
+
+    before = loss(coefficients)
+    for _ in range(30):
+        if loss(coefficients + step) <= before + 1e-12 * abs(before):
+            break
+        step = step / 2
+    return step

@@ -1,0 +1,41 @@
+"""Fitted models become files that can be opened without running code: skops for scikit-learn, arrays for forests.
+
+Every model has a card beside it: what it is, what it was fitted on, and what it must not be used for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.results import Baseline, Propensity
+from pipelines.store import write_bytes, write_json
+
+
+def save_propensity(folder: Path, contrast: str, baseline: Baseline, propensity: Propensity | None) -> None:
+    """Write `<contrast>/propensity.skops` and its model_card.json; nothing for a randomised contrast."""
+    if propensity is None or propensity.model is None:
+        return
+    import skops.io
+
+    write_bytes(folder / contrast / "propensity" / "propensity.skops", skops.io.dumps(propensity.model))
+    card = {
+        "model": "logistic regression for the propensity score, ridge penalty on standardised covariates",
+        "columns": list(baseline.columns),
+        "n_rows": len(baseline.matrix),
+        "calibration_gap": propensity.calibration_gap,
+        "open_with": "skops.io.load (no untrusted types); columns in the order given here",
+        "not_for": "predicting anything about a person; it describes who was in the trial",
+    }
+    write_json(folder / contrast / "propensity" / "model_card.json", card)
+
+
+def save_forest(folder: Path, contrast: str, arrays: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> None:
+    """Write `<contrast>/causal_forest/trees.npz` and its model_card.json."""
+    from models.forest import save_trees
+
+    path = folder / contrast / "causal_forest" / "trees.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_trees(arrays, path)
+    write_json(path.with_name("model_card.json"), dict(card))

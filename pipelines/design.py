@@ -1,0 +1,210 @@
+"""A cohort becomes designs: who is compared with whom, judged against the protocol before any outcome is read.
+
+Choice made: the design never sees outcomes (Rubin 2008, Ann Appl Stat 2:808): nothing here opens the outcomes file.
+Every contrast gets every design of the protocol; the first design of the first contrast is the primary one, and the
+study's effects are opened only when it reaches the acceptance thresholds.
+"""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from models.balance import Overlap, measure_balance, measure_overlap
+from models.registry import DESIGNS
+
+from models.propensity import fit_propensity
+from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
+from pipelines import store
+from pipelines.artefacts import save_propensity
+from pipelines.design_matrix import build_baseline, group_codes
+from pipelines.protocol import Acceptance, Protocol
+from pipelines.store import RunFolder, write_json, write_parquet
+
+RANDOMISED = "randomised"
+HISTOGRAM_BINS = 30
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two arms that are compared; `is_randomised` contrasts need no design."""
+
+    name: str
+    treated_arm: str
+    control_arm: str
+    is_randomised: bool = False
+
+
+@dataclass(frozen=True)
+class DesignedContrast:
+    """A contrast with its rows, their baseline and propensity, and the designs made of them."""
+
+    contrast: Contrast
+    rows: pl.DataFrame
+    baseline: Baseline
+    propensity: Propensity | None
+    designs: Mapping[str, Design]
+
+
+def contrasts_of(people: pl.DataFrame, protocol: Protocol) -> list[Contrast]:
+    """Treated against virtual controls first; with a randomised control arm, the two benchmark contrasts as well."""
+    label = protocol.strategies.treated_label
+    contrasts = [Contrast(f"{label}_vs_virtual", "peer", "virtual")]
+    if people.filter(pl.col("is_eligible") & (pl.col("arm") == "control")).height:
+        contrasts.append(Contrast(f"{label}_vs_randomised", "peer", "control", is_randomised=True))
+        contrasts.append(Contrast("randomised_vs_virtual", "control", "virtual"))
+    return contrasts
+
+
+def seeded(protocol: Protocol, *names: str) -> np.random.Generator:
+    """A random stream of its own for each named piece of work, so that order and other pieces do not matter."""
+    return np.random.default_rng([protocol.study.seed, zlib.crc32("|".join(names).encode())])
+
+
+def choose_controls(rows: pl.DataFrame, contrast: Contrast, protocol: Protocol) -> DesignedContrast:
+    """All designs of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
+
+    Candidates in exact groups without any treated person cannot serve and are left out first.
+    """
+    exact = [] if contrast.is_randomised else list(protocol.design.exact)
+    kept = _in_treated_groups(rows, contrast, exact)
+    baseline = build_baseline(kept, protocol.covariates, exact)
+    treated = (kept["arm"] == contrast.treated_arm).to_numpy()
+    if contrast.is_randomised:
+        return DesignedContrast(contrast, kept, baseline, None, {RANDOMISED: _as_randomised(treated)})
+    propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
+    designs = {
+        name: DESIGNS[name].function(
+            baseline,
+            treated,
+            propensity,
+            estimand=protocol.estimand.target,
+            rng=seeded(protocol, "design", contrast.name, name),
+            **getattr(protocol.design, name).model_dump(),
+        )
+        for name in protocol.design.methods
+    }
+    return DesignedContrast(contrast, kept, baseline, propensity, designs)
+
+
+def _in_treated_groups(rows: pl.DataFrame, contrast: Contrast, exact: list[str]) -> pl.DataFrame:
+    coded = rows.with_columns(pl.Series(":group", group_codes(rows, exact)))
+    groups = coded.filter(pl.col("arm") == contrast.treated_arm).select(":group").unique()
+    return coded.join(groups, on=":group", how="semi", maintain_order="left").drop(":group")
+
+
+def _as_randomised(treated: BoolArray) -> Design:
+    share = np.full(treated.size, treated.mean())
+    no_set = np.full(treated.size, -1, dtype=np.int64)
+    return Design(RANDOMISED, "ATT", treated, share, np.ones(treated.size), no_set)
+
+
+def judge(balance: tuple[BalanceRow, ...], overlap: Overlap, acceptance: Acceptance) -> list[dict[str, Any]]:
+    """Each threshold of the protocol with what the design reached."""
+    worst_smd = max((abs(row.smd_after) for row in balance), default=float("nan"))
+    verdicts = [
+        _verdict("max_abs_smd", acceptance.max_abs_smd, worst_smd, worst_smd <= acceptance.max_abs_smd),
+        _at_least("min_effective_controls", acceptance.min_effective_controls, overlap.effective_n_controls),
+        _at_least("min_share_treated_kept", acceptance.min_share_treated_kept, overlap.share_treated_kept),
+        _at_least("min_overlap", acceptance.min_overlap, overlap.overlap_coefficient),
+    ]
+    if acceptance.max_variance_ratio is not None:
+        ratios = [row.variance_ratio_after for row in balance if np.isfinite(row.variance_ratio_after)]
+        worst = max((max(ratio, 1 / ratio) if ratio > 0 else float("inf") for ratio in ratios), default=1.0)
+        limit = acceptance.max_variance_ratio
+        verdicts.append(_verdict("max_variance_ratio", limit, worst, worst <= limit))
+    return verdicts
+
+
+def _at_least(check: str, limit: float, value: float) -> dict[str, Any]:
+    return _verdict(check, limit, value, value >= limit)
+
+
+def _verdict(check: str, limit: float, value: float, passed: bool) -> dict[str, Any]:
+    return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}
+
+
+def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
+    """What design.json says of one contrast."""
+    return {
+        "contrast": designed.contrast.name,
+        "treated_arm": designed.contrast.treated_arm,
+        "control_arm": designed.contrast.control_arm,
+        "designs": [_summarise_design(designed, design, protocol) for design in designed.designs.values()],
+    }
+
+
+def _summarise_design(designed: DesignedContrast, design: Design, protocol: Protocol) -> dict[str, Any]:
+    balance = measure_balance(designed.baseline, design)
+    entry: dict[str, Any] = {
+        "method": design.method,
+        "estimand": design.estimand,
+        "notes": dict(design.notes),
+        "balance": [asdict(row) for row in balance],
+    }
+    if designed.propensity is None:
+        return {**entry, "accepted": True, "verdicts": [], "overlap": None, "histogram": None}
+    overlap = measure_overlap(designed.baseline, design, designed.propensity)
+    verdicts = judge(balance, overlap, protocol.acceptance)
+    return {
+        **entry,
+        "accepted": all(verdict["passed"] for verdict in verdicts),
+        "verdicts": verdicts,
+        "overlap": asdict(overlap),
+        "histogram": _histogram(design, designed.propensity),
+    }
+
+
+def _histogram(design: Design, propensity: Propensity) -> dict[str, list[float]]:
+    """Scores on the log-odds scale: treated, all candidates, and controls by their weights."""
+    low, high = np.quantile(propensity.linear, [0.001, 0.999])
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    inside = np.clip(propensity.linear, low, high)
+    control = ~design.treated
+
+    def count(rows: BoolArray, weights: np.ndarray | None = None) -> list[float]:
+        return np.histogram(inside[rows], edges, weights=weights)[0].astype(float).tolist()
+
+    return {
+        "edges": edges.tolist(),
+        "treated": count(design.treated),
+        "pool": count(control),
+        "controls": count(control, design.weights[control]),
+    }
+
+
+def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
+    """Design every contrast of a run from its cohort and baseline files; write the design files into `out`.
+
+    Returns whether the primary design of the primary contrast was accepted.
+    """
+    people = run.read(store.COHORT).filter("is_eligible")
+    baseline = run.read(store.BASELINE)
+    shared = [name for name in baseline.columns if name in people.columns and name != "row_id"]
+    rows = people.join(baseline.drop(shared), on="row_id", how="inner", maintain_order="left")
+    summaries, tables = [], []
+    for contrast in contrasts_of(people, protocol):
+        arms = [contrast.treated_arm, contrast.control_arm]
+        designed = choose_controls(rows.filter(pl.col("arm").is_in(arms)), contrast, protocol)
+        summaries.append(summarise(designed, protocol))
+        tables += [_rows_of(designed, design) for design in designed.designs.values()]
+        save_propensity(out / store.MODELS, designed.contrast.name, designed.baseline, designed.propensity)
+    write_parquet(out / store.DESIGN, tables[0].drop("contrast", "design"))
+    write_parquet(out / store.OTHER_DESIGNS, pl.concat(tables))
+    accepted = bool(summaries[0]["designs"][0]["accepted"])
+    write_json(out / store.DESIGN_SUMMARY, {"accepted": accepted, "contrasts": summaries})
+    return accepted
+
+
+def _rows_of(designed: DesignedContrast, design: Design) -> pl.DataFrame:
+    return designed.rows.select("row_id").with_columns(
+        contrast=pl.lit(designed.contrast.name),
+        design=pl.lit(design.method),
+        treated=pl.Series(design.treated),
+        score=pl.Series(design.score),
+        weight=pl.Series(design.weights),
+        matched_set=pl.Series(design.matched_set),
+    )

@@ -1,0 +1,101 @@
+"""Named covariates become the numeric matrix that designs work on, with no missing value left.
+
+Choice made: a missing number is filled with the mean and flagged by an indicator (valid for a propensity score, where
+the indicator lets the score depend on being missing: Rosenbaum & Rubin 1984, JASA 79:516); a missing category is a
+level of its own. Booleans are 0 and 1. Squares are of the centred variable, which spans the same space.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from models.results import Baseline, FloatArray, IntArray
+from pipelines.errors import ProtocolError
+from pipelines.protocol import Covariates
+
+MISSING_LEVEL = "missing"
+POOLED_LEVEL = "other levels"
+
+
+def build_baseline(rows: pl.DataFrame, covariates: Covariates, exact: Sequence[str]) -> Baseline:
+    """The baseline of `rows` (person_id, index_date, covariates and the columns of `exact`), in their order.
+
+    Exact columns enter the matrix as categories too, so that weighting designs balance them. Raises ProtocolError
+    naming every covariate that is unknown, empty, or (under missing = 'refuse') incomplete.
+    """
+    categorical = list(dict.fromkeys([*covariates.categorical, *exact]))
+    _check(rows, covariates, categorical)
+    blocks: list[tuple[str, FloatArray]] = []
+    for name in covariates.numeric:
+        blocks += _numeric_block(rows[name], name, name in covariates.squared, name in covariates.is_zero)
+    for name in categorical:
+        blocks += _categorical_block(rows[name], name, covariates.rare_level_below)
+    varied = [(name, values) for name, values in blocks if np.ptp(values) > 0]
+    dates = rows["index_date"].cast(pl.Int32)
+    return Baseline(
+        matrix=np.column_stack([values for _, values in varied]),
+        columns=tuple(name for name, _ in varied),
+        exact_group=group_codes(rows, exact),
+        index_day=dates.fill_null(0).cast(pl.Int64).to_numpy(),
+        person=rows["person_id"].rank("dense").cast(pl.Int64).to_numpy(),
+    )
+
+
+def group_codes(rows: pl.DataFrame, columns: Sequence[str]) -> IntArray:
+    """An integer code for each combination of `columns`, in their sorted order; all zero without columns."""
+    if not columns:
+        return np.zeros(rows.height, dtype=np.int64)
+    keys = rows.select(
+        pl.concat_str([pl.col(name).cast(pl.String).fill_null(MISSING_LEVEL) for name in columns], separator="|")
+    )
+    return keys.to_series().rank("dense").cast(pl.Int64).to_numpy()
+
+
+def _check(rows: pl.DataFrame, covariates: Covariates, categorical: Sequence[str]) -> None:
+    named = [*covariates.numeric, *categorical]
+    known = ", ".join(sorted(set(rows.columns) - {"row_id", "person_id", "index_date", "arm"}))
+    problems = [
+        f"covariates: '{name}' is not measured; measured are: {known}" for name in named if name not in rows.columns
+    ]
+    present = [name for name in named if name in rows.columns]
+    problems += [
+        f"covariates.numeric: '{name}' is text; list it under categorical"
+        for name in covariates.numeric
+        if name in present and rows[name].dtype == pl.String
+    ]
+    problems += [
+        f"covariates: '{name}' has no value in this extract; leave it out or add its table"
+        for name in present
+        if rows[name].is_null().all()
+    ]
+    if covariates.missing == "refuse":
+        problems += [
+            f"covariates: '{name}' has missing values and missing = 'refuse'"
+            for name in present
+            if rows[name].null_count() and not rows[name].is_null().all()
+        ]
+    if problems:
+        raise ProtocolError(problems)
+
+
+def _numeric_block(values: pl.Series, name: str, squared: bool, is_zero: bool) -> list[tuple[str, FloatArray]]:
+    number = values.cast(pl.Float64).fill_nan(None)
+    filled = number.fill_null(number.mean()).to_numpy()
+    block = [(name, filled)]
+    if squared:
+        block.append((f"{name} squared", (filled - filled.mean()) ** 2))
+    if is_zero:
+        block.append((f"{name} is zero", (number == 0).fill_null(False).cast(pl.Float64).to_numpy()))
+    if number.null_count():
+        block.append((f"{name} missing", number.is_null().cast(pl.Float64).to_numpy()))
+    return block
+
+
+def _categorical_block(values: pl.Series, name: str, rare_below: int) -> list[tuple[str, FloatArray]]:
+    level = values.cast(pl.String).fill_null(MISSING_LEVEL)
+    counts = level.value_counts().sort("count", level.name, descending=[True, False])
+    rare = counts.filter(pl.col("count") < rare_below)[level.name].to_list()
+    pooled = level.replace(dict.fromkeys(rare, POOLED_LEVEL)) if len(rare) > 1 else level
+    levels = pooled.value_counts().sort("count", level.name, descending=[True, False])[level.name].to_list()
+    return [(f"{name} = {text}", (pooled == text).cast(pl.Float64).to_numpy()) for text in sorted(levels[1:])]

@@ -1,0 +1,109 @@
+"""Second pass, a task for each group of tables and bucket: parts -> one sorted Parquet file.
+
+Exact duplicates (all raw cells equal, within a file or between files) are dropped here, where both copies are sure to
+meet; the copy that comes first in the order of files and lines stays. Tables that need another table of the same
+people (referral teams, assessments at a contact) are completed here too, since all of it lies in one bucket.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.lake.reading import bucket_path, reference_path
+from pipelines.lake.scatter import Receipt, read_part
+from pipelines.sources import mhsds
+from pipelines.tables import PERSON_TABLES, TABLES, Table
+
+# Tables that are completed from one another share a task.
+_TOGETHER = (("referral", "referral_team"), ("contact", "assessment"))
+GROUPS: tuple[tuple[str, ...], ...] = (
+    *_TOGETHER,
+    *((table,) for table in PERSON_TABLES if not any(table in group for group in _TOGETHER)),
+)
+ROW_GROUP_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What the second pass did: rows written by table; rows kept and duplicates dropped by place of the raw file;
+    things worth knowing, counted by rule."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    kept: Counter[int] = field(default_factory=Counter)
+    deduplicated: Counter[int] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.rows + other.rows,
+            self.kept + other.kept,
+            self.deduplicated + other.deduplicated,
+            self.notes + other.notes,
+        )
+
+
+def gather_bucket(group: Sequence[str], bucket: int, receipts: Sequence[Receipt], building: Path) -> Tally:
+    """Write one bucket of the tables of a group."""
+    tally = Tally()
+    frames = {name: _collect(TABLES[name], bucket, receipts, tally) for name in group}
+    if "referral_team" in frames:
+        details = _collect(mhsds.DETAILS["team_detail"], 0, receipts, Tally())
+        frames["referral_team"], untyped = mhsds.list_teams(frames["referral"], frames["referral_team"], details)
+        tally.notes.update({"team_without_type": untyped})
+    if "assessment" in frames:
+        frames["assessment"], undated = mhsds.date_assessments(frames["assessment"], frames["contact"])
+        tally.notes.update({"assessment_without_contact": undated})
+    for name, rows in frames.items():
+        tally.rows[name] += _write(rows, TABLES[name], bucket_path(building, name, bucket))
+    return tally
+
+
+def gather_reference(table: Table, receipts: Sequence[Receipt], building: Path) -> Tally:
+    """Write a table that belongs to no person."""
+    tally = Tally()
+    rows = _collect(table, 0, receipts, tally)
+    tally.rows[table.name] += _write(rows, table, reference_path(building, table.name))
+    return tally
+
+
+def _collect(table: Table, bucket: int, receipts: Sequence[Receipt], tally: Tally) -> pl.DataFrame:
+    """All rows of a table in a bucket, without duplicates, in the order of files and lines."""
+    parts = [part for receipt in receipts if receipt.table == table.name for part in receipt.parts if part.bucket == bucket]
+    empty = table.empty().with_columns(_file=pl.lit(0, pl.Int32), _line=pl.lit(0, pl.Int64))
+    if not parts:
+        return empty
+    rows = pl.concat([read_part(part) for part in parts], how="diagonal").sort("_file", "_line")
+    unique = _drop_duplicates(rows)
+    tally.kept.update(_by_file(unique))
+    tally.deduplicated.update(_by_file(rows))
+    tally.deduplicated.subtract(_by_file(unique))
+    return unique.drop("_raw")
+
+
+def _drop_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
+    """A hash that repeats names the suspects; only rows whose canonical cells agree as well are duplicates."""
+    suspect = rows["_raw"].is_duplicated()
+    if not suspect.any():
+        return rows
+    cells = [name for name in rows.columns if name not in {"_file", "_line"}]
+    single = rows.filter(suspect).unique(cells, keep="first", maintain_order=True)
+    return pl.concat([rows.filter(~suspect), single]).sort("_file", "_line")
+
+
+def _by_file(rows: pl.DataFrame) -> Counter[int]:
+    return Counter(dict(rows.group_by("_file").len().rows()))
+
+
+def _write(rows: pl.DataFrame, table: Table, path: Path) -> int:
+    if not rows.height:
+        return 0
+    names = [column.name for column in table.columns]
+    dates = [column.name for column in table.columns if column.kind == "date"]
+    keys = [name for name in ("person_id", "month_id", *dates, "row_id") if name in names]
+    ordered = rows.sort(*keys, "_file", "_line", nulls_last=True).select(names).rechunk()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ordered.write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    return ordered.height

@@ -1,0 +1,181 @@
+"""The load: source folder -> lake, in two passes of Dask tasks, all or nothing.
+
+Everything is built in a folder beside the lake and moved into place when it is complete and its account balances; what
+a killed load left behind is removed by the next one. The tasks are plain `dask.delayed`: they run on threads, or on
+whatever scheduler is active, which must then see the same folders.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import dask
+import polars as pl
+
+from pipelines.errors import SourceError
+from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
+from pipelines.lake.reading import FORMAT, MANIFEST, Lake, open_lake, reference_path
+from pipelines.lake.scatter import Receipt, agree_on_people, find_people, records_needed, resolve_file, scatter_file
+from pipelines.sources.extract import Extract, aliases_version, combine_digests, examine
+from pipelines.sources.mhsds import DETAILS
+from pipelines.tables import REFERENCE_TABLES, TABLES
+
+
+def write_lake(source: Path, lake: Path, *, n_buckets: int = 16) -> Lake:
+    """Load an extract; an older lake of that name is replaced once the new one is whole.
+
+    Args:
+        source: folder of raw files.
+        lake: folder to be.
+        n_buckets: buckets of people; one bucket of one table must fit into memory comfortably.
+
+    Raises:
+        SourceError: files or columns are missing (all of them named), or a file cannot be read.
+    """
+    assert n_buckets >= 1, "a lake needs a bucket"
+    extract = examine(source)
+    if extract.problems:
+        raise SourceError(extract.problems)
+    with _building(lake) as building:
+        receipts = _scatter(extract, building, n_buckets)
+        tally = _gather(receipts, building, n_buckets)
+        shutil.rmtree(building / "parts")
+        manifest = _account(extract, receipts, tally, building, n_buckets)
+        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        (building / MANIFEST).write_text(text, encoding="utf-8")
+    return open_lake(lake)
+
+
+def _scatter(extract: Extract, building: Path, n_buckets: int) -> list[Receipt]:
+    """First pass, then the rows that waited for a person. The largest files go first, so that none is left to last."""
+    (building / "parts").mkdir()
+    order = sorted(range(len(extract.files)), key=lambda place: -extract.files[place].path.stat().st_size)
+    scatter = dask.delayed(scatter_file, pure=False)
+    tasks = [scatter(extract.files[place], place, building, n_buckets) for place in order]
+    receipts = sorted(dask.compute(*tasks), key=lambda receipt: receipt.place)
+    waiting = [receipt for receipt in receipts if receipt.unresolved]
+    if not waiting:
+        return receipts
+    find, resolve = dask.delayed(find_people, pure=False), dask.delayed(resolve_file, pure=False)
+    needed = records_needed(waiting)
+    people = agree_on_people(
+        dask.compute(*(find(receipt, needed) for receipt in receipts if receipt.table == "person_month"))
+    )
+    resolved = dask.compute(*(resolve(receipt, people, building, n_buckets) for receipt in waiting))
+    by_place = {receipt.place: receipt for receipt in [*receipts, *resolved]}
+    return [by_place[place] for place in sorted(by_place)]
+
+
+def _gather(receipts: Sequence[Receipt], building: Path, n_buckets: int) -> Tally:
+    bucket_task, reference_task = dask.delayed(gather_bucket, pure=False), dask.delayed(gather_reference, pure=False)
+    details = [receipt for receipt in receipts if receipt.table == "team_detail"]
+    tasks = []
+    for group in GROUPS:
+        needed = [receipt for receipt in receipts if receipt.table in group]
+        needed += details if "referral_team" in group else []
+        tasks += [bucket_task(group, bucket, needed, building) for bucket in range(n_buckets) if needed]
+    for table in [*(TABLES[name] for name in REFERENCE_TABLES), *DETAILS.values()]:
+        needed = [receipt for receipt in receipts if receipt.table == table.name]
+        tasks += [reference_task(table, needed, building)] if needed else []
+    return reduce(add, dask.compute(*tasks), Tally())
+
+
+def _account(
+    extract: Extract, receipts: Sequence[Receipt], tally: Tally, building: Path, n_buckets: int
+) -> dict[str, Any]:
+    """The manifest. Every row read is kept, dropped as a duplicate or set aside with a reason: file by file, or it is
+    our mistake. Nothing in it depends on time or place, so the same extract gives the same bytes."""
+    files = [_account_file(receipt, tally) for receipt in receipts]
+    submission = pl.read_parquet(reference_path(building, "submission"), glob=False)
+    tables = sorted({receipt.table for receipt in receipts} | ({"referral_team"} if tally.rows["referral_team"] else set()))
+    return {
+        "format": FORMAT,
+        "n_buckets": n_buckets,
+        "period_end": str(submission["period_end_date"].max()),
+        "last_month_id": submission["month_id"].max(),
+        "fingerprint": combine_digests({receipt.name: receipt.digest for receipt in receipts}),
+        "aliases_version": aliases_version(),
+        "extract": extract.description,
+        "files": files,
+        "ignored_files": list(extract.ignored),
+        "tables": {name: _account_table(name, receipts, tally) for name in tables},
+        "notes": dict(sorted((+tally.notes).items())),
+        "totals": {
+            key: sum(file[key] for file in files)
+            for key in ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
+        },
+    }
+
+
+def _account_file(receipt: Receipt, tally: Tally) -> dict[str, Any]:
+    kept, dropped = tally.kept[receipt.place], tally.deduplicated[receipt.place]
+    aside = receipt.quarantined.total()
+    assert receipt.rows_read == kept + dropped + aside, (
+        f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped} deduplicated, {aside} quarantined"
+    )
+    return {
+        "file": receipt.name,
+        "table": receipt.table,
+        "release": receipt.release,
+        "checksum": receipt.digest,
+        "encoding": receipt.encoding,
+        "rows_read": receipt.rows_read,
+        "rows_kept": kept,
+        "rows_deduplicated": dropped,
+        "rows_quarantined": aside,
+        "quarantined_by_reason": dict(sorted((+receipt.quarantined).items())),
+        "cells_nulled_by_rule": dict(sorted((+receipt.nulled).items())),
+    }
+
+
+def _account_table(name: str, receipts: Sequence[Receipt], tally: Tally) -> dict[str, Any]:
+    files = [receipt for receipt in receipts if receipt.table == name]
+    absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
+    return {"rows": tally.rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}
+
+
+@contextmanager
+def _building(lake: Path) -> Iterator[Path]:
+    """A folder to build in, which becomes `lake` when the block ends well and vanishes when it does not."""
+    lake.parent.mkdir(parents=True, exist_ok=True)
+    with lake.with_name(f"{lake.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SourceError(f"{lake}: another load is writing this lake; wait until it has ended") from error
+        _clear_leftovers(lake)
+        building = lake.with_name(f"{lake.name}.building-{os.getpid()}")
+        building.mkdir()
+        try:
+            yield building
+            _put_in_place(building, lake)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def _clear_leftovers(lake: Path) -> None:
+    """Remove what killed loads left. One killed between the two renames left the lake under its other name."""
+    for replaced in sorted(lake.parent.glob(f"{lake.name}.replaced-*")):
+        if lake.exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(lake)
+    for leftover in lake.parent.glob(f"{lake.name}.building-*"):
+        shutil.rmtree(leftover)
+
+
+def _put_in_place(building: Path, lake: Path) -> None:
+    if lake.exists():
+        replaced = lake.with_name(f"{lake.name}.replaced-{os.getpid()}")
+        lake.rename(replaced)
+        building.rename(lake)
+        shutil.rmtree(replaced)
+    else:
+        building.rename(lake)
