@@ -79,11 +79,8 @@ def contrast_arms(
     """One Estimate a scale, by the delta method; `mean_treated`, `mean_control` and `n_clusters` go to the notes."""
     covariance = robust_covariance(means.influence, means.clusters)
     inside = design.weights > 0
-    counts = {
-        "n_treated": int((inside & design.treated).sum()),
-        "n_control": int((inside & ~design.treated).sum()),
-        "effective_n": effective_number(means.control_weights),
-    }
+    n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
+    effective_n = effective_number(means.control_weights)
     facts: dict[str, float | str] = {
         "mean_treated": means.treated,
         "mean_control": means.control,
@@ -94,8 +91,8 @@ def contrast_arms(
     for scale in scales:
         contrast = _contrast(scale, means.treated, means.control)
         numbers, why_not = _interval(contrast, covariance, confidence)
-        said = {**facts, "not_estimable": why_not} if why_not else facts
-        made.append(Estimate(method, design.estimand, scale, *numbers, **counts, notes=said))
+        said = {"not_estimable": why_not, **facts} if why_not else facts
+        made.append(Estimate(method, design.estimand, scale, *numbers, n_treated, n_control, effective_n, notes=said))
     return tuple(made)
 
 

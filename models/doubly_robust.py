@@ -16,8 +16,12 @@ from numpy.random import Generator
 
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
 from models.influence import Clusters, find_clusters
-from models.nuisance import assign_folds, cross_predict, rows_in_order
+from models.nuisance import assign_folds, cross_predict, regression_columns, rows_in_order
 from models.results import Baseline, BoolArray, Design, Estimand, Estimate, FloatArray, IntArray
+
+DIVISIONS = 5
+"""Divisions into folds over which predictions are averaged. One alone moves the NHEFS effect by a fifth of its standard
+error from seed to seed."""
 
 
 def aipw(
@@ -34,7 +38,7 @@ def aipw(
     """Cross-fitted doubly robust ATT (or ATE, as the design says) on the rows with positive weight.
 
     outcome     (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
-    folds       number of folds; matched sets and persons stay whole; rng deals them out
+    folds       number of folds; matched sets and persons stay whole; rng deals them out, DIVISIONS times over
     l2_penalty  of both models, on standardised columns
 
     Standard errors come from the joint influence function of the two means, summed over matched sets or persons.
@@ -45,13 +49,17 @@ def aipw(
     values = outcome_in_design(outcome, design, kind)
     clusters = find_clusters(baseline, design)
     rows = rows_in_order(values, baseline, design)
-    treated, matrix, y = design.treated[rows], baseline.matrix[rows], values[rows]
-    fold = assign_folds(clusters, rows, design.treated, folds, rng)
-    everyone = np.ones(len(rows), dtype=np.bool_)
-    score = cross_predict(matrix, treated.astype(np.float64), everyone, fold, "binary", l2_penalty)
-    if_control = cross_predict(matrix, y, ~treated, fold, kind, l2_penalty)
+    treated, matrix, y = design.treated[rows], regression_columns(baseline, rows), values[rows]
+    divisions = [assign_folds(clusters, rows, design.treated, folds, rng) for _ in range(DIVISIONS)]
+
+    def predict(target: FloatArray, learn_from: BoolArray, target_kind: Kind) -> FloatArray:
+        each = [cross_predict(matrix, target, learn_from, fold, target_kind, l2_penalty) for fold in divisions]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+
+    score = predict(treated.astype(np.float64), np.ones_like(treated), "binary")
+    if_control = predict(y, ~treated, kind)
     # Under the ATT the treated outcome model is not needed: the mean of the treated is the mean of the treated.
-    if_treated = cross_predict(matrix, y, treated, fold, kind, l2_penalty) if design.estimand == "ATE" else if_control
+    if_treated = predict(y, treated, kind) if design.estimand == "ATE" else if_control
     means = doubly_robust_means(y, treated, score, if_treated, if_control, design.estimand, clusters, rows)
     return contrast_arms(
         means,

@@ -7,7 +7,6 @@ a weighted regression on treatment (GEE), corrected for the propensity score hav
 """
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -20,10 +19,9 @@ from models.contrasts import (
     outcome_in_design,
     scales_for,
 )
-from models.influence import find_clusters, score_model
+from models.estimated_weights import WeightsAre, is_scaled_within_groups, model_weights
+from models.influence import find_clusters
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
-
-WeightsAre = Literal["estimated", "fixed"]
 
 
 def weighted_difference(
@@ -45,20 +43,20 @@ def weighted_difference(
                  that form fall back to fixed.
     rng          not used (no randomness here), taken so that all effect methods are called alike
 
-    Intervals are normal; over G matched sets the variance has the factor G/(G-1). Raises ValueError on outcomes or designs that cannot be compared.
+    Intervals are normal; over G matched sets the variance has the factor G/(G-1).
+    Raises ValueError on outcomes or designs that cannot be compared.
     """
     check_confidence(confidence)
-    if weights_are not in ("estimated", "fixed"):
-        raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
     values = outcome_in_design(outcome, design, kind)
     treated, gain_treated = _weighted_mean(values, design.weights, design.treated)
     control, gain_control = _weighted_mean(values, design.weights, ~design.treated)
-    per_weight = np.column_stack([gain_treated, gain_control])
-    influence, variance = account_for_weights(per_weight, baseline, design, weights_are)
+    model = model_weights(baseline, design, weights_are)
     means = ArmMeans(
         treated=treated,
         control=control,
-        influence=influence,
+        influence=np.hstack(
+            [model.influence(gain_treated, design.treated), model.influence(gain_control, ~design.treated)]
+        ),
         clusters=find_clusters(baseline, design),
         control_weights=np.where(design.treated, 0.0, design.weights),
     )
@@ -68,39 +66,25 @@ def weighted_difference(
         method="weighted_difference",
         scales=scales_for(kind, values, (treated, control)),
         confidence=confidence,
-        notes={"variance": variance},
+        notes={"variance": model.says},
     )
 
 
-def account_for_weights(
-    per_weight: FloatArray, baseline: Baseline, design: Design, weights_are: WeightsAre
-) -> tuple[FloatArray, str]:
-    """((n, k) influence, what the variance allows for) from (n, k) derivatives with respect to each row's weight."""
-    influence = design.weights[:, None] * per_weight
-    if np.any(design.matched_set[design.weights > 0] >= 0):
-        return influence, "clustered by matched set"
-    model = score_model(baseline, design) if weights_are == "estimated" else None
-    if model is None:
-        return influence, "weights as fixed"
-    return influence + model.correction(per_weight), "weights as estimated"
-
-
-def keep_observed(
-    outcome: FloatArray, baseline: Baseline, design: Design
-) -> tuple[FloatArray, Baseline, Design]:
+def keep_observed(outcome: FloatArray, baseline: Baseline, design: Design) -> tuple[FloatArray, Baseline, Design]:
     """Drop the rows whose outcome is missing (NaN) and keep matched sets whole.
 
     In a matched set the weight of lost controls is shared among the remaining in proportion to their weights. Under
     the ATT a set's control weight shrinks with its treated weight (a lost only treated row takes its controls along:
-    they stay as rows of weight 0); under the ATE each arm keeps its total. A set left with one arm goes. In a weighting
-    design rows just go: arm means are normalised. The notes gain n_treated_without_outcome, n_control_without_outcome
-    (rows of the design) and n_sets_lost. With nothing missing the three come back as they are.
+    they stay as rows of weight 0); under the ATE each arm keeps its total. A set left with one arm goes. Weights that
+    were scaled within exact groups are treated alike, with groups for sets; other weights stay as they are.
+    The notes gain n_treated_without_outcome, n_control_without_outcome (rows of the design) and n_sets_lost. With
+    nothing missing the three come back as they are.
     """
     observed = np.isfinite(outcome)
     if observed.all():
         return outcome, baseline, design
     inside = design.weights > 0
-    weights = _share_weights(design, observed)
+    weights = _share_weights(baseline, design, observed)
     sets = np.where(weights > 0, design.matched_set, -1)
     in_sets = np.unique(design.matched_set[inside & (design.matched_set >= 0)]).size
     notes: dict[str, float | str] = {
@@ -121,24 +105,27 @@ def keep_observed(
 
 
 def _weighted_mean(values: FloatArray, weights: FloatArray, arm: BoolArray) -> tuple[float, FloatArray]:
-    """The arm's mean and (n,) its derivative with respect to each row's weight."""
+    """The arm's mean and (n, 1) its derivative with respect to each row's weight."""
     share = np.where(arm, weights, 0.0)
     used = values[share > 0]
     # An arm without variation has that value exactly; rounding must not turn a risk of 1 into an odds of 10^16.
     mean = float(used[0]) if np.all(used == used[0]) else float(share @ values / share.sum())
-    return mean, np.where(arm, values - mean, 0.0) / share.sum()
+    return mean, np.where(share > 0, values - mean, 0.0)[:, None] / share.sum()
 
 
-def _share_weights(design: Design, observed: BoolArray) -> FloatArray:
+def _share_weights(baseline: Baseline, design: Design, observed: BoolArray) -> FloatArray:
     """(n,) weights after the unobserved rows are gone."""
     left = np.where(observed, design.weights, 0.0)
     in_set = (design.matched_set >= 0) & (design.weights > 0)
-    if not in_set.any():
-        return left
     number = np.where(in_set, design.matched_set, 0)
+    if not in_set.any():
+        number = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
+        if not is_scaled_within_groups(design, number):
+            return left
+        in_set = design.weights > 0
 
     def totals(weights: FloatArray, arm: BoolArray) -> FloatArray:
-        return np.bincount(number, weights=np.where(in_set & arm, weights, 0.0))
+        return np.bincount(number, weights=np.where(in_set & arm, weights, 0.0)).astype(np.float64)
 
     before = {arm: totals(design.weights, design.treated == arm) for arm in (True, False)}
     after = {arm: totals(left, design.treated == arm) for arm in (True, False)}

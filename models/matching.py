@@ -159,9 +159,8 @@ class _Pool:
             best, distance = self._best_between(shelf, low, high, row)
             left = np.inf if low == 0 else _distance(shelf.linear[low], target)
             right = np.inf if high == len(shelf.row) else _distance(shelf.linear[high - 1], target)
-            if min(distance, self.width) < min(left, right):
-                break
-            if low == 0 and high == len(shelf.row):
+            nearest_beyond = min(left, right)  # everybody further out is at least this far away
+            if nearest_beyond > min(distance, self.width + 10.0**-DECIMALS) or nearest_beyond == np.inf:
                 break
             reach *= 2
         if best is None:
@@ -185,4 +184,4 @@ class _Pool:
 
 
 def _distance(linear: FloatArray, target: float) -> FloatArray:
-    return np.round(np.abs(linear - target), DECIMALS)
+    return np.asarray(np.round(np.abs(linear - target), DECIMALS))

@@ -23,6 +23,22 @@ CONVERGED = 1e-10
 Predictor = Callable[[FloatArray], FloatArray]
 
 
+def regression_columns(baseline: Baseline, rows: IntArray) -> FloatArray:
+    """(n_rows, q) what the nuisance models see: covariates standardised over the sample, then one 0/1 indicator for
+    each exact group where there are several (matched or weighted exactly, the sample's groups must not be forgotten
+    by the regression). Indicators stay 0/1, so that the penalty acts as a prior of standard deviation
+    1/sqrt(penalty) on a group's own log-odds: groups of a handful cannot run away."""
+    matrix = baseline.matrix[rows]
+    centre, spread = matrix.mean(axis=0), matrix.std(axis=0)
+    # A constant column has a spread of rounding size only; it must not be blown up into a covariate.
+    varies = spread > 1e-10 * np.abs(centre)
+    columns = (matrix[:, varies] - centre[varies]) / spread[varies]
+    groups = np.unique(baseline.exact_group[rows])
+    if groups.size == 1:
+        return columns
+    return np.column_stack([columns, baseline.exact_group[rows, None] == groups])
+
+
 def rows_in_order(outcome: FloatArray, baseline: Baseline, design: Design) -> IntArray:
     """Row numbers of the designed sample (weight > 0) in an order that does not depend on the order they came in."""
     rows = np.flatnonzero(design.weights > 0)
@@ -41,7 +57,9 @@ def assign_folds(clusters: Clusters, rows: IntArray, treated: BoolArray, folds: 
     has_treated = np.bincount(member, weights=treated[rows]) > 0
     has_control = np.bincount(member, weights=~treated[rows]) > 0
     if min(has_treated.sum(), has_control.sum()) < folds:
-        raise ValueError(f"{folds} folds need at least {folds} independent clusters with a treated row and as many with a control")
+        raise ValueError(
+            f"{folds} folds need at least {folds} independent clusters with a treated row and as many with a control"
+        )
     fold = np.empty(codes.size, dtype=np.int64)
     start = 0
     for stratum in (has_treated, ~has_treated):
@@ -73,20 +91,14 @@ def fit_ridge(matrix: FloatArray, target: FloatArray, kind: Kind, l2_penalty: fl
     if np.all(target == target[0]):
         constant = float(target[0])
         return lambda rows: np.full(len(rows), constant)
-    centre, spread = matrix.mean(axis=0), matrix.std(axis=0)
-    # A constant column has a spread of rounding size only; it must not be blown up into a covariate.
-    scale = np.where(spread > 1e-10 * np.abs(centre), spread, np.inf)
-    columns = np.column_stack([np.ones(len(matrix)), (matrix - centre) / scale])
+    columns = np.column_stack([np.ones(len(matrix)), matrix])
     penalty = np.full(columns.shape[1], l2_penalty)
     penalty[0] = 0.0
-    solve = _logistic if kind == "binary" else _linear
-    coefficients = solve(columns, target, penalty)
-    link = expit if kind == "binary" else np.asarray
-    return lambda rows: np.asarray(link(coefficients[0] + (rows - centre) / scale @ coefficients[1:]))
-
-
-def _linear(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> FloatArray:
-    return np.linalg.solve(columns.T @ columns + np.diag(penalty), columns.T @ target)
+    if kind == "binary":
+        logistic = _logistic(columns, target, penalty)
+        return lambda rows: np.asarray(expit(logistic[0] + rows @ logistic[1:]))
+    linear = np.linalg.solve(columns.T @ columns + np.diag(penalty), columns.T @ target)
+    return lambda rows: np.asarray(linear[0] + rows @ linear[1:])
 
 
 def _logistic(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> FloatArray:
@@ -96,7 +108,7 @@ def _logistic(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> F
         risk = expit(columns @ coefficients)
         gradient = columns.T @ (target - risk) - penalty * coefficients
         curvature = (columns * (risk * (1 - risk))[:, None]).T @ columns + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
+        step: FloatArray = np.linalg.solve(curvature, gradient).astype(np.float64)
         coefficients = coefficients + _shortened(step, columns, target, penalty, coefficients)
         if np.abs(step).max() < CONVERGED:
             return coefficients

@@ -141,7 +141,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, protocol: Protocol) -> Cohort
         outcomes=_with_row_id(key, [part.outcomes for part in people]),
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
-        account=lake.manifest,
+        account=account_of(lake),
     )
 
 
@@ -152,6 +152,25 @@ def _follow_bucket(
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
     people = follow_people(tables, lake_facts(lake), participants, eligibility, follow_up, present)
     return replace(people, stays=people.stays.clear())
+
+
+def account_of(lake: Lake) -> dict[str, Any]:
+    """What became of every raw row: the run folder's data_account.json."""
+    manifest = lake.manifest
+    reasons: dict[str, int] = {}
+    files = []
+    for entry in manifest["files"]:
+        names = ("file", "table", "rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
+        files.append({**{name: entry[name] for name in names}, "reasons": entry["quarantined_by_reason"]})
+        for reason, count in entry["quarantined_by_reason"].items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    return {
+        "files": files,
+        "reasons": reasons,
+        "period_end": manifest["period_end"],
+        "ignored_files": manifest["ignored_files"],
+        "notes": manifest["notes"],
+    }
 
 
 def lake_facts(lake: Lake) -> ExtractFacts:

@@ -61,10 +61,14 @@ def naive_follow(
             else:
                 indexes = [stay]
 
+        has_served = False
         for stay in indexes:
             row = judge(stay, own_stays, own, eligibility) | {"arm": arm}
+            if row["is_eligible"] and has_served and eligibility.candidate_discharges == "first":
+                row |= {"is_eligible": False, "first_failed_rule": "not_first_discharge"}
             cohort.append(row)
             if row["is_eligible"]:
+                has_served = True
                 outcomes.append(observe(stay, own_stays, own, facts, eligibility, follow_up))
 
     found = {"stays": stays, "cohort": cohort, "outcomes": outcomes, "excluded": excluded}
@@ -89,8 +93,10 @@ def place_participant(participant: Row, stays: list[Row], *, is_known: bool) -> 
         return "not_in_extract", None
     for stay in stays:
         if stay["start_date"] <= participant["allocation_date"] <= (stay["end_date"] or FOREVER):
-            if stay["end_reason"] in ("open", "inactive"):
+            if stay["end_reason"] == "open":
                 return "stay_not_ended", None
+            if stay["end_reason"] == "inactive":
+                return "stay_stopped_arriving", None
             return None, stay
     return "no_stay_holds_allocation_date", None
 
@@ -156,24 +162,36 @@ def primary_diagnosis(admission: date, index_date: date, own: Mapping[str, list[
         return best[1]
 
     latest = None
-    for episode in own.get("hospital_episode", []):
-        specialties = {episode["main_specialty_code"], episode["treatment_specialty_code"]}
-        inside = admission <= episode["episode_start_date"] <= index_date
-        if not inside or not specialties & PSYCHIATRIC_SPECIALTIES:
+    for episode in psychiatric_episodes(own):
+        code = clean_diagnosis(episode["diagnosis_1_code"])
+        if code is None or not admission <= episode["episode_start_date"] <= index_date:
             continue
         order = (episode["episode_start_date"], episode["row_id"] or "")
         if latest is None or order > latest[0]:
-            latest = (order, clean_diagnosis(episode["diagnosis_1_code"]))
+            latest = (order, code)
     return None if latest is None else latest[1]
 
 
+def psychiatric_episodes(own: Mapping[str, list[Row]]) -> list[Row]:
+    """C1: hospital episodes of a psychiatric specialty, whichever of the two says so."""
+    return [
+        episode
+        for episode in own.get("hospital_episode", [])
+        if {episode["main_specialty_code"], episode["treatment_specialty_code"]} & PSYCHIATRIC_SPECIALTIES
+    ]
+
+
 def has_organic(index_date: date, own: Mapping[str, list[Row]]) -> bool:
-    """K9: F00-F09 in any position on or before discharge."""
-    for row in own.get("diagnosis", []):
-        code = clean_diagnosis(row["diagnosis_code"], row["scheme_code"])
-        if row["diagnosis_date"] is not None and row["diagnosis_date"] <= index_date and is_between(code, 0, 9):
-            return True
-    return False
+    """K9: F00-F09 in any position on or before discharge, from either source of diagnoses."""
+    dated = [
+        (row["diagnosis_date"], clean_diagnosis(row["diagnosis_code"], row["scheme_code"]))
+        for row in own.get("diagnosis", [])
+        if row["diagnosis_date"] is not None
+    ]
+    for episode in psychiatric_episodes(own):
+        for column in ("diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"):
+            dated.append((episode["episode_start_date"], clean_diagnosis(episode[column])))
+    return any(day <= index_date and is_between(code, 0, 9) for day, code in dated)
 
 
 def is_between(code: str | None, first: int, last: int) -> bool:

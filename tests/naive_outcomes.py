@@ -35,7 +35,7 @@ def observe(
     index_date, days = stay["end_date"], follow_up.days
     death = death_date(own)
     died_day = None if death is None or not 1 <= (death - index_date).days <= days else (death - index_date).days
-    observed_days = (last_observed_day(stay, facts, follow_up) - index_date).days
+    observed_days = max((last_observed_day(stay, facts, follow_up) - index_date).days, 0)
     censored_day = observed_days if observed_days < days else None
     is_cut_short = censored_day is not None and (died_day is None or died_day > censored_day)
 

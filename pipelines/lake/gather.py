@@ -6,14 +6,14 @@ people (referral teams, assessments at a contact) are completed here too, since 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from pipelines.lake.reading import bucket_path, reference_path
-from pipelines.lake.scatter import Receipt, read_part
+from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
 from pipelines.tables import PERSON_TABLES, TABLES, Table
 
@@ -45,12 +45,12 @@ class Tally:
         )
 
 
-def gather_bucket(group: Sequence[str], bucket: int, receipts: Sequence[Receipt], building: Path) -> Tally:
-    """Write one bucket of the tables of a group."""
+def gather_bucket(group: Sequence[str], parts: Mapping[str, Sequence[Part]], building: Path, bucket: int) -> Tally:
+    """Write one bucket of the tables of a group; `parts` are those of the bucket, by table, and all of team_detail."""
     tally = Tally()
-    frames = {name: _collect(TABLES[name], bucket, receipts, tally) for name in group}
+    frames = {name: _collect(TABLES[name], parts[name], tally) for name in group}
     if "referral_team" in frames:
-        details = _collect(mhsds.DETAILS["team_detail"], 0, receipts, Tally())
+        details = _collect(mhsds.DETAILS["team_detail"], parts["team_detail"], Tally())
         frames["referral_team"], untyped = mhsds.list_teams(frames["referral"], frames["referral_team"], details)
         tally.notes.update({"team_without_type": untyped})
     if "assessment" in frames:
@@ -61,21 +61,19 @@ def gather_bucket(group: Sequence[str], bucket: int, receipts: Sequence[Receipt]
     return tally
 
 
-def gather_reference(table: Table, receipts: Sequence[Receipt], building: Path) -> Tally:
+def gather_reference(table: Table, parts: Sequence[Part], building: Path) -> Tally:
     """Write a table that belongs to no person."""
     tally = Tally()
-    rows = _collect(table, 0, receipts, tally)
+    rows = _collect(table, parts, tally)
     tally.rows[table.name] += _write(rows, table, reference_path(building, table.name))
     return tally
 
 
-def _collect(table: Table, bucket: int, receipts: Sequence[Receipt], tally: Tally) -> pl.DataFrame:
-    """All rows of a table in a bucket, without duplicates, in the order of files and lines."""
-    parts = [part for receipt in receipts if receipt.table == table.name for part in receipt.parts if part.bucket == bucket]
-    empty = table.empty().with_columns(_file=pl.lit(0, pl.Int32), _line=pl.lit(0, pl.Int64))
+def _collect(table: Table, parts: Sequence[Part], tally: Tally) -> pl.DataFrame:
+    """All rows of the parts, without duplicates, in the order of files and lines."""
     if not parts:
-        return empty
-    rows = pl.concat([read_part(part) for part in parts], how="diagonal").sort("_file", "_line")
+        return table.empty().with_columns(_file=pl.lit(0, pl.Int32), _line=pl.lit(0, pl.Int64))
+    rows = pl.concat(read_parts(parts), how="diagonal").sort("_file", "_line")
     unique = _drop_duplicates(rows)
     tally.kept.update(_by_file(unique))
     tally.deduplicated.update(_by_file(rows))

@@ -62,7 +62,9 @@ def open_lake(folder: Path) -> Lake:
         raise SourceError(f"{folder}: no lake here (no {MANIFEST}); ingest the extract first")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     if manifest.get("format") != FORMAT:
-        raise SourceError(f"{folder}: a lake of format {manifest.get('format')}, not {FORMAT}; ingest the extract again")
+        raise SourceError(
+            f"{folder}: a lake of format {manifest.get('format')}, not {FORMAT}; ingest the extract again"
+        )
     return Lake(
         folder=folder,
         n_buckets=manifest["n_buckets"],

@@ -9,6 +9,7 @@ while a lake is being built: opening one costs nothing, where Parquet's footers 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import polars as pl
@@ -62,14 +63,17 @@ class Parts:
     def add(self, rows: pl.DataFrame, n_buckets: int) -> None:
         if not rows.height:
             return
-        bucketed = rows.with_columns(_bucket=_buckets(rows, n_buckets)).sort("_bucket", maintain_order=True)
-        for (bucket,), part in bucketed.partition_by("_bucket", as_dict=True, include_key=False).items():
-            table = part.rechunk().to_arrow(compat_level=_OLDEST)
-            if self._writer is None:
-                self._writer = pa.ipc.new_file(str(self.path), table.schema, options=_LZ4)
-            (batch,) = table.combine_chunks().to_batches()
-            self._writer.write_batch(batch)
-            self.parts.append(Part(self.path, len(self.parts), int(str(bucket))))
+        buckets = _buckets(rows, n_buckets)
+        order = buckets.arg_sort()
+        table = rows[order].rechunk().to_arrow(compat_level=_OLDEST)
+        (batch,) = table.combine_chunks().to_batches()
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self.path), table.schema, options=_LZ4)
+        start = 0
+        for bucket, length in buckets.value_counts().sort(buckets.name).rows():
+            self._writer.write_batch(batch.slice(start, length))
+            self.parts.append(Part(self.path, len(self.parts), bucket))
+            start += length
 
     def close(self) -> tuple[Part, ...]:
         if self._writer is not None:
@@ -92,9 +96,10 @@ def scatter_file(file: SourceFile, place: int, building: Path, n_buckets: int) -
 
 
 def find_people(receipt: Receipt, needed: pl.Series) -> pl.DataFrame:
-    """Of the records in `needed`, those that one file of MHS001 holds with a person: record_id, person_id, each once."""
+    """Of the records in `needed`, those that a file of MHS001 holds with a person: record_id, person_id, each once."""
     columns = ["record_id", "person_id"]
-    found = [read_part(part, columns).filter(pl.col("record_id").is_in(needed.implode())) for part in receipt.parts]
+    records = read_parts(receipt.parts, columns)
+    found = [rows.filter(pl.col("record_id").is_in(needed.implode())) for rows in records]
     return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *found]).unique()
 
 
@@ -130,15 +135,20 @@ def records_needed(receipts: Sequence[Receipt]) -> pl.Series:
     return pl.concat([pl.Series("record_id", [], pl.String), *records]).drop_nulls().unique().sort()
 
 
-def read_part(part: Part, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The rows of one part, or some of its columns."""
-    with pa.memory_map(str(part.path)) as source:
-        schema = pa.ipc.open_file(source).schema
-        fields = [schema.get_field_index(name) for name in columns] if columns is not None else None
-        reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False))
-        rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch)]))
-    assert isinstance(rows, pl.DataFrame)
-    return rows.select(columns) if columns is not None else rows
+def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
+    """The rows of some parts, or some columns of them: a frame for each file."""
+    frames = []
+    for path, of_file in groupby(parts, key=lambda part: part.path):
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
+            if columns is not None:
+                fields = [reader.schema.get_field_index(name) for name in columns]
+                options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+                reader = pa.ipc.open_file(source, options=options)
+            rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
+        assert isinstance(rows, pl.DataFrame)
+        frames.append(rows.select(columns) if columns is not None else rows)
+    return frames
 
 
 def save_quarantine(building: Path, name: str, frames: Iterable[pl.DataFrame]) -> None:
@@ -193,12 +203,10 @@ def _mark(rows: pl.DataFrame, place: int) -> pl.DataFrame:
 
 def _buckets(rows: pl.DataFrame, n_buckets: int) -> pl.Series:
     if "person_id" not in rows.columns:
-        return pl.zeros(rows.height, pl.Int32, eager=True)
-    return bucket_of(rows["person_id"], n_buckets)
+        return pl.zeros(rows.height, pl.Int32, eager=True).alias("bucket")
+    return bucket_of(rows["person_id"], n_buckets).alias("bucket")
 
 
 def _malformed(lines: Sequence[tuple[int, str]]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"line": [line for line, _ in lines], "reason": ["malformed_line"] * len(lines), "raw": [text for _, text in lines]},
-        schema=QUARANTINE,
-    )
+    rows = [(line, "malformed_line", text) for line, text in lines]
+    return pl.DataFrame(rows, schema=QUARANTINE, orient="row")

@@ -9,23 +9,35 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import dask
 import polars as pl
+from dask.base import compute
+from dask.delayed import delayed
 
 from pipelines.errors import SourceError
 from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
 from pipelines.lake.reading import FORMAT, MANIFEST, Lake, open_lake, reference_path
-from pipelines.lake.scatter import Receipt, agree_on_people, find_people, records_needed, resolve_file, scatter_file
+from pipelines.lake.scatter import (
+    Part,
+    Receipt,
+    agree_on_people,
+    find_people,
+    records_needed,
+    resolve_file,
+    scatter_file,
+)
 from pipelines.sources.extract import Extract, aliases_version, combine_digests, examine
 from pipelines.sources.mhsds import DETAILS
 from pipelines.tables import REFERENCE_TABLES, TABLES
+
+Result = TypeVar("Result")
 
 
 def write_lake(source: Path, lake: Path, *, n_buckets: int = 16) -> Lake:
@@ -53,38 +65,41 @@ def write_lake(source: Path, lake: Path, *, n_buckets: int = 16) -> Lake:
     return open_lake(lake)
 
 
+def _run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run calls as Dask tasks. Arguments travel inside the call: Dask would search every record in them for tasks."""
+    tasks = [delayed(call, pure=False, traverse=False)() for call in calls]
+    return list(compute(*tasks))  # type: ignore[no-untyped-call]
+
+
 def _scatter(extract: Extract, building: Path, n_buckets: int) -> list[Receipt]:
     """First pass, then the rows that waited for a person. The largest files go first, so that none is left to last."""
     (building / "parts").mkdir()
     order = sorted(range(len(extract.files)), key=lambda place: -extract.files[place].path.stat().st_size)
-    scatter = dask.delayed(scatter_file, pure=False)
-    tasks = [scatter(extract.files[place], place, building, n_buckets) for place in order]
-    receipts = sorted(dask.compute(*tasks), key=lambda receipt: receipt.place)
+    receipts = _run([partial(scatter_file, extract.files[place], place, building, n_buckets) for place in order])
     waiting = [receipt for receipt in receipts if receipt.unresolved]
-    if not waiting:
-        return receipts
-    find, resolve = dask.delayed(find_people, pure=False), dask.delayed(resolve_file, pure=False)
-    needed = records_needed(waiting)
-    people = agree_on_people(
-        dask.compute(*(find(receipt, needed) for receipt in receipts if receipt.table == "person_month"))
-    )
-    resolved = dask.compute(*(resolve(receipt, people, building, n_buckets) for receipt in waiting))
-    by_place = {receipt.place: receipt for receipt in [*receipts, *resolved]}
-    return [by_place[place] for place in sorted(by_place)]
+    if waiting:
+        needed = records_needed(waiting)
+        persons = [receipt for receipt in receipts if receipt.table == "person_month"]
+        people = agree_on_people(_run([partial(find_people, receipt, needed) for receipt in persons]))
+        resolved = _run([partial(resolve_file, receipt, people, building, n_buckets) for receipt in waiting])
+        receipts = [receipt for receipt in receipts if not receipt.unresolved] + resolved
+    return sorted(receipts, key=lambda receipt: receipt.place)
 
 
 def _gather(receipts: Sequence[Receipt], building: Path, n_buckets: int) -> Tally:
-    bucket_task, reference_task = dask.delayed(gather_bucket, pure=False), dask.delayed(gather_reference, pure=False)
-    details = [receipt for receipt in receipts if receipt.table == "team_detail"]
-    tasks = []
+    parts: dict[tuple[str, int], list[Part]] = defaultdict(list)
+    for receipt in receipts:
+        for part in receipt.parts:
+            parts[receipt.table, part.bucket].append(part)
+    details = {"team_detail": parts["team_detail", 0]}
+    calls: list[Callable[[], Tally]] = []
     for group in GROUPS:
-        needed = [receipt for receipt in receipts if receipt.table in group]
-        needed += details if "referral_team" in group else []
-        tasks += [bucket_task(group, bucket, needed, building) for bucket in range(n_buckets) if needed]
+        for bucket in range(n_buckets):
+            needed = {table: parts[table, bucket] for table in group} | (details if "referral_team" in group else {})
+            calls.append(partial(gather_bucket, group, needed, building, bucket))
     for table in [*(TABLES[name] for name in REFERENCE_TABLES), *DETAILS.values()]:
-        needed = [receipt for receipt in receipts if receipt.table == table.name]
-        tasks += [reference_task(table, needed, building)] if needed else []
-    return reduce(add, dask.compute(*tasks), Tally())
+        calls.append(partial(gather_reference, table, parts[table.name, 0], building))
+    return reduce(add, _run(calls), Tally())
 
 
 def _account(
@@ -94,7 +109,8 @@ def _account(
     our mistake. Nothing in it depends on time or place, so the same extract gives the same bytes."""
     files = [_account_file(receipt, tally) for receipt in receipts]
     submission = pl.read_parquet(reference_path(building, "submission"), glob=False)
-    tables = sorted({receipt.table for receipt in receipts} | ({"referral_team"} if tally.rows["referral_team"] else set()))
+    # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
+    tables = sorted({receipt.table for receipt in receipts} | {name for name, rows in tally.rows.items() if rows})
     return {
         "format": FORMAT,
         "n_buckets": n_buckets,

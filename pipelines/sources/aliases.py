@@ -7,6 +7,7 @@ one extract may mix layouts (DOMAIN B3: "always detect by header, not by date").
 
 import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,19 @@ def aliases_digest(names: Sequence[str]) -> str:
     return checksum.hexdigest()
 
 
-def choose_layout(header: Header, choices: Sequence[SourceTable]) -> SourceTable:
-    """Of the layouts a file's name allows, the one its header fits: fewest columns missing, then most found."""
-    return min(choices, key=lambda layout: (len(layout.missing(header)), -layout.n_found(header)))
+def choose_layouts(files: Sequence[tuple[Header, Sequence[SourceTable]]]) -> list[SourceTable]:
+    """For each file, of the layouts its name allows the one its header fits: fewest columns missing, then most found.
+
+    Many tables are the same in several releases; those are put down to the release that the other files speak for.
+    """
+    best = [_best_layouts(header, choices) for header, choices in files]
+    votes = Counter(layouts[0].release for layouts in best if len(layouts) == 1)
+    return [max(layouts, key=lambda layout: votes[layout.release]) for layouts in best]
+
+
+def _best_layouts(header: Header, choices: Sequence[SourceTable]) -> list[SourceTable]:
+    fits = [(len(layout.missing(header)), -layout.n_found(header)) for layout in choices]
+    return [layout for layout, fit in zip(choices, fits, strict=True) if fit == min(fits)]
 
 
 def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table]) -> SourceTable:

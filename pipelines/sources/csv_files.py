@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Batch:
 
 
 def match_table(file_name: str, tables: Sequence[str]) -> str | None:
-    """Which of `tables` a file's name starts with (case ignored; the longest), or None: 'mhs501hospprovspell_2016.csv'."""
+    """Which of `tables` a file's name starts with (case ignored; the longest wins), or None."""
     fits = [table for table in tables if re.fullmatch(re.escape(table) + _SUFFIX, file_name, re.IGNORECASE)]
     return max(fits, key=len, default=None)
 
@@ -136,7 +136,7 @@ def digest(path: Path) -> str:
 
 
 def _open_binary(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path) if path.suffix.casefold() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.suffix.casefold() == ".gz" else path.open("rb")
 
 
 def _decode(line: bytes) -> str:
@@ -146,9 +146,15 @@ def _decode(line: bytes) -> str:
         return line.decode("cp1252", errors="replace")
 
 
-def _open_arrow(path, header, columns, encoding, set_apart):  # type: ignore[no-untyped-def]
+def _open_arrow(
+    path: Path,
+    header: Header,
+    columns: list[str],
+    encoding: str,
+    set_apart: Callable[[arrow_csv.InvalidRow], str],
+) -> Iterable[pa.RecordBatch]:
     stream = pa.input_stream(str(path), compression="gzip" if path.suffix.casefold() == ".gz" else None)
-    return arrow_csv.open_csv(
+    blocks: Iterable[pa.RecordBatch] = arrow_csv.open_csv(
         stream,
         arrow_csv.ReadOptions(
             use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=1, encoding=encoding
@@ -164,6 +170,7 @@ def _open_arrow(path, header, columns, encoding, set_apart):  # type: ignore[no-
             null_values=[""],
         ),
     )
+    return blocks
 
 
 def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray:

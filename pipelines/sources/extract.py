@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.errors import SourceError
 from pipelines.sources import csv_files, hes, mhsds
-from pipelines.sources.aliases import SourceTable, aliases_digest, choose_layout, load_aliases
+from pipelines.sources.aliases import SourceTable, aliases_digest, choose_layouts, load_aliases
 from pipelines.sources.csv_files import Header
 from pipelines.tables import TABLES
 
@@ -54,7 +54,7 @@ def examine(folder: Path) -> Extract:
     for layout in layouts:
         for name in layout.names:
             by_name.setdefault(name, []).append(layout)
-    files, ignored, problems = [], [], []
+    found, ignored, problems = [], [], []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         table = csv_files.match_table(path.name, list(by_name)) if path.is_file() else None
         if table is None:
@@ -65,7 +65,9 @@ def examine(folder: Path) -> Extract:
         except SourceError as error:
             problems += error.problems
             continue
-        files.append(SourceFile(path, header, choose_layout(header, by_name[table])))
+        found.append((path, header, by_name[table]))
+    chosen = choose_layouts([(header, choices) for _, header, choices in found])
+    files = [SourceFile(path, header, layout) for (path, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in _missing_columns(file)]
     problems += _missing_tables(files, layouts)
     return Extract(tuple(files), tuple(ignored), _read_description(folder), tuple(problems))

@@ -35,10 +35,11 @@ class Normalised:
 
 def normalise(raw: pl.DataFrame, header: Header, layout: SourceTable) -> Normalised:
     """One batch of a raw file (see csv_files.Batch) in the canonical form of its layout."""
-    texts, refused = _tidy(raw, header, layout)
+    sent = _tidy(raw, header, layout)
+    texts, refused = _refuse(sent, header, layout)
     typed = {column.column.name: _column(texts, header, layout, column) for column in layout.columns}
     rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
-    rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, texts, header, layout))
+    rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, sent, header, layout))
     no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
     apart = rows.filter(pl.col("_reason").is_not_null() | no_person)
     if apart.height:
@@ -78,21 +79,27 @@ def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
     return dates
 
 
-def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable) -> tuple[dict[str, pl.Series], Counter[str]]:
-    """The raw columns that are needed, trimmed, without placeholders and refused codes; and how many were refused."""
+def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable) -> dict[str, pl.Series]:
+    """The raw columns that are needed, trimmed, null where a placeholder stands."""
     needed = {name for column in layout.columns for name in column.headers(header)}
-    texts, refused = {}, Counter[str]()
-    written = dict(zip(header.folded, header.names, strict=True))
+    texts = {}
     for name in sorted(needed):
         text = raw[name].str.strip_chars()
         empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
-        if empty.any():
-            text = text.set(empty.fill_null(False), None)
-        if name in layout.accepted:
-            bad = ~text.str.to_uppercase().is_in(layout.accepted[name])
-            refused[f"bad_code:{written[name]}"] += int(bad.sum())
-            text = text.set(bad.fill_null(False), None)
-        texts[name] = text
+        texts[name] = text.set(empty.fill_null(False), None) if empty.any() else text
+    return texts
+
+
+def _refuse(
+    sent: dict[str, pl.Series], header: Header, layout: SourceTable
+) -> tuple[dict[str, pl.Series], Counter[str]]:
+    """Codes outside the accepted ones become null; and how many they were."""
+    texts, refused = dict(sent), Counter[str]()
+    written = dict(zip(header.folded, header.names, strict=True))
+    for name in sorted(layout.accepted.keys() & texts.keys()):
+        bad = ~texts[name].str.to_uppercase().is_in(layout.accepted[name])
+        refused[f"bad_code:{written[name]}"] += int(bad.sum())
+        texts[name] = texts[name].set(bad.fill_null(False), None)
     return texts, +refused
 
 
@@ -136,14 +143,14 @@ def _complete(rows: pl.DataFrame, layout: SourceTable) -> pl.DataFrame:
     return rows.select(*target.schema, *carried)
 
 
-def _first_fault(rows: pl.DataFrame, texts: dict[str, pl.Series], header: Header, layout: SourceTable) -> pl.Expr:
+def _first_fault(rows: pl.DataFrame, sent: dict[str, pl.Series], header: Header, layout: SourceTable) -> pl.Expr:
     """Reason not to use a row, or null. An anonymous provider comes first: nothing else about its rows matters."""
     reason = pl.lit(None, pl.String)
     for column in reversed(layout.columns):
         name, kind = column.column.name, column.column.kind
         if not column.column.required or name == "person_id" or not rows[name].null_count():
             continue
-        written = pl.any_horizontal(pl.lit(texts[source]).is_not_null() for source in column.headers(header))
+        written = pl.any_horizontal(pl.lit(sent[source]).is_not_null() for source in column.headers(header))
         fault = pl.when(written).then(pl.lit(f"bad_{kind}:{name}")).otherwise(pl.lit(f"missing:{name}"))
         reason = pl.when(pl.col(name).is_null()).then(fault).otherwise(reason)
     if layout.anonymous_providers and "provider_id" in rows.columns:

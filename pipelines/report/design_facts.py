@@ -1,0 +1,201 @@
+"""The design's exact facts become the released parts of the report that exist without any outcome."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pipelines import disclosure as dc
+from pipelines.protocol import Protocol
+from pipelines.report.wording import ARM_LABELS, label
+
+FILE = "release/summary.json"
+MAX_LEVELS_IN_TABLE = 12
+OVERLAP_COUNTS = ("n_treated", "n_control_pool", "n_treated_kept", "n_controls_kept", "effective_n_controls")
+
+
+def released_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:
+    """Overlap with its counts rounded and its shares of people recomputed; the rest to two decimals."""
+    exact = entry.get("overlap")
+    if not exact:
+        return {}
+    released: dict[str, Any] = {
+        name: log.count(exact[name], FILE, f"overlap/{entry['method']}/{name}") for name in OVERLAP_COUNTS
+    }
+    released["share_treated_kept"] = dc.release_share(exact["n_treated_kept"], exact["n_treated"], log.rule)
+    for name in ("overlap_coefficient", "c_statistic_before"):
+        value = exact.get(name)
+        released[name] = None if value is None or not math.isfinite(value) else round(value, 2)
+    return released
+
+
+def read_verdicts(entry: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[str, Any]]:
+    """Each acceptance check: name, kind of number, limit, released value (None when withheld) and whether it passed."""
+    return [_read_verdict(verdict, entry, log) for verdict in entry["verdicts"]]
+
+
+def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:
+    check, value = verdict["check"], verdict["value"]
+    is_finite = value is not None and math.isfinite(value)
+    released: float | None = None
+    kind = "number"
+    if check == "min_effective_controls":
+        kind = "count"
+        released = log.count(value, FILE, f"verdicts/{entry['method']}/{check}") if is_finite else None
+    elif check == "min_share_treated_kept":
+        kind = "share"
+        overlap = entry.get("overlap") or {}
+        if "n_treated" in overlap:
+            released = dc.release_share(overlap["n_treated_kept"], overlap["n_treated"], log.rule)
+        if released is None:
+            log.note(FILE, f"verdicts/{entry['method']}/{check}", dc.SUPPRESSED)
+    elif is_finite:
+        released = float(f"{value:.3g}")
+    direction = "at most" if check.startswith("max_") else "at least"
+    return {
+        "check": check,
+        "kind": kind,
+        "direction": direction,
+        "limit": verdict["limit"],
+        "value": released,
+        "passed": bool(verdict["passed"]),
+    }
+
+
+def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[str, Any]]:
+    """Every contrast and design with its verdict and its main facts."""
+    rows = []
+    for contrast in design["contrasts"]:
+        for entry in contrast["designs"]:
+            overlap = released_overlap(entry, log)
+            verdicts = read_verdicts(entry, log)
+            worst = next((v["value"] for v in verdicts if v["check"] == "max_abs_smd"), None)
+            rows.append(
+                {
+                    "contrast": contrast["contrast"],
+                    "method": entry["method"],
+                    "estimand": entry["estimand"],
+                    "accepted": bool(entry["accepted"]),
+                    "failed": [v["check"] for v in verdicts if not v["passed"]],
+                    "is_judged": bool(verdicts),
+                    "max_abs_smd": worst,
+                    **{name: overlap.get(name) for name in (*OVERLAP_COUNTS, "overlap_coefficient")},
+                }
+            )
+    return rows
+
+
+def draw_up_flow(
+    design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.DisclosureLog
+) -> dict[str, Any] | None:
+    """Boxes of the flow diagram; None for studies without attrition rules."""
+    if attrition.is_empty():
+        return None
+    columns = []
+    for group in ("participants", "candidates"):
+        rows = attrition.filter(pl.col("group") == group).sort("step").to_dicts()
+        if rows:
+            columns.append(_flow_column(group, rows))
+    primary = design["contrasts"][0]["designs"][0]
+    overlap = released_overlap(primary, log)
+    arms = []
+    for contrast in design["contrasts"]:
+        for entry in contrast["designs"][:1]:
+            if entry.get("overlap"):
+                arms.append({"arm": contrast["treated_arm"], "n": released_overlap(entry, log)["n_treated"]})
+    return {
+        "columns": columns,
+        "arms": [{"label": ARM_LABELS.get(arm["arm"], label(arm["arm"])), "n": arm["n"]} for arm in arms],
+        "method": primary["method"],
+        "accepted": bool(primary["accepted"]),
+        **overlap,
+    }
+
+
+def _flow_column(group: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    first, last = rows[0], rows[-1]
+    starts_whole = first["n_discharges_removed"] == 0
+    return {
+        "group": group,
+        "start_rule": first["rule"] if starts_whole else group,
+        "start": first["n_discharges_left"] if starts_whole else None,
+        "start_people": first["n_people_left"] if starts_whole else None,
+        "steps": [
+            {"rule": row["rule"], "n": row["n_discharges_removed"]}
+            for row in (rows[1:] if starts_whole else rows)
+            if row["n_discharges_removed"] != 0
+        ],
+        "end": last["n_discharges_left"],
+        "end_people": last["n_people_left"],
+    }
+
+
+def make_table_1(
+    design: Mapping[str, Any], balance: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog
+) -> dict[str, Any]:
+    """Characteristics under the primary design: rows grouped by covariate, squares left to the CSV file."""
+    contrast, entry = design["contrasts"][0], design["contrasts"][0]["designs"][0]
+    rows = balance.filter((pl.col("contrast") == contrast["contrast"]) & (pl.col("design") == entry["method"]))
+    rows = rows.filter(pl.col("covariate").str.ends_with(" squared").not_())
+    listed = rows.to_dicts()
+    levels: dict[str, int] = {}
+    for row in listed:
+        base = row["covariate"].partition(" = ")[0]
+        levels[base] = levels.get(base, 0) + 1
+    kept = [row for row in listed if levels[row["covariate"].partition(" = ")[0]] <= MAX_LEVELS_IN_TABLE]
+    left_out = sorted({base for base, n in levels.items() if n > MAX_LEVELS_IN_TABLE})
+    return {
+        "rows": [{**row, "variable": row["covariate"].partition(" = ")[0]} for row in kept],
+        "left_out": left_out,
+        "exact": list(protocol.design.exact),
+        **released_overlap(entry, log),
+    }
+
+
+def love_points(design: Mapping[str, Any], balance: pl.DataFrame, protocol: Protocol) -> dict[str, Any]:
+    """Absolute standardised differences of the primary contrast before and after each design; withheld ones counted."""
+    contrast = design["contrasts"][0]
+    methods = [entry["method"] for entry in contrast["designs"]]
+    mine = balance.filter(pl.col("contrast") == contrast["contrast"])
+    points: dict[str, dict[str, Any]] = {}
+    n_withheld = 0
+    for row in mine.iter_rows(named=True):
+        if row["smd_before"] is None or row["smd_after"] is None:
+            n_withheld += row["design"] == methods[0]
+            continue
+        point = points.setdefault(
+            row["covariate"], {"covariate": row["covariate"], "before": abs(row["smd_before"]), "after": {}}
+        )
+        point["after"][row["design"]] = abs(row["smd_after"])
+    ordered = sorted(points.values(), key=lambda point: (-point["before"], point["covariate"]))
+    return {
+        "methods": methods,
+        "points": ordered,
+        "n_withheld": int(n_withheld),
+        "limit": protocol.acceptance.max_abs_smd,
+    }
+
+
+def read_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any] | None:
+    """The mirrored histogram of the primary design: bins rounded, small bins withheld, empty outer bins cut."""
+    histogram = entry.get("histogram")
+    if not histogram:
+        return None
+    place = f"overlap/{entry['method']}/histogram"
+    groups = {
+        name: [log.count(n, FILE, f"{place}/{name}/{i}") for i, n in enumerate(histogram[name])]
+        for name in ("treated", "pool", "controls")
+    }
+    log.note(FILE, place, dc.ROUNDED)
+    shown = [i for i in range(len(histogram["treated"])) if any(groups[name][i] for name in groups)]
+    if not shown:
+        return None
+    first, last = shown[0], shown[-1] + 1
+    edges = [round(edge, 3) for edge in histogram["edges"][first : last + 1]]
+    return {
+        "edges": edges,
+        **{name: counts[first:last] for name, counts in groups.items()},
+        "is_log_odds": min(histogram["edges"]) < 0 or max(histogram["edges"]) > 1,
+        **released_overlap(entry, log),
+    }

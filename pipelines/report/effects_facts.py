@@ -1,0 +1,214 @@
+"""Released estimates, curves and individual effects become the parts of the report that need outcomes."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pipelines import disclosure as dc
+from pipelines import store
+from pipelines.protocol import Protocol
+from pipelines.report.released import place_of
+from pipelines.report.wording import ARM_LABELS
+
+FILE = "release/summary.json"
+DIFFERENCES = ("risk_difference", "mean_difference")
+RATIOS = ("risk_ratio", "mean_ratio")
+LANDMARKS = (30, 90, 182, 365)
+N_EFFECT_BINS = 24
+
+Row = dict[str, Any]
+
+
+def read_effects(
+    private: Mapping[str, Any], estimates: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog
+) -> dict[str, Any]:
+    """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one."""
+    rows = _with_marks(estimates, log)
+    label = protocol.strategies.treated_label
+    contrasts = [f"{label}_vs_virtual", f"{label}_vs_randomised", "randomised_vs_virtual"]
+    primary = protocol.outcomes.primary
+    mine = [row for row in rows if row["outcome"] == primary and row["subgroup"] == "all"]
+    method = _first_method(mine, contrasts[0], protocol)
+    pick = _Picker(rows, protocol.design.methods[0], method)
+    has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
+    return {
+        "contrasts": contrasts,
+        "method": method,
+        "headline": {
+            "difference": pick.one(contrasts[0], primary, DIFFERENCES),
+            "ratio": pick.one(contrasts[0], primary, RATIOS),
+        },
+        "triad": [
+            {
+                "contrast": name,
+                "difference": pick.one(name, primary, DIFFERENCES),
+                "ratio": pick.one(name, primary, RATIOS),
+            }
+            for name in contrasts
+        ]
+        if has_benchmark_arm
+        else [],
+        "benchmark": None if protocol.benchmark is None else protocol.benchmark.model_dump(),
+        "forest": [row for row in mine if row["scale"] in DIFFERENCES and row["contrast"] in contrasts[:2]],
+        "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
+        "subgroups": [row for row in rows if row["subgroup"] != "all" and row["contrast"] == contrasts[0]],
+        "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "individual": _individual(private["individual"], protocol, log),
+        "notes": _notes(private["notes"], log),
+    }
+
+
+def _with_marks(estimates: pl.DataFrame, log: dc.DisclosureLog) -> list[Row]:
+    """Says of a missing value whether it was withheld or never existed (no event in an arm, too few to fit)."""
+    withheld = {entry["place"] for entry in log.entries if entry["file"] == store.RELEASED_ESTIMATES}
+    return [{**row, "is_suppressed": f"{place_of(row)}/value" in withheld} for row in estimates.to_dicts()]
+
+
+def _first_method(rows: list[Row], contrast: str, protocol: Protocol) -> str:
+    """The first effect method of the protocol that has an estimate of the primary outcome under the primary design."""
+    have = {
+        row["method"] for row in rows if row["contrast"] == contrast and row["design"] == protocol.design.methods[0]
+    }
+    return next((name for name in protocol.effects.methods if name in have), protocol.effects.methods[0])
+
+
+class _Picker:
+    """Finds the one estimate that stands for a contrast and an outcome: primary design and method where there are."""
+
+    def __init__(self, rows: list[Row], design: str, method: str) -> None:
+        self.rows, self.design, self.method = rows, design, method
+
+    def one(self, contrast: str, outcome: str, scales: tuple[str, ...]) -> Row | None:
+        found = [
+            row
+            for row in self.rows
+            if row["contrast"] == contrast
+            and row["outcome"] == outcome
+            and row["subgroup"] == "all"
+            and row["scale"] in scales
+            and row["design"] in (self.design, "randomised")
+        ]
+        found.sort(key=lambda row: row["method"] != self.method)
+        return found[0] if found else None
+
+
+def _outcomes(
+    private: pl.DataFrame,
+    pick: _Picker,
+    contrasts: list[str],
+    protocol: Protocol,
+    has_benchmark_arm: bool,
+    log: dc.DisclosureLog,
+) -> list[Row]:
+    """One row per outcome of the protocol: difference and ratio of the primary contrast, differences of the others."""
+    rows = []
+    for outcome in (protocol.outcomes.primary, *protocol.outcomes.secondary):
+        difference = pick.one(contrasts[0], outcome, DIFFERENCES)
+        rows.append(
+            {
+                "outcome": outcome,
+                "difference": difference,
+                "ratio": pick.one(contrasts[0], outcome, RATIOS),
+                "others": [pick.one(name, outcome, DIFFERENCES) for name in contrasts[1:]] if has_benchmark_arm else [],
+                "n_unobserved": _unobserved(private, difference, log),
+            }
+        )
+    return rows
+
+
+def _unobserved(private: pl.DataFrame, estimate: Row | None, log: dc.DisclosureLog) -> Row:
+    """People of the design whose outcome was not observed: released count, and whether it is known at all."""
+    if estimate is None or "n_unobserved" not in private.columns:
+        return {"is_known": False, "n": None}
+    same = private
+    for name in ("contrast", "outcome", "design", "method", "scale", "subgroup"):
+        same = same.filter(pl.col(name) == estimate[name])
+    if same.is_empty() or same["n_unobserved"][0] is None:
+        return {"is_known": False, "n": None}
+    place = f"effects/outcomes/{estimate['outcome']}/n_unobserved"
+    return {"is_known": True, "n": log.count(same["n_unobserved"][0], FILE, place)}
+
+
+def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:
+    """Cumulative incidence of the primary contrast and design on whole weeks, and at the landmark days."""
+    if curves.is_empty():
+        return None
+    mine = curves.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
+    days = protocol.follow_up.days
+    weekly = sorted({*range(0, days + 1, 7), *(day for day in LANDMARKS if day <= days), days})
+    lines = []
+    for (outcome, arm), part in mine.group_by(["outcome", "arm"], maintain_order=True):
+        columns = [part[name].to_list() for name in ("day", "incidence", "lower", "upper", "at_risk")]
+        curve = dc.release_curve(*columns, days=weekly)
+        if curve is None:
+            continue
+        lines.append(
+            {
+                "outcome": outcome,
+                "arm": arm,
+                "label": ARM_LABELS.get(str(arm), str(arm)),
+                "day": curve.day,
+                "incidence": [round(value, 4) for value in curve.incidence],
+                "lower": [round(value, 4) for value in curve.lower],
+                "upper": [round(value, 4) for value in curve.upper],
+                "at_risk": curve.at_risk,
+            }
+        )
+    if not lines:
+        return None
+    log.note(FILE, "effects/curves", dc.MIDPOINT)
+    log.note("release/figures/incidence.svg", "all curves", dc.MIDPOINT)
+    return {"lines": lines, "landmarks": [day for day in LANDMARKS if day <= days] or [days]}
+
+
+def _individual(effects: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:
+    """Individual effects as bins that hold enough people each; None when there are too few people."""
+    if effects.is_empty():
+        return None
+    values = [value for value in effects["effect"].to_list() if value is not None and math.isfinite(value)]
+    width = _nice_width(values)
+    binned = dc.bin_people(values, width, log.rule) if width else None
+    if binned is None:
+        log.note(FILE, "effects/individual", dc.SUPPRESSED)
+        return None
+    log.note(FILE, "effects/individual", dc.MERGED)
+    log.note(FILE, "effects/individual", dc.ROUNDED)
+    clear = effects.filter((pl.col("lower") > 0) | (pl.col("upper") < 0)).height
+    return {
+        "outcome": protocol.outcomes.primary,
+        "edges": [round(edge, 6) for edge in binned[0]],
+        "counts": binned[1],
+        "n": log.count(len(values), FILE, "effects/individual/n"),
+        "share_clear": dc.release_share(clear, len(values), log.rule),
+    }
+
+
+def _nice_width(values: list[float]) -> float | None:
+    """A round bin width, about N_EFFECT_BINS across the middle 90 % of the effects."""
+    ordered = sorted(values)
+    if len(ordered) < 20:
+        return None
+    spread = ordered[int(0.95 * len(ordered))] - ordered[int(0.05 * len(ordered))]
+    if spread <= 0:
+        return None
+    raw = spread / N_EFFECT_BINS
+    power = 10.0 ** math.floor(math.log10(raw))
+    return float(next(step * power for step in (1, 2, 5, 10) if step * power >= raw))
+
+
+def _notes(notes: list[Mapping[str, Any]], log: dc.DisclosureLog) -> list[Row]:
+    if notes:
+        log.note(FILE, "effects/notes", dc.MASKED)
+    return [{**note, "note": dc.mask_text(str(note["note"]), log.rule)} for note in notes]
+
+
+def at_landmarks(curves: Row) -> list[Row]:
+    """Table of the curves: a row per outcome and arm, incidence and number at risk at each landmark day."""
+    rows = []
+    for line in curves["lines"]:
+        where = [line["day"].index(day) for day in curves["landmarks"]]
+        cells = [{"incidence": line["incidence"][i], "at_risk": line["at_risk"][i]} for i in where]
+        rows.append({"outcome": line["outcome"], "label": line["label"], "cells": cells})
+    return rows

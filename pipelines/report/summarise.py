@@ -1,0 +1,125 @@
+"""Released tables and the design's facts become one plain dict, after disclosure: all that the page and figures know.
+
+Choice made: effects are read only when the primary design was accepted, so a design-only report cannot show any.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pipelines import disclosure as dc
+from pipelines import store
+from pipelines.protocol import Protocol
+from pipelines.report import design_facts, effects_facts, released, trial
+from pipelines.store import RunFolder
+
+NAME = "release/summary.json"
+
+
+def release_tables(run: RunFolder, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:
+    """The three released tables by the names of their files."""
+    design = run.read_json(store.DESIGN_SUMMARY)
+    estimates = _read(run, store.ESTIMATES) if design["accepted"] else pl.DataFrame()
+    return {
+        store.RELEASED_ESTIMATES: released.release_estimates(estimates, log),
+        store.RELEASED_BALANCE: released.release_balance(design, released.read_proportions(run), log),
+        store.RELEASED_ATTRITION: released.release_attrition(_read(run, store.ATTRITION), log),
+    }
+
+
+def summarise(
+    run: RunFolder,
+    protocol: Protocol,
+    facts: Mapping[str, Any],
+    tables: Mapping[str, pl.DataFrame],
+    log: dc.DisclosureLog,
+) -> dict[str, Any]:
+    """The whole report as plain numbers and texts, all released. Keys without content are None or empty."""
+    design = run.read_json(store.DESIGN_SUMMARY)
+    accepted = bool(design["accepted"])
+    summary: dict[str, Any] = {
+        "study": _study(protocol),
+        "accepted": accepted,
+        "disclosure": protocol.disclosure.model_dump(),
+        "verdicts": design_facts.read_verdicts(design["contrasts"][0]["designs"][0], log),
+        "designs": design_facts.list_designs(design, log),
+        "trial": trial.describe_trial(protocol),
+        "flow": design_facts.draw_up_flow(design, tables[store.RELEASED_ATTRITION], log),
+        "table1": design_facts.make_table_1(design, tables[store.RELEASED_BALANCE], protocol, log),
+        "love": design_facts.love_points(design, tables[store.RELEASED_BALANCE], protocol),
+        "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
+        "data_account": _data_account(_read_json(run, store.DATA_ACCOUNT), log),
+        "limits": trial.describe_limits(protocol),
+        "methods": trial.describe_methods(protocol),
+        "assumptions": trial.describe_assumptions(),
+        "glossary": trial.GLOSSARY,
+        "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
+        "effects": None,
+    }
+    if accepted:
+        private = {
+            "estimates": _read(run, store.ESTIMATES),
+            "curves": _read(run, store.CURVES),
+            "individual": _read(run, store.INDIVIDUAL_EFFECTS),
+            "notes": _read_json(run, store.EFFECT_NOTES) or [],
+        }
+        summary["effects"] = effects_facts.read_effects(private, tables[store.RELEASED_ESTIMATES], protocol, log)
+    return summary
+
+
+def _study(protocol: Protocol) -> dict[str, Any]:
+    study = protocol.study
+    label = protocol.strategies.treated_label
+    return {
+        "name": study.name,
+        "title": study.title,
+        "question": study.question,
+        "is_synthetic": study.is_synthetic,
+        "is_table": protocol.source.kind == "table",
+        "treatment": protocol.strategies.treatment,
+        "comparator": protocol.strategies.comparator,
+        "treated_label": label,
+        "primary_contrast": f"{label}_vs_virtual",
+        "primary_outcome": protocol.outcomes.primary,
+        "primary_design": protocol.design.methods[0],
+        "confidence": f"{100 * protocol.effects.confidence:g} %",
+        "target": protocol.estimand.target,
+        "max_abs_smd": protocol.acceptance.max_abs_smd,
+    }
+
+
+def _read(run: RunFolder, name: str) -> pl.DataFrame:
+    return run.read(name) if run.file(name).exists() else pl.DataFrame()
+
+
+def _read_json(run: RunFolder, name: str) -> Any:
+    return run.read_json(name) if run.file(name).exists() else None
+
+
+def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
+    """Rows by table and by reason, added up over files; None for sources without raw files."""
+    if not account or not account.get("files"):
+        return None
+    file = NAME
+    columns = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
+    tables: dict[str, dict[str, int]] = {}
+    for entry in account["files"]:
+        row = tables.setdefault(entry["table"], dict.fromkeys(columns, 0))
+        for column in columns:
+            row[column] += entry[column]
+    reasons = account.get("reasons", {})
+    log.note(file, "data_account", dc.ROUNDED)
+    return {
+        "n_files": len(account["files"]),
+        "n_ignored_files": len(account.get("ignored_files", [])),
+        "period_end": account.get("period_end"),
+        "tables": [
+            {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
+            for table, row in sorted(tables.items())
+        ],
+        "reasons": [
+            {"reason": reason, "rows": log.count(rows, file, f"data_account/reasons/{reason}")}
+            for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+        ],
+    }

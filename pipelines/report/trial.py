@@ -1,0 +1,205 @@
+"""A protocol becomes the words of the report that need no result: the target trial table, methods, limits, glossary.
+
+The components are Hernán & Robins' (2016, Am J Epidemiol 183:758); TARGET (2025) asks that each is stated with its
+emulation, and that the report says it is one.
+"""
+
+from pipelines.protocol import Protocol
+from pipelines.report.wording import ARM_LABELS, label
+
+_EXCLUSIONS = {
+    "zero_day": "stays that ended the day they began",
+    "place_of_safety_only": "place-of-safety stays",
+    "died_in_hospital": "stays that ended in death",
+    "organic_any": "any organic disorder (F00–F09)",
+    "primary_F50": "a primary eating disorder (F50)",
+    "primary_F70_F79": "a primary learning disability (F70–F79)",
+    "primary_F10_F19": "a primary substance use disorder (F10–F19)",
+}
+
+
+def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
+    """The target trial beside its emulation: component, target trial, emulation."""
+    is_table = protocol.source.kind == "table"
+    strategies = protocol.strategies
+    outcome = label(protocol.outcomes.primary)
+    estimand = (
+        "Average effect in those who were offered the intervention (ATT)"
+        if protocol.estimand.target == "ATT"
+        else "Average effect in everybody in the table (ATE)"
+    )
+    rows = [
+        ("Eligibility", _eligibility(protocol), _eligibility_emulated(protocol)),
+        ("Strategies", f"{strategies.treatment}; or {strategies.comparator}", _strategies_emulated(protocol)),
+        ("Assignment", "At random", _assignment(protocol)),
+        (
+            "Time zero",
+            "Eligibility, assignment and start of follow-up coincide",
+            "Each row is at time zero already"
+            if is_table
+            else "The day the index stay ended, in every group; allocation was fixed before it",
+        ),
+        (
+            "Follow-up",
+            "As long as the outcome needs" if is_table else f"{protocol.follow_up.days} days",
+            "As recorded in the table" if is_table else _follow_up(protocol),
+        ),
+        ("Outcome", outcome, "As recorded in the table" if is_table else f"{outcome}, from routine records"),
+        ("Causal contrast", "Intention to treat", f"By allocation, whatever was received. {estimand}"),
+        ("Analysis", "Difference between the randomised groups", _analysis(protocol)),
+    ]
+    return [{"component": name, "target": target, "emulation": emulation} for name, target, emulation in rows]
+
+
+def _eligibility(protocol: Protocol) -> str:
+    rules = protocol.eligibility
+    if rules is None:
+        return "People the table holds"
+    wanted = [f"aged {rules.minimum_age_years} or over"] if "under_18" in rules.rules else []
+    if "not_acute_adult" in rules.rules:
+        wanted.append("leaving an adult acute psychiatric ward")
+    if "no_prior_stay_730" in rules.rules:
+        wanted.append(f"with an earlier psychiatric stay in the preceding {rules.prior_stay_window_days} days")
+    without = [text for rule, text in _EXCLUSIONS.items() if rule in rules.rules]
+    text = "People " + ", ".join(wanted) if wanted else "People leaving hospital"
+    return text + (f"; not: {', '.join(without)}" if without else "")
+
+
+def _eligibility_emulated(protocol: Protocol) -> str:
+    rules = protocol.eligibility
+    if rules is None:
+        return "All rows of the table"
+    which = "every eligible discharge" if rules.candidate_discharges == "every" else "the first eligible discharge"
+    return (
+        f"The same rules, applied to the records of participants and candidates alike; candidates are {which} from "
+        f"{rules.recruitment_start:%d %B %Y} to {rules.recruitment_end:%d %B %Y} of people outside the trial, each "
+        "person serving at most once as a control. Clinicians’ judgements are not in the records"
+    )
+
+
+def _strategies_emulated(protocol: Protocol) -> str:
+    who = ARM_LABELS[protocol.strategies.treated_label]
+    return f"{who}: the allocation list. Virtual controls: {protocol.strategies.comparator}, as it happened"
+
+
+def _assignment(protocol: Protocol) -> str:
+    exact = protocol.design.exact
+    n = len(protocol.covariates.numeric) + len(protocol.covariates.categorical)
+    groups = f"within the same {' and '.join(label(name).lower() for name in exact)}, " if exact else ""
+    methods = " and ".join(label(name).lower() for name in protocol.design.methods)
+    return (
+        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates known "
+        "before time zero, without sight of any outcome"
+    )
+
+
+def _follow_up(protocol: Protocol) -> str:
+    ends = {"end_of_data": "the end of the data", "provider_silence": "a provider that stopped submitting"}
+    reasons = " or ".join(ends[name] for name in protocol.follow_up.censor_at)
+    censored = f"; ended early by {reasons}" if reasons else ""
+    return f"{protocol.follow_up.days} days{censored}. Death is a competing event"
+
+
+def _analysis(protocol: Protocol) -> str:
+    methods = ", ".join(label(name).lower() for name in protocol.effects.methods)
+    return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
+
+
+def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
+    """What was done and on whose authority: name, text, source."""
+    rows = [
+        (
+            "Target trial emulation",
+            "The study states the trial it emulates and starts follow-up when eligibility and assignment are fixed.",
+            "Hernán & Robins 2016, Am J Epidemiol 183:758; TARGET 2025, JAMA doi 10.1001/jama.2025.13350",
+        ),
+        (
+            "Design before analysis",
+            "Controls were chosen and judged against thresholds set beforehand; outcomes were opened only after that.",
+            "Rubin 2008, Ann Appl Stat 2:808",
+        ),
+        (
+            "Propensity score",
+            "Logistic regression of being a participant on the covariates; balance is the standardised mean "
+            "difference, divided by the treated group’s standard deviation before the design.",
+            "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
+        ),
+    ]
+    chosen = {
+        "weighted_difference": (
+            "Weighted difference",
+            "Weighted mean of each group, with errors that respect matched sets and people.",
+            "Lunceford & Davidian 2004, Stat Med 23:2937",
+        ),
+        "aipw": (
+            "Doubly robust estimate",
+            "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",
+            "Chernozhukov et al. 2018, Econometrics J 21:C1",
+        ),
+        "causal_forest": (
+            "Causal forest",
+            "Differences between people in the effect, as predicted from covariates.",
+            "Athey, Tibshirani & Wager 2019, Ann Stat 47:1148",
+        ),
+        "cumulative_incidence": (
+            "Cumulative incidence",
+            "Probability of the event by each day, with death as a competing event.",
+            "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+    }
+    rows += [chosen[name] for name in protocol.effects.methods if name in chosen]
+    return [{"name": name, "text": text, "source": source} for name, text, source in rows]
+
+
+def describe_assumptions() -> list[dict[str, str]]:
+    """The identifying assumptions in plain words: name, text."""
+    rows = [
+        (
+            "No unmeasured confounding",
+            "Given the covariates, who took part is unrelated to what would have happened without the intervention. "
+            "It cannot be tested; the comparison with randomised controls, where there is one, is the best check.",
+        ),
+        ("Overlap", "Everybody in the comparison could have been in either group; see the overlap figure."),
+        ("Consistency", "The intervention and usual care mean the same thing for everybody to whom they are ascribed."),
+        ("No interference", "One person’s allocation does not change another person’s outcome."),
+        ("Honest records", "The records find events equally well in both groups; silence is not read as health."),
+    ]
+    return [{"name": name, "text": text} for name, text in rows]
+
+
+def describe_limits(protocol: Protocol) -> list[str]:
+    """What the design could not adjust for, whatever the results are."""
+    participation = (
+        "Participation itself: participants agreed to take part in a study, controls were never asked. People who "
+        "agree may be more engaged or better supported in ways that no routine covariate captures."
+    )
+    if protocol.source.kind == "table":
+        return [
+            participation.replace("study, controls were never asked", "study; the controls come from elsewhere"),
+            "Anything that is not a column of the table.",
+        ]
+    return [
+        participation,
+        "Clinical judgement at recruitment, such as whether discharge was expected soon, and whatever else a "
+        "clinician weighs at the bedside, is not in routine records.",
+        "What controls received: candidates may have had peer support from a local service, or a crisis plan as good; "
+        "routine records hold no reliable code for it.",
+        "Psychosocial outcomes such as hope, stigma, social connection and the therapeutic relationship are not in "
+        "routine data. They are not reported here and nothing is used in their place.",
+        "Care outside the records: leaving the country, private care and providers that did not submit.",
+    ]
+
+
+GLOSSARY = {
+    "ATT, ATE": "Average effect in the treated; average effect in everybody.",
+    "Caliper": "The largest distance in propensity score at which two people may be matched.",
+    "Candidate": "A person outside the trial whose discharge met the same eligibility rules.",
+    "Confidence interval": "The range of effects that the data are reasonably compatible with.",
+    "Effective number of controls": "How many equally weighted controls would be as informative as the weighted ones.",
+    "Emulation": "An observational study laid out like the trial one would have liked to run. Nobody was randomised.",
+    "Overlap": "How far participants and candidates are alike in propensity score, from 0 to 1.",
+    "Propensity score": "The probability of being a participant, given what was known at time zero.",
+    "SMD": "Standardised mean difference: the difference in means in units of the treated group’s standard deviation.",
+    "Time zero": "The day follow-up starts, when eligibility and allocation are already fixed.",
+    "Virtual controls": "Candidates chosen so that, together, they resemble the participants at time zero.",
+}

@@ -1,0 +1,233 @@
+"""Names and numbers become words a clinician reads: labels, formats and cautious sentences. No result is made here."""
+
+import math
+import re
+from typing import Any
+
+MINUS = "−"
+SUPPRESSED_MARK = "*"
+
+_LABELS = {
+    "readmitted_365d": "Psychiatric readmission within 365 days",
+    "days_to_readmission": "Days to first readmission",
+    "n_readmissions_365d": "Number of readmissions in 365 days",
+    "days_in_hospital_365d": "Days in psychiatric hospital in 365 days",
+    "is_first_readmission_formal": "First readmission was a detention (among those readmitted)",
+    "is_formally_readmitted_365d": "Readmission under detention within 365 days",
+    "n_dna_365d": "Missed appointments in 365 days",
+    "n_crht_365d": "Crisis team contacts in 365 days",
+    "n_ed_365d": "Emergency department attendances in 365 days",
+    "died_365d": "Death within 365 days",
+    "age_years": "Age, years",
+    "log_index_days": "Length of index stay, log days",
+    "index_days": "Length of index stay, days",
+    "is_transferred": "Transferred during the index stay",
+    "is_detained_on_admission": "Detained on admission",
+    "is_self_discharge": "Self-discharge",
+    "is_discharged_home": "Discharged to usual residence",
+    "distance_home_km": "Distance from home to ward, km",
+    "stratum": "Diagnostic group",
+    "index_month": "Month of discharge (calendar)",
+    "n_prior_stays_730d": "Earlier psychiatric stays, 730 days",
+    "prior_inpatient_days_730d": "Earlier inpatient days, 730 days",
+    "days_since_last_discharge": "Days since last discharge",
+    "is_female": "Women",
+    "ethnic_group": "Ethnic group",
+    "is_married": "Married",
+    "imd_decile": "Deprivation decile (1 = most deprived)",
+    "is_settled": "Settled accommodation",
+    "is_employed": "Employed",
+    "n_attended_365d_before": "Attended contacts, 365 days before",
+    "n_dna_365d_before": "Missed appointments, 365 days before",
+    "n_crht_365d_before": "Crisis team contacts, 365 days before",
+    "n_ed_365d_before": "Emergency attendances, 365 days before",
+    "n_self_harm_730d_before": "Self-harm attendances, 730 days before",
+    "has_personality_disorder": "Personality disorder coded, 730 days",
+    "has_substance_disorder": "Substance use disorder coded, 730 days",
+    "has_community_order": "Community treatment order",
+    "has_cmht_team": "Community mental health team open",
+    "has_early_intervention_team": "Early intervention team open",
+    "has_assertive_outreach_team": "Assertive outreach team open",
+    "honos_total": "HoNOS total",
+    "trust": "NHS trust",
+    "listed": "On the allocation list",
+    "discharged_in_window": "Psychiatric discharges in the recruitment window",
+    "trial_participant": "Person took part in the trial",
+    "no_consent": "No consent to record linkage",
+    "not_in_extract": "Not found in the records",
+    "no_stay_holds_allocation_date": "No hospital stay on the allocation date",
+    "stay_not_ended": "Index stay had not ended",
+    "stay_stopped_arriving": "Records of the stay stopped arriving",
+    "duplicate_person": "Listed more than once",
+    "zero_day": "Zero-day stay",
+    "place_of_safety_only": "Place of safety only",
+    "died_in_hospital": "Died in hospital",
+    "under_18": "Under the minimum age",
+    "not_acute_adult": "No adult acute ward",
+    "no_prior_stay_730": "No earlier psychiatric stay in the window",
+    "organic_any": "Organic disorder (F00–F09)",
+    "primary_F50": "Primary eating disorder (F50)",
+    "primary_F70_F79": "Primary learning disability (F70–F79)",
+    "primary_F10_F19": "Primary substance use disorder (F10–F19)",
+    "not_first_discharge": "Not the person’s first eligible discharge",
+    "nearest_neighbour": "Nearest-neighbour matching",
+    "propensity_weighting": "Propensity-score weighting",
+    "randomised": "Randomised comparison",
+    "weighted_difference": "Weighted difference",
+    "aipw": "Doubly robust (AIPW)",
+    "causal_forest": "Causal forest",
+    "cumulative_incidence": "Cumulative incidence",
+    "risk_difference": "Risk difference",
+    "risk_ratio": "Risk ratio",
+    "odds_ratio": "Odds ratio",
+    "mean_difference": "Mean difference",
+    "mean_ratio": "Ratio of means",
+    "max_abs_smd": "Largest standardised mean difference after the design",
+    "max_variance_ratio": "Largest variance ratio after the design",
+    "min_effective_controls": "Effective number of controls",
+    "min_share_treated_kept": "Share of treated people kept in the design",
+    "min_overlap": "Overlap of the two propensity-score distributions",
+    "psychotic": "Psychotic",
+    "personality": "Personality disorder",
+    "other": "Other",
+    "unknown": "Unknown",
+    "missing": "Missing",
+}
+ARM_LABELS = {
+    "peer": "Peer support",
+    "participants": "Participants",
+    "randomised": "Randomised controls",
+    "control": "Randomised controls",
+    "virtual": "Virtual controls",
+}
+
+
+def label(name: str) -> str:
+    """Words for a column, rule, method or check; unknown names are made readable, not guessed."""
+    if name in _LABELS:
+        return _LABELS[name]
+    if " = " in name:
+        column, level = name.split(" = ", 1)
+        return f"{label(column)}: {label(level)}"
+    for ending in (" squared", " is zero", " missing"):
+        if name.endswith(ending):
+            return label(name.removesuffix(ending)) + "," + ending
+    item = re.fullmatch(r"honos_item_(\d+)", name)
+    if item:
+        return f"HoNOS item {item.group(1)}"
+    plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
+    return plain[:1].upper() + plain[1:]
+
+
+def contrast_label(name: str) -> str:
+    """'peer_vs_virtual' becomes 'Peer support vs virtual controls'."""
+    first, _, second = name.partition("_vs_")
+    return f"{ARM_LABELS.get(first, label(first))} vs {ARM_LABELS.get(second, label(second)).lower()}"
+
+
+def whole(value: float | None) -> str:
+    """A released count with thousands separators; a suppressed one is a mark."""
+    return SUPPRESSED_MARK if value is None else f"{value:,.0f}".replace("-", MINUS)
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """A number with as many decimals as its size deserves: 1,794; 39.7; 3.44; 0.012."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if digits is None:
+        size = abs(value)
+        digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+    text = f"{value:,.{digits}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share as a percentage; a suppressed one is a mark."""
+    return SUPPRESSED_MARK if share is None else f"{100 * share:.{digits}f} %"
+
+
+def effect(value: float | None, scale: str) -> str:
+    """An effect on its scale: percentage points for risk differences, two decimals for ratios."""
+    if value is None:
+        return SUPPRESSED_MARK
+    if scale == "risk_difference":
+        return number(100 * value, 1)
+    return number(value, 2) if scale.endswith("ratio") else number(value)
+
+
+def interval(estimate: dict[str, Any] | None) -> str:
+    """'−2.9 (−8.6 to 2.8)', or a dash when there is no such estimate."""
+    if estimate is None:
+        return "–"
+    if estimate["value"] is None:
+        return SUPPRESSED_MARK if estimate["is_suppressed"] else "–"
+    scale, lower, upper = estimate["scale"], estimate["lower"], estimate["upper"]
+    value = effect(estimate["value"], scale)
+    if lower is None or upper is None:
+        return value
+    if scale == "mean_difference" and max(abs(lower), abs(upper)) >= 10:
+        digits = 0 if max(abs(lower), abs(upper)) >= 100 else 1
+        return f"{number(estimate['value'], digits)} ({number(lower, digits)} to {number(upper, digits)})"
+    return f"{value} ({effect(lower, scale)} to {effect(upper, scale)})"
+
+
+def unit(scale: str) -> str:
+    """What the number of a scale counts."""
+    return {"risk_difference": "percentage points"}.get(scale, "")
+
+
+def no_effect(scale: str) -> float:
+    """The value of a scale that means no effect."""
+    return 1.0 if scale.endswith("ratio") else 0.0
+
+
+def includes_no_effect(estimate: dict[str, Any]) -> bool:
+    """Whether the interval contains the value of no effect."""
+    return bool(estimate["lower"] <= no_effect(estimate["scale"]) <= estimate["upper"])
+
+
+def headline_sentence(estimate: dict[str, Any], treated: str, control: str, confidence: str) -> str:
+    """The difference in cautious words: what the interval is compatible with, never a claim of proof."""
+    scale, lower, upper = estimate["scale"], estimate["lower"], estimate["upper"]
+    what = " percentage points" if scale == "risk_difference" else ""
+
+    def size(value: float) -> str:
+        return effect(abs(value), scale) + what
+
+    value = estimate["value"]
+    direction = "lower" if value < 0 else "higher"
+    opening = f"The estimate is {size(value)} {direction} among {treated} than among {control}."
+    if includes_no_effect(estimate):
+        return (
+            f"{opening} The {confidence} interval runs from {size(lower)} lower to {size(upper)} higher, so the data "
+            "are compatible with no difference, and with differences in either direction up to these limits. "
+            "They neither show an effect nor rule one out."
+        )
+    near, far = sorted((lower, upper), key=abs)
+    return (
+        f"{opening} The {confidence} interval, from {size(near)} to {size(far)} {direction}, does not include zero. "
+        "This is evidence of a difference, and of an effect only as far as the two groups were comparable "
+        "in everything that was not measured."
+    )
+
+
+def triad_sentence(estimate: dict[str, Any] | None, confidence: str) -> str:
+    """What the comparison of randomised with virtual controls says about the method."""
+    if estimate is None or estimate["value"] is None or estimate["lower"] is None:
+        return (
+            "The comparison of randomised with virtual controls could not be made, so nothing here tests "
+            "whether virtual controls behave like randomised ones."
+        )
+    if includes_no_effect(estimate):
+        return (
+            f"The {confidence} interval of randomised vs virtual controls includes no effect: the virtual controls "
+            "fared as the randomised controls did, within the precision of this study. That supports the method "
+            "and does not prove it; differences as large as the limits of the interval would go unnoticed."
+        )
+    return (
+        f"The {confidence} interval of randomised vs virtual controls does NOT include no effect: neither group was "
+        "offered the intervention, so this difference is bias. The comparison with virtual controls carries bias "
+        "of about this size and should not be read as an effect."
+    )

@@ -1,0 +1,77 @@
+"""The trial's allocation list (CSV or Parquet) -> typed participants, and the rows that cannot be used.
+
+Allocation, never MHSDS coding, defines the exposure (DOMAIN 0b.1), so a row whose arm, person, date or consent is in
+doubt is set aside rather than guessed.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.errors import SourceError
+from pipelines.sources.aliases import SourceTable, load_aliases
+from pipelines.sources.csv_files import ENCODINGS, Header, WrongEncodingError, read_batches, read_header
+from pipelines.sources.normalise import QUARANTINE, normalise
+from pipelines.tables import PARTICIPANT
+
+
+def read_participants(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Participants in the order of the file, and the quarantine.
+
+    Returns:
+        Rows as tables.PARTICIPANT, one for each person (arm_code PEER or CONTROL, consent_code Y or N); and the rows
+        set aside: line (the header is line 1), reason, raw (private).
+
+    Raises:
+        SourceError: no such file, not CSV or Parquet, or columns missing (all of them named).
+    """
+    (layout,) = load_aliases("participants", {"participant": PARTICIPANT})
+    header, raw, malformed = _read_parquet(path) if path.suffix.casefold() == ".parquet" else _read_csv(path)
+    _expect_columns(path, header, layout)
+    result = normalise(raw, header, layout)
+    rows = result.rows.sort("_line")
+    again = ~rows["person_id"].is_first_distinct()
+    raw_text = raw.select(line="_line", raw=pl.struct(pl.exclude("_line")).struct.json_encode())
+    aside = [
+        malformed,
+        result.quarantined,
+        result.unresolved.select(line="_line", reason=pl.lit("missing:person_id"), raw="raw"),
+        rows.filter(again)
+        .select(line="_line", reason=pl.lit("duplicate_person"))
+        .join(raw_text, on="line", how="left", maintain_order="left"),
+    ]
+    return rows.filter(~again).select(PARTICIPANT.schema.names()), pl.concat(aside).sort("line")
+
+
+def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
+    problems = [
+        f"{path.name}: column {column.column.name} is missing; accepted names: {', '.join(column.names[0])}"
+        for column in layout.missing(header)
+    ]
+    if problems:
+        raise SourceError(problems)
+
+
+def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
+    header = read_header(path)
+    empty = pl.DataFrame(schema=dict.fromkeys(header.folded, pl.String) | {"_line": pl.Int64})
+    for encoding in ENCODINGS:
+        try:
+            batches = list(read_batches(path, header, encoding))
+        except WrongEncodingError:
+            continue
+        bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
+        rows = pl.concat([empty, *(batch.rows for batch in batches)])
+        return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
+    raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
+
+
+def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
+    try:
+        table = pl.read_parquet(path, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from error
+    names = tuple(table.columns)
+    rows = table.select(pl.all().cast(pl.String).replace("", None)).rename(str.casefold)
+    line = pl.int_range(2, rows.height + 2, dtype=pl.Int64, eager=True).alias("_line")
+    return Header(names, ",", bool(rows.height)), rows.with_columns(line), pl.DataFrame(schema=QUARANTINE)

@@ -1,0 +1,98 @@
+"""A small world of canonical tables as plain rows, and the two ways of following its people.
+
+Choice: rows are dicts with every canonical column, so that the reference reads them as they are and the pipeline gets
+them as typed frames. Used by the drawn worlds (tests/histories.py) and the written ones (tests/spec).
+"""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from pipelines.protocol import Eligibility, FollowUp
+from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
+from tests.naive import COLUMNS, naive_follow
+from tests.naive_stays import Facts, Row, first_day, last_day
+
+Found = dict[str, list[Row]]
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything `follow_people` is given, as plain rows."""
+
+    tables: dict[str, list[Row]]
+    facts: Facts
+    participants: list[Row] = field(default_factory=list)
+    eligibility: Eligibility = field(default_factory=Eligibility)
+    follow_up: FollowUp = field(default_factory=FollowUp)
+
+    def __repr__(self) -> str:
+        """What is there, without nulls, so that a failing example can be read."""
+        lines = [f"{self.eligibility!r}", f"{self.follow_up!r}", f"until {self.facts.period_end}"]
+        for name, rows in [*self.tables.items(), ("participant", self.participants)]:
+            lines += [name + "".join(f" {k}={v}" for k, v in row.items() if v is not None) for row in rows]
+        months = {row["month_id"] for row in self.facts.submissions}
+        for provider in sorted({row["provider_id"] for row in self.facts.submissions}):
+            own = {row["month_id"] for row in self.facts.submissions if row["provider_id"] == provider}
+            lines.append(f"{provider} silent in months {sorted(months - own)}")
+        return "\n".join(lines)
+
+    def follow_slowly(self) -> Found:
+        """The reference's answer."""
+        found = naive_follow(self.tables, self.facts, self.participants, self.eligibility, self.follow_up)
+        return {name: in_order(rows) for name, rows in found.items()}
+
+    def follow_fast(self) -> Found:
+        """The pipeline's answer, in the same columns and order."""
+        from pipelines.cohort import follow_people
+        from pipelines.extract import ExtractFacts
+
+        facts = ExtractFacts(
+            period_end=self.facts.period_end,
+            last_month_id=self.facts.last_month_id,
+            submissions=pl.DataFrame(self.facts.submissions, schema=TABLES["submission"].schema),
+            successors=pl.DataFrame(self.facts.successors, schema=TABLES["provider_successor"].schema),
+            deprivation=TABLES["area_deprivation"].empty(),
+        )
+        participants = pl.DataFrame(self.participants, schema=PARTICIPANT.schema)
+        held = frozenset(self.tables)
+        people = follow_people(self.frames(), facts, participants, self.eligibility, self.follow_up, held)
+        return {name: in_order(getattr(people, name).select(COLUMNS[name].split()).to_dicts()) for name in COLUMNS}
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Every table by person; one the extract does not hold is empty."""
+        return {name: pl.DataFrame(self.tables.get(name, []), schema=TABLES[name].schema) for name in PERSON_TABLES}
+
+
+def in_order(rows: list[Row]) -> list[Row]:
+    """By person, then by the first date of the row."""
+    return sorted(rows, key=lambda row: (row["person_id"], str(row.get("start_date") or row.get("index_date"))))
+
+
+def whole_row(table: str, **given: Any) -> Row:
+    """A row with every column of the canonical table, null where nothing is given."""
+    columns = [column.name for column in TABLES[table].columns]
+    assert set(given) <= set(columns), f"{table} has no {set(given) - set(columns)}"
+    return {column: given.get(column) for column in columns}
+
+
+def submissions_of(provider_id: str, months: list[int]) -> list[Row]:
+    """One primary submission for each month."""
+    return [
+        whole_row(
+            "submission",
+            provider_id=provider_id,
+            month_id=month,
+            period_start_date=first_day(month),
+            period_end_date=last_day(month),
+            file_type_code="1",
+        )
+        for month in months
+    ]
+
+
+def successor(old: str, new: str) -> Row:
+    """A merger; its date plays no part in the rules."""
+    return {"old_provider_id": old, "new_provider_id": new, "effective_date": date(2018, 4, 1)}
