@@ -76,8 +76,8 @@ def one_world(seed: int, people: int) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory() as folder:
         extract, lake, run = Path(folder) / "extract", Path(folder) / "lake", RunFolder(Path(folder) / "run")
         write_extract(extract, people=people, seed=seed, trusts=protocol.source.synthetic.trusts)
-        participants, _ = read_participants(extract / protocol.source.participants)
-        cohort = build_cohort(write_lake(extract, lake, n_buckets=8), participants, protocol)
+        participants, unreadable = read_participants(extract / protocol.source.participants)
+        cohort = build_cohort(write_lake(extract, lake, n_buckets=8), participants, unreadable, protocol)
         save_cohort(cohort, run.path)
         design_study(run, run.path, protocol)
         estimate_study(run, run.path, protocol)

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from models.propensity import comparable_rows
-from models.results import Baseline, BalanceRow, BoolArray, Design, FloatArray, Propensity
+from models.results import BalanceRow, Baseline, Design, FloatArray, Propensity
 
 NEGLIGIBLE = 1e-12  # of a covariate's range: rounding error of a mean, not a difference
 

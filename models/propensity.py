@@ -72,6 +72,11 @@ def in_groups_with_both(baseline: Baseline, treated: BoolArray, among: BoolArray
     return among & np.isin(groups, both)
 
 
+def l2_penalty_of(propensity: Propensity) -> float | None:
+    """The penalty a score was fitted with; None for scores that did not come from `fit_propensity`."""
+    return None if propensity.model is None else 1.0 / float(propensity.model["logistic"].C)
+
+
 def _refuse_bad_input(baseline: Baseline, treated: BoolArray, l2_penalty: float) -> None:
     if treated.dtype != np.bool_ or treated.shape != (len(baseline.matrix),):
         raise ValueError("treated must be boolean, one value for each row of the baseline matrix")
@@ -79,7 +84,7 @@ def _refuse_bad_input(baseline: Baseline, treated: BoolArray, l2_penalty: float)
         raise ValueError("a propensity score needs treated and untreated rows")
     if not np.isfinite(l2_penalty) or l2_penalty < 0:
         raise ValueError(f"l2_penalty must be a finite number of at least 0, not {l2_penalty}")
-    finite = np.isfinite(baseline.matrix).all(axis=0)
+    finite = np.asarray(np.isfinite(baseline.matrix).all(axis=0))
     if not finite.all():
         names = ", ".join(name for name, is_finite in zip(baseline.columns, finite, strict=True) if not is_finite)
         raise ValueError(f"missing or infinite values in baseline columns: {names}")

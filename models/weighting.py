@@ -13,7 +13,7 @@ Cole & Hernán 2008 (Am J Epidemiol 168:656); trimming to common support: Heckma
 
 import numpy as np
 
-from models.propensity import comparable_rows, in_groups_with_both
+from models.propensity import comparable_rows, in_groups_with_both, l2_penalty_of
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 LARGEST_LOG_ODDS = 300.0  # beyond it the squares that an effective sample size needs would overflow
@@ -53,7 +53,9 @@ def propensity_weighting(
     usable = comparable_rows(baseline, treated)
     kept = _overlapping(baseline, treated, propensity.linear, usable) if trim_to_overlap else usable
     weights = _inverse_probability(propensity.linear, treated, estimand) * kept
-    arms = {"control": kept & ~treated} if estimand == "ATT" else {"treated": kept & treated, "control": kept & ~treated}
+    arms = (
+        {"control": kept & ~treated} if estimand == "ATT" else {"treated": kept & treated, "control": kept & ~treated}
+    )
     caps: dict[str, float | str] = {}
     if truncate_quantile < 1.0 and kept.any():
         for name, arm in arms.items():
@@ -71,6 +73,9 @@ def propensity_weighting(
         "n_controls_trimmed": int((~treated & usable & ~kept).sum()),
         "n_control_rows_of_repeated_persons": _n_rows_of_repeated(baseline.person[kept & ~treated]),
     }
+    penalty = l2_penalty_of(propensity)
+    if penalty is not None:
+        notes["l2_penalty"] = penalty  # a variance that minds the fitted score needs it
     in_no_set = np.full(len(treated), -1, dtype=np.int64)
     return Design("propensity_weighting", estimand, treated, propensity.score, weights, in_no_set, notes | caps)
 

@@ -108,20 +108,22 @@ def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
 @dataclass(frozen=True)
 class Cohort:
     """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
-    person_id and index_date."""
+    person_id and index_date. `quarantined` names the source lines that could not be used (of raw records: those of the
+    allocation list; the extract's own are in the lake)."""
 
     people: pl.DataFrame
     baseline: pl.DataFrame
     outcomes: pl.DataFrame
     attrition: pl.DataFrame
     excluded: pl.DataFrame
+    quarantined: pl.DataFrame
     account: dict[str, Any]
 
 
-def build_cohort(lake: Lake, listed: pl.DataFrame, protocol: Protocol) -> Cohort:
+def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, protocol: Protocol) -> Cohort:
     """The cohort of a study on raw records, one person bucket after the other on the active Dask scheduler.
 
-    `listed` is the allocation list (tables.PARTICIPANT). Raises CohortError when nobody can be studied.
+    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when nobody can be studied.
     """
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
@@ -141,6 +143,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, protocol: Protocol) -> Cohort
         outcomes=_with_row_id(key, [part.outcomes for part in people]),
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
+        quarantined=quarantined,
         account=account_of(lake),
     )
 
@@ -221,6 +224,7 @@ def cohort_from_table(protocol: Protocol) -> Cohort:
         outcomes=rows.select(*key, *named).rename(named),
         attrition=pl.DataFrame(schema=ATTRITION_SCHEMA),
         excluded=pl.DataFrame(schema={"person_id": pl.String, "arm": pl.String, "reason": pl.String}),
+        quarantined=table.quarantined,
         account=table.account,
     )
 
@@ -232,4 +236,5 @@ def save_cohort(cohort: Cohort, out: Path) -> None:
     write_parquet(out / store.OUTCOMES, cohort.outcomes)
     write_parquet(out / store.ATTRITION, cohort.attrition)
     write_parquet(out / store.EXCLUDED_PARTICIPANTS, cohort.excluded)
+    write_parquet(out / store.QUARANTINE, cohort.quarantined)
     write_json(out / store.DATA_ACCOUNT, cohort.account)

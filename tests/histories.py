@@ -186,7 +186,6 @@ def _write_contact(writer: _Writer, person_id: str, day: date) -> None:
         "contact",
         person_id,
         month_id=month,
-        provider_id=writer.mostly("RAA", "DFC"),
         referral_id=referral,
         contact_id=writer.pick("c1", "c2", "c3", None),
         contact_date=day,

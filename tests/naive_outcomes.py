@@ -89,8 +89,8 @@ def last_observed_day(stay: Row, facts: Facts, follow_up: FollowUp) -> date:
 
 
 def contacts_between(own: Mapping[str, list[Row]], after: date, until: date) -> list[Row]:
-    """K14: contacts in (after, until], each contact_id once, without the anonymous provider DFC."""
-    rows = [row for row in own.get("contact", []) if row["provider_id"] != "DFC"]
+    """K14: contacts in (after, until], each contact_id once. Rows of provider DFC are quarantined at ingest."""
+    rows = own.get("contact", [])
     once = latest_month_of_each([row for row in rows if row["contact_id"] is not None], "contact_id")
     once += [row for row in rows if row["contact_id"] is None]
     return [row for row in once if after < row["contact_date"] <= until]

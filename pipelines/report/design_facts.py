@@ -86,9 +86,7 @@ def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[
     return rows
 
 
-def draw_up_flow(
-    design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.DisclosureLog
-) -> dict[str, Any] | None:
+def draw_up_flow(design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.DisclosureLog) -> dict[str, Any] | None:
     """Boxes of the flow diagram; None for studies without attrition rules."""
     if attrition.is_empty():
         return None
@@ -138,19 +136,24 @@ def make_table_1(
     contrast, entry = design["contrasts"][0], design["contrasts"][0]["designs"][0]
     rows = balance.filter((pl.col("contrast") == contrast["contrast"]) & (pl.col("design") == entry["method"]))
     rows = rows.filter(pl.col("covariate").str.ends_with(" squared").not_())
-    listed = rows.to_dicts()
-    levels: dict[str, int] = {}
-    for row in listed:
-        base = row["covariate"].partition(" = ")[0]
-        levels[base] = levels.get(base, 0) + 1
-    kept = [row for row in listed if levels[row["covariate"].partition(" = ")[0]] <= MAX_LEVELS_IN_TABLE]
-    left_out = sorted({base for base, n in levels.items() if n > MAX_LEVELS_IN_TABLE})
+    left_out = _with_many_levels(rows["covariate"].to_list())
+    kept = [row for row in rows.to_dicts() if _base(row["covariate"]) not in left_out]
     return {
-        "rows": [{**row, "variable": row["covariate"].partition(" = ")[0]} for row in kept],
+        "rows": [{**row, "variable": _base(row["covariate"])} for row in kept],
         "left_out": left_out,
-        "exact": list(protocol.design.exact),
+        "exact": list(protocol.design.exact) if entry["method"] == "nearest_neighbour" else [],
         **released_overlap(entry, log),
     }
+
+
+def _base(covariate: str) -> str:
+    return covariate.partition(" = ")[0]
+
+
+def _with_many_levels(covariates: list[str]) -> list[str]:
+    """Categories (such as NHS trust) with too many levels for a page."""
+    bases = [_base(name) for name in covariates if " = " in name]
+    return sorted({base for base in bases if bases.count(base) > MAX_LEVELS_IN_TABLE})
 
 
 def love_points(design: Mapping[str, Any], balance: pl.DataFrame, protocol: Protocol) -> dict[str, Any]:
@@ -160,7 +163,10 @@ def love_points(design: Mapping[str, Any], balance: pl.DataFrame, protocol: Prot
     mine = balance.filter(pl.col("contrast") == contrast["contrast"])
     points: dict[str, dict[str, Any]] = {}
     n_withheld = 0
+    many = _with_many_levels(mine["covariate"].unique().to_list())
     for row in mine.iter_rows(named=True):
+        if _base(row["covariate"]) in many:
+            continue
         if row["smd_before"] is None or row["smd_after"] is None:
             n_withheld += row["design"] == methods[0]
             continue

@@ -135,7 +135,9 @@ def draw_love(summary: dict[str, Any]) -> str:
     love = summary["love"]
     points = love["points"][:MAX_LOVE_POINTS][::-1]
     rows = np.arange(len(points))
-    markers = {method: (marker, colour) for method, marker, colour in zip(love["methods"], "osD", _SHADES, strict=False)}
+    markers = {
+        method: (marker, colour) for method, marker, colour in zip(love["methods"], "osD", _SHADES, strict=False)
+    }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.4, 0.9 + 0.205 * len(points)))
         axes = figure.add_subplot()
@@ -290,7 +292,9 @@ def draw_individual(summary: dict[str, Any]) -> str:
         axes.set_xlabel("Predicted individual effect" + (", percentage points" if is_risk else ""))
         axes.set_ylabel(f"% of people per {width.min():g}")
         axes.annotate("and below", (edges[0], 0), (0, 3), textcoords="offset points", fontsize=8, color=MUTED)
-        axes.annotate("and above", (edges[-1], 0), (0, 3), textcoords="offset points", fontsize=8, color=MUTED, ha="right")
+        axes.annotate(
+            "and above", (edges[-1], 0), (0, 3), textcoords="offset points", fontsize=8, color=MUTED, ha="right"
+        )
         return _finish(
             figure,
             "individual",

@@ -3,15 +3,16 @@
 from html import escape
 from typing import Any
 
-from pipelines.report.wording import label, whole
+from pipelines.report.wording import label, mid, whole
 
 WIDTH = 900
-BOX = 250
-SIDE = 178
+COLUMN = 432
+BOX = 316
+STEM = 110  # the line down a column, from its left edge
 LINE = 17
 PAD = 11
 INK, MUTED, RULE, TINT = "#1f2933", "#616e7c", "#9aa5b1", "#f3f5f7"
-LEFT = {"participants": 0, "candidates": 462}
+LEFT = {"participants": 0, "candidates": 468}
 START = {"participants": "Participants, both arms", "candidates": "Candidate discharges"}
 
 
@@ -23,7 +24,7 @@ def draw_flow(flow: dict[str, Any], study: dict[str, Any]) -> str:
         bottoms.append(_draw_column(parts, column, LEFT[column["group"]], flow))
     top = max(bottoms) + 40
     for column, bottom in zip(flow["columns"], bottoms, strict=True):
-        _arrow(parts, LEFT[column["group"]] + BOX / 2, bottom, top)
+        _arrow(parts, LEFT[column["group"]] + STEM, bottom, top)
     height = _draw_design(parts, flow, study, top)
     said = "; ".join(
         f"{START[c['group']]}: {whole(c['start'])} at the start, {whole(c['end'])} eligible" for c in flow["columns"]
@@ -41,14 +42,14 @@ def _draw_column(parts: list[str], column: dict[str, Any], left: float, flow: di
     """Start box, exclusions to the side, eligible box; returns the bottom of the last box."""
     start = column["start_rule"]
     lines = [START[column["group"]], "n = " + whole(column["start"])]
-    lines.insert(1, label(start).lower()) if start != column["group"] else None
+    lines.insert(1, mid(label(start))) if start != column["group"] else None
     if column["group"] == "candidates" and column["start_people"] is not None:
         lines[-1] += f" ({whole(column['start_people'])} people)"
     bottom = _box(parts, left, 0, BOX, lines)
     listed = [f"{label(step['rule'])}: {whole(step['n'])}" for step in column["steps"]] or ["None"]
     side_top = bottom + 22
-    side_bottom = _box(parts, left + BOX / 2 + 24, side_top, BOX + SIDE - BOX / 2 - 24 + 4, ["Left out", *listed], True)
-    middle = left + BOX / 2
+    middle = left + STEM
+    side_bottom = _box(parts, middle + 24, side_top, COLUMN - STEM - 24, ["Left out", *listed], True)
     end_top = side_bottom + 24
     _arrow(parts, middle, bottom, end_top)
     parts.append(_line(middle, (side_top + side_bottom) / 2, middle + 24, (side_top + side_bottom) / 2))
@@ -70,7 +71,7 @@ def _draw_design(parts: list[str], flow: dict[str, Any], study: dict[str, Any], 
         f"from {whole(flow.get('n_control_pool'))} discharges",
         f"Effective number of controls: {whole(flow.get('effective_n_controls'))}",
     ]
-    return _box(parts, 0, top, LEFT["candidates"] + BOX, lines) + 2
+    return _box(parts, 0, top, WIDTH, lines) + 2
 
 
 def _box(parts: list[str], x: float, y: float, width: float, lines: list[str], is_side: bool = False) -> float:
@@ -90,7 +91,9 @@ def _box(parts: list[str], x: float, y: float, width: float, lines: list[str], i
 
 def _arrow(parts: list[str], x: float, top: float, bottom: float) -> None:
     parts.append(_line(x, top + 1, x, bottom - 1))
-    parts.append(f'<path d="M {x - 4:g} {bottom - 7:g} L {x:g} {bottom:g} L {x + 4:g} {bottom - 7:g} Z" fill="{MUTED}"/>')
+    parts.append(
+        f'<path d="M {x - 4:g} {bottom - 7:g} L {x:g} {bottom:g} L {x + 4:g} {bottom - 7:g} Z" fill="{MUTED}"/>'
+    )
 
 
 def _line(x1: float, y1: float, x2: float, y2: float) -> str:

@@ -23,6 +23,7 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "contrast": wording.contrast_label,
         "whole": wording.whole,
         "number": wording.number,
+        "mid": wording.mid,
         "percent": wording.percent,
         "interval": wording.interval,
         "cell": _cell,
@@ -71,6 +72,8 @@ def _cell(mean: float | None, is_proportion: bool) -> str:
 def _verdict_number(verdict: Mapping[str, Any], which: str) -> str:
     value = verdict[which]
     if value is None:
+        if verdict["kind"] == "share" and verdict["passed"]:  # withheld because the rest is too few people
+            return "all but a few"
         return "withheld" if which == "value" else "–"
     if verdict["kind"] == "count":
         return wording.whole(value)

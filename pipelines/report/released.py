@@ -96,6 +96,8 @@ def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[tuple[A
     wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
     for key, group in wanted.group_by(GROUP, maintain_order=True):
         values = dict(zip(group["scale"], group["value"], strict=True))
+        if len(values) < 2:
+            continue
         risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
         for risk, people in zip(risks, (group["n_treated"][0], group["n_control"][0]), strict=True):
             if risk is None or not people:
@@ -118,9 +120,7 @@ def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float |
     return ratio * control, control
 
 
-def release_balance(
-    summary: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog
-) -> pl.DataFrame:
+def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of BALANCE_SCHEMA for every contrast and design of design.json. `proportions` says of raw covariates
     that were seen in the baseline file whether they are 0/1."""
     rows = []

@@ -4,8 +4,10 @@ The components are Hernán & Robins' (2016, Am J Epidemiol 183:758); TARGET (202
 emulation, and that the report says it is one.
 """
 
+from datetime import date
+
 from pipelines.protocol import Protocol
-from pipelines.report.wording import ARM_LABELS, label
+from pipelines.report.wording import ARM_LABELS, label, mid
 
 _EXCLUSIONS = {
     "zero_day": "stays that ended the day they began",
@@ -23,6 +25,7 @@ def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     is_table = protocol.source.kind == "table"
     strategies = protocol.strategies
     outcome = label(protocol.outcomes.primary)
+    comparator = mid(strategies.comparator)
     estimand = (
         "Average effect in those who were offered the intervention (ATT)"
         if protocol.estimand.target == "ATT"
@@ -30,7 +33,7 @@ def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     )
     rows = [
         ("Eligibility", _eligibility(protocol), _eligibility_emulated(protocol)),
-        ("Strategies", f"{strategies.treatment}; or {strategies.comparator}", _strategies_emulated(protocol)),
+        ("Strategies", f"{strategies.treatment}; or {comparator}", _strategies_emulated(protocol)),
         ("Assignment", "At random", _assignment(protocol)),
         (
             "Time zero",
@@ -72,21 +75,26 @@ def _eligibility_emulated(protocol: Protocol) -> str:
     which = "every eligible discharge" if rules.candidate_discharges == "every" else "the first eligible discharge"
     return (
         f"The same rules, applied to the records of participants and candidates alike; candidates are {which} from "
-        f"{rules.recruitment_start:%d %B %Y} to {rules.recruitment_end:%d %B %Y} of people outside the trial, each "
+        f"{_day(rules.recruitment_start)} to {_day(rules.recruitment_end)} of people outside the trial, each "
         "person serving at most once as a control. Clinicians’ judgements are not in the records"
     )
 
 
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
 def _strategies_emulated(protocol: Protocol) -> str:
     who = ARM_LABELS[protocol.strategies.treated_label]
-    return f"{who}: the allocation list. Virtual controls: {protocol.strategies.comparator}, as it happened"
+    who_else = f"Virtual controls: {mid(protocol.strategies.comparator)}, as it happened"
+    return f"{who}: {'rows' if protocol.source.kind == 'table' else 'the allocation list'}. {who_else}"
 
 
 def _assignment(protocol: Protocol) -> str:
     exact = protocol.design.exact
     n = len(protocol.covariates.numeric) + len(protocol.covariates.categorical)
-    groups = f"within the same {' and '.join(label(name).lower() for name in exact)}, " if exact else ""
-    methods = " and ".join(label(name).lower() for name in protocol.design.methods)
+    groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
+    methods = " and ".join(mid(label(name)) for name in protocol.design.methods)
     return (
         f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates known "
         "before time zero, without sight of any outcome"
@@ -101,7 +109,7 @@ def _follow_up(protocol: Protocol) -> str:
 
 
 def _analysis(protocol: Protocol) -> str:
-    methods = ", ".join(label(name).lower() for name in protocol.effects.methods)
+    methods = ", ".join(mid(label(name)) for name in protocol.effects.methods)
     return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
 
 

@@ -17,7 +17,7 @@ _LABELS = {
     "n_dna_365d": "Missed appointments in 365 days",
     "n_crht_365d": "Crisis team contacts in 365 days",
     "n_ed_365d": "Emergency department attendances in 365 days",
-    "died_365d": "Death within 365 days",
+    "died_365d": "Death",
     "age_years": "Age, years",
     "log_index_days": "Length of index stay, log days",
     "index_days": "Length of index stay, days",
@@ -119,10 +119,16 @@ def label(name: str) -> str:
     return plain[:1].upper() + plain[1:]
 
 
+def mid(text: str) -> str:
+    """The text as it reads in the middle of a sentence: small first letter, except of acronyms and HoNOS."""
+    starts_name = len(text) > 1 and text[1].isupper() or text.startswith("HoNOS")
+    return text if starts_name else text[:1].lower() + text[1:]
+
+
 def contrast_label(name: str) -> str:
     """'peer_vs_virtual' becomes 'Peer support vs virtual controls'."""
     first, _, second = name.partition("_vs_")
-    return f"{ARM_LABELS.get(first, label(first))} vs {ARM_LABELS.get(second, label(second)).lower()}"
+    return f"{ARM_LABELS.get(first, label(first))} vs {mid(ARM_LABELS.get(second, label(second)))}"
 
 
 def whole(value: float | None) -> str:

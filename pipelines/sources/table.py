@@ -18,10 +18,11 @@ MISSING_TEXTS = ["", "NA", "NaN", "nan", "NULL", "."]
 
 @dataclass(frozen=True)
 class TableStudy:
-    """rows: person_id, index_date (null), arm, the covariates, and outcome:<name> columns; account: rows read, kept
-    and quarantined per file (the same keys as a lake's manifest)."""
+    """rows: person_id, index_date (null), arm, the covariates, and outcome:<name> columns; quarantined: file, line and
+    reason of every row left out; account: rows read, kept and quarantined per file."""
 
     rows: pl.DataFrame
+    quarantined: pl.DataFrame
     account: dict[str, Any]
 
 
@@ -33,17 +34,18 @@ def read_table(source: Source, covariates: Covariates, outcomes: Mapping[str, st
     problems = check_tables(source, needed)
     if problems:
         raise SourceError(problems)
-    frames, files = [], []
+    frames, bad, files = [], [], []
     for number, table in enumerate(source.tables):
-        kept, entry = _read_one(table, number, source, covariates, outcomes)
+        kept, quarantined, entry = _read_one(table, number, source, covariates, outcomes)
         frames.append(kept)
+        bad.append(quarantined)
         files.append(entry)
     rows = pl.concat(frames, how="vertical_relaxed")
     reasons: dict[str, int] = {}
     for entry in files:
         for reason, count in entry["reasons"].items():
             reasons[reason] = reasons.get(reason, 0) + count
-    return TableStudy(rows, {"files": files, "reasons": reasons, "ignored_files": []})
+    return TableStudy(rows, pl.concat(bad), {"files": files, "reasons": reasons, "ignored_files": []})
 
 
 def check_tables(source: Source, needed: list[str]) -> list[str]:
@@ -71,7 +73,7 @@ def _scan(table: TableFile) -> pl.LazyFrame:
 
 def _read_one(
     table: TableFile, number: int, source: Source, covariates: Covariates, outcomes: Mapping[str, str]
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
     raw = _scan(table).collect()
     arm = pl.lit(table.arm) if table.arm_column is None else _named_arm(table)
     person = (
@@ -100,16 +102,23 @@ def _read_one(
         *[_text(name).alias(name) for name in covariates.categorical],
         *[pl.col(f":{column}").alias(f"outcome:{name}") for name, column in outcomes.items()],
     )
-    reasons = dict(judged.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows())
-    return kept, {
-        "file": table.path.name,
-        "table": "person",
-        "rows_read": raw.height,
-        "rows_kept": kept.height,
-        "rows_deduplicated": 0,
-        "rows_quarantined": raw.height - kept.height,
-        "reasons": reasons,
-    }
+    quarantined = judged.drop_nulls("reason").select(
+        pl.lit(table.path.name).alias("file"), pl.col("line").cast(pl.Int64), "reason"
+    )
+    reasons = dict(quarantined.group_by("reason").len().sort("reason").iter_rows())
+    return (
+        kept,
+        quarantined,
+        {
+            "file": table.path.name,
+            "table": "person",
+            "rows_read": raw.height,
+            "rows_kept": kept.height,
+            "rows_deduplicated": 0,
+            "rows_quarantined": raw.height - kept.height,
+            "reasons": reasons,
+        },
+    )
 
 
 def _named_arm(table: TableFile) -> pl.Expr:

@@ -1,0 +1,76 @@
+"""The names a protocol may use → the method behind each name and what it can do.
+
+Methods are named by address and imported when called: scikit-learn costs two seconds to import and EconML three, and
+a protocol can be read and judged without either.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from models.results import Estimand
+
+OutcomeKind = Literal["binary", "continuous", "time_to_event"]
+EVERY_KIND: tuple[OutcomeKind, ...] = ("binary", "continuous", "time_to_event")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A design or effect method and its capabilities.
+
+    address             "module:function"
+    estimands           what it can estimate or design for
+    kinds               outcome kinds it can work with (designs never see outcomes: every kind)
+    makes_matched_sets  designs: whether rows come in sets (otherwise in weights only)
+    individual_effects  effects: whether it also estimates each person's effect
+    """
+
+    address: str
+    estimands: tuple[Estimand, ...]
+    kinds: tuple[OutcomeKind, ...] = EVERY_KIND
+    makes_matched_sets: bool = False
+    individual_effects: bool = False
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        module, name = self.address.split(":")
+        return getattr(import_module(module), name)
+
+
+DESIGNS: dict[str, Method] = {
+    "nearest_neighbour": Method("models.matching:nearest_neighbour", ("ATT",), makes_matched_sets=True),
+    "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE")),
+}
+
+EFFECTS: dict[str, Method] = {
+    "weighted_difference": Method("models.effects:weighted_difference", ("ATT", "ATE"), ("binary", "continuous")),
+    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE"), ("binary", "continuous")),
+    "causal_forest": Method(
+        "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
+    ),
+    "cumulative_incidence": Method("models.survival:cumulative_incidence", ("ATT", "ATE"), ("time_to_event",)),
+}
+
+GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}
+"""Comparisons that no method chose: in a trial everybody weighs 1 and both estimands coincide."""
+
+
+def check_capability(design_name: str, effect_name: str, estimand: str, kind: str) -> str | None:
+    """Why these four do not go together, in words for the author of a protocol; None when they do."""
+    designs = {name: method.estimands for name, method in DESIGNS.items()} | GIVEN_ESTIMANDS
+    if design_name not in designs:
+        return f"there is no design method {design_name!r}; allowed: {_listed(designs)}"
+    if effect_name not in EFFECTS:
+        return f"there is no effect method {effect_name!r}; allowed: {_listed(EFFECTS)}"
+    effect = EFFECTS[effect_name]
+    for name, estimands in ((design_name, designs[design_name]), (effect_name, effect.estimands)):
+        if estimand not in estimands:
+            return f"{name} cannot target the {estimand}; allowed: {_listed(estimands)}"
+    if kind not in effect.kinds:
+        return f"{effect_name} cannot work with {kind} outcomes; allowed: {_listed(effect.kinds)}"
+    return None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
