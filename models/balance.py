@@ -3,7 +3,8 @@
 Standardised difference: difference of means over a standard deviation taken before the design (so that a design
 cannot look balanced by inflating it): the treated group's under the ATT, sqrt((treated + control variance) / 2) under
 the ATE. Binary covariates (all values 0 or 1) use p (1 - p) as variance, others the n - 1 variance; both are what
-R's MatchIt and cobalt do. 0 / 0 is 0 and x / 0 is infinite.
+R's MatchIt and cobalt do. Where the treated do not vary (a rare level that none of them has) the variance of both arms
+serves, so that one control with that level is not an infinite imbalance. 0 / 0 is 0 and x / 0 is infinite.
 
 Sources: Stuart 2010 (Stat Sci 25:1); Austin 2009 (Stat Med 28:3083); Kish 1965; Inman & Bradley 1989
 (Commun Stat 18:3851) for the overlapping coefficient.
@@ -94,7 +95,8 @@ def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
     before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, spread) for arm in arms]
     after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, spread) for arm in arms]
     (_, treated_variance), (_, control_variance) = before
-    variance = treated_variance if design.estimand == "ATT" else (treated_variance + control_variance) / 2.0
+    shared = (treated_variance + control_variance) / 2.0
+    variance = treated_variance if design.estimand == "ATT" and treated_variance > 0 else shared
     sd = float(np.sqrt(variance))
     return BalanceRow(
         covariate=name,

@@ -133,8 +133,8 @@ def _share_weights(baseline: Baseline, design: Design, observed: BoolArray) -> F
     with np.errstate(divide="ignore", invalid="ignore"):
         treated_left = after[True] / before[True]
         rescale = {arm: before[arm] / after[arm] for arm in (True, False)}
-    if design.estimand == "ATT":
-        rescale = {True: np.ones_like(treated_left), False: rescale[False] * treated_left}
+        if design.estimand == "ATT":
+            rescale = {True: np.ones_like(treated_left), False: rescale[False] * treated_left}
     factor = np.where(design.treated, rescale[True][number], rescale[False][number])
     return np.where(in_set, np.where(whole[number], left * np.nan_to_num(factor), 0.0), left)
 

@@ -7,19 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from models.results import Baseline, Propensity
 from pipelines.store import write_bytes, write_json
 
 
-def save_propensity(folder: Path, contrast: str, baseline: Baseline, propensity: Propensity | None) -> None:
-    """Write `<contrast>/propensity.skops` and its model_card.json; nothing for a randomised contrast."""
+def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | None) -> None:
+    """Write propensity/propensity.skops and its model_card.json; nothing for a randomised contrast."""
     if propensity is None or propensity.model is None:
         return
     import skops.io
 
-    write_bytes(folder / contrast / "propensity" / "propensity.skops", skops.io.dumps(propensity.model))
+    write_bytes(folder / "propensity" / "propensity.skops", skops.io.dumps(propensity.model))
     card = {
         "model": "logistic regression for the propensity score, ridge penalty on standardised covariates",
         "columns": list(baseline.columns),
@@ -28,14 +26,14 @@ def save_propensity(folder: Path, contrast: str, baseline: Baseline, propensity:
         "open_with": "skops.io.load (no untrusted types); columns in the order given here",
         "not_for": "predicting anything about a person; it describes who was in the trial",
     }
-    write_json(folder / contrast / "propensity" / "model_card.json", card)
+    write_json(folder / "propensity" / "model_card.json", card)
 
 
-def save_forest(folder: Path, contrast: str, arrays: Mapping[str, np.ndarray], card: Mapping[str, Any]) -> None:
-    """Write `<contrast>/causal_forest/trees.npz` and its model_card.json."""
+def save_forest(folder: Path, arrays: Any, card: Mapping[str, Any]) -> None:
+    """Write causal_forest/trees.npz (models.forest.ForestArrays) and its model_card.json."""
     from models.forest import save_trees
 
-    path = folder / contrast / "causal_forest" / "trees.npz"
+    path = folder / "causal_forest" / "trees.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_trees(arrays, path)
     write_json(path.with_name("model_card.json"), dict(card))

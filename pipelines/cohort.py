@@ -123,7 +123,8 @@ class Cohort:
 def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, protocol: Protocol) -> Cohort:
     """The cohort of a study on raw records, one person bucket after the other on the active Dask scheduler.
 
-    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when nobody can be studied.
+    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when nobody
+    can be studied.
     """
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)

@@ -6,17 +6,16 @@ study's effects are opened only when it reaches the acceptance thresholds.
 """
 
 import zlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from models.balance import Overlap, measure_balance, measure_overlap
-from models.registry import DESIGNS
 
+from models.balance import Overlap, measure_balance, measure_overlap
 from models.propensity import fit_propensity
+from models.registry import DESIGNS
 from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
 from pipelines import store
 from pipelines.artefacts import save_propensity
@@ -40,13 +39,13 @@ class Contrast:
 
 @dataclass(frozen=True)
 class DesignedContrast:
-    """A contrast with its rows, their baseline and propensity, and the designs made of them."""
+    """A contrast with one design: its rows, their baseline and propensity, all in one order."""
 
     contrast: Contrast
     rows: pl.DataFrame
     baseline: Baseline
     propensity: Propensity | None
-    designs: Mapping[str, Design]
+    design: Design
 
 
 def contrasts_of(people: pl.DataFrame, protocol: Protocol) -> list[Contrast]:
@@ -64,30 +63,39 @@ def seeded(protocol: Protocol, *names: str) -> np.random.Generator:
     return np.random.default_rng([protocol.study.seed, zlib.crc32("|".join(names).encode())])
 
 
-def choose_controls(rows: pl.DataFrame, contrast: Contrast, protocol: Protocol) -> DesignedContrast:
-    """All designs of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
+def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protocol: Protocol) -> DesignedContrast:
+    """One design of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
 
-    Candidates in exact groups without any treated person cannot serve and are left out first.
+    Candidates in exact groups without any treated person cannot serve and are left out first. One person serves at
+    most once as a control: matching chooses which discharge serves; a weighting design would use them all, so one
+    discharge of each candidate is drawn at random before its score is fitted.
     """
-    exact = [] if contrast.is_randomised else list(protocol.design.exact)
-    kept = _in_treated_groups(rows, contrast, exact)
-    baseline = build_baseline(kept, protocol.covariates, exact)
-    treated = (kept["arm"] == contrast.treated_arm).to_numpy()
     if contrast.is_randomised:
-        return DesignedContrast(contrast, kept, baseline, None, {RANDOMISED: _as_randomised(treated)})
+        baseline = build_baseline(rows, protocol.covariates, [])
+        treated = (rows["arm"] == contrast.treated_arm).to_numpy()
+        return DesignedContrast(contrast, rows, baseline, None, _as_randomised(treated))
+    rng = seeded(protocol, "design", contrast.name, method)
+    pool = rows if DESIGNS[method].makes_matched_sets else _one_discharge_each(rows, contrast, rng)
+    kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
+    baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
+    treated = (kept["arm"] == contrast.treated_arm).to_numpy()
     propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
-    designs = {
-        name: DESIGNS[name].function(
-            baseline,
-            treated,
-            propensity,
-            estimand=protocol.estimand.target,
-            rng=seeded(protocol, "design", contrast.name, name),
-            **getattr(protocol.design, name).model_dump(),
-        )
-        for name in protocol.design.methods
-    }
-    return DesignedContrast(contrast, kept, baseline, propensity, designs)
+    design = DESIGNS[method].function(
+        baseline,
+        treated,
+        propensity,
+        estimand=protocol.estimand.target,
+        rng=rng,
+        **getattr(protocol.design, method).model_dump(),
+    )
+    return DesignedContrast(contrast, kept, baseline, propensity, design)
+
+
+def _one_discharge_each(rows: pl.DataFrame, contrast: Contrast, rng: np.random.Generator) -> pl.DataFrame:
+    ordered = rows.sort("row_id").with_columns(pl.Series(":draw", rng.permutation(rows.height)))
+    is_treated = pl.col("arm") == contrast.treated_arm
+    drawn = pl.col(":draw") == pl.col(":draw").min().over("person_id", "arm")
+    return ordered.filter(is_treated | drawn).drop(":draw")
 
 
 def _in_treated_groups(rows: pl.DataFrame, contrast: Contrast, exact: list[str]) -> pl.DataFrame:
@@ -128,16 +136,8 @@ def _verdict(check: str, limit: float, value: float, passed: bool) -> dict[str, 
 
 
 def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
-    """What design.json says of one contrast."""
-    return {
-        "contrast": designed.contrast.name,
-        "treated_arm": designed.contrast.treated_arm,
-        "control_arm": designed.contrast.control_arm,
-        "designs": [_summarise_design(designed, design, protocol) for design in designed.designs.values()],
-    }
-
-
-def _summarise_design(designed: DesignedContrast, design: Design, protocol: Protocol) -> dict[str, Any]:
+    """What design.json says of one design of one contrast."""
+    design = designed.design
     balance = measure_balance(designed.baseline, design)
     entry: dict[str, Any] = {
         "method": design.method,
@@ -185,13 +185,20 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     baseline = run.read(store.BASELINE)
     shared = [name for name in baseline.columns if name in people.columns and name != "row_id"]
     rows = people.join(baseline.drop(shared), on="row_id", how="inner", maintain_order="left")
-    summaries, tables = [], []
+    summaries: list[dict[str, Any]] = []
+    tables: list[pl.DataFrame] = []
     for contrast in contrasts_of(people, protocol):
-        arms = [contrast.treated_arm, contrast.control_arm]
-        designed = choose_controls(rows.filter(pl.col("arm").is_in(arms)), contrast, protocol)
-        summaries.append(summarise(designed, protocol))
-        tables += [_rows_of(designed, design) for design in designed.designs.values()]
-        save_propensity(out / store.MODELS, designed.contrast.name, designed.baseline, designed.propensity)
+        of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
+        methods = [RANDOMISED] if contrast.is_randomised else protocol.design.methods
+        designs = [choose_controls(of_arms, contrast, method, protocol) for method in methods]
+        arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
+        entries = [summarise(designed, protocol) for designed in designs]
+        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
+        for designed in designs:
+            tables.append(_rows_of(designed))
+            save_propensity(
+                out / store.MODELS / contrast.name / designed.design.method, designed.baseline, designed.propensity
+            )
     write_parquet(out / store.DESIGN, tables[0].drop("contrast", "design"))
     write_parquet(out / store.OTHER_DESIGNS, pl.concat(tables))
     accepted = bool(summaries[0]["designs"][0]["accepted"])
@@ -199,7 +206,8 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     return accepted
 
 
-def _rows_of(designed: DesignedContrast, design: Design) -> pl.DataFrame:
+def _rows_of(designed: DesignedContrast) -> pl.DataFrame:
+    design = designed.design
     return designed.rows.select("row_id").with_columns(
         contrast=pl.lit(designed.contrast.name),
         design=pl.lit(design.method),

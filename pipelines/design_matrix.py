@@ -28,7 +28,7 @@ def build_baseline(rows: pl.DataFrame, covariates: Covariates, exact: Sequence[s
     _check(rows, covariates, categorical)
     blocks: list[tuple[str, FloatArray]] = []
     for name in covariates.numeric:
-        blocks += _numeric_block(rows[name], name, name in covariates.squared, name in covariates.is_zero)
+        blocks += _numeric_block(rows[name], covariates)
     for name in categorical:
         blocks += _categorical_block(rows[name], name, covariates.rare_level_below)
     varied = [(name, values) for name, values in blocks if np.ptp(values) > 0]
@@ -79,15 +79,16 @@ def _check(rows: pl.DataFrame, covariates: Covariates, categorical: Sequence[str
         raise ProtocolError(problems)
 
 
-def _numeric_block(values: pl.Series, name: str, squared: bool, is_zero: bool) -> list[tuple[str, FloatArray]]:
+def _numeric_block(values: pl.Series, covariates: Covariates) -> list[tuple[str, FloatArray]]:
+    name = values.name
     number = values.cast(pl.Float64).fill_nan(None)
     filled = number.fill_null(number.mean()).to_numpy()
     block = [(name, filled)]
-    if squared:
+    if name in covariates.squared:
         block.append((f"{name} squared", (filled - filled.mean()) ** 2))
-    if is_zero:
+    if name in covariates.is_zero:
         block.append((f"{name} is zero", (number == 0).fill_null(False).cast(pl.Float64).to_numpy()))
-    if number.null_count():
+    if number.null_count() and number.null_count() >= covariates.rare_level_below:
         block.append((f"{name} missing", number.is_null().cast(pl.Float64).to_numpy()))
     return block
 

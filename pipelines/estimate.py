@@ -221,7 +221,8 @@ def _run(
         "open_with": "models.forest.predict_trees(numpy.load(path), X): effects for rows with these columns",
         "not_for": "deciding about one person; the intervals are pointwise",
     }
-    save_forest(out / store.MODELS, accepted.contrast.name, result.trees, card)
+    folder = out / store.MODELS / accepted.contrast.name / accepted.design.method
+    save_forest(folder, result.trees, card)
     return tuple(result.estimates)
 
 

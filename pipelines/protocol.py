@@ -201,7 +201,9 @@ class Covariates(Section):
         "indicator",
         description="indicator: mean filled in and a missing-indicator added (categories: own level); refuse: an error",
     )
-    rare_level_below: int = Field(10, ge=0, description="Levels with fewer people are pooled into 'other'")
+    rare_level_below: int = Field(
+        10, ge=0, description="Levels with fewer rows are pooled, and fewer missing values get no indicator"
+    )
 
     @model_validator(mode="after")
     def _forms_of_known_numbers(self) -> Self:

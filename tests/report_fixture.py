@@ -142,7 +142,8 @@ def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:  # noqa: B008 (fr
         "method": "causal_forest",
         "note": f"refused: only {fake.rows_set_aside[0]} treated people in a leaf, of {fake.n_peer}",
     }
-    write_json(run.file(store.EFFECT_NOTES), [notes])
+    refused = {**notes, "outcome": "", "method": "", "note": "design not accepted, no effect estimated: max_abs_smd"}
+    write_json(run.file(store.EFFECT_NOTES), [notes, refused])
     return run
 
 
@@ -375,7 +376,8 @@ def _estimates(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
     designs += (("randomised_vs_virtual", "propensity_weighting"),)
     for contrast, design in designs:
         n = fake.n_control if contrast.startswith("randomised") else fake.n_peer
-        controls = fake.n_control if design == "randomised" else n - 4 if design == "nearest_neighbour" else fake.n_pool
+        n = max(n - 4, 1) if design == "nearest_neighbour" else n
+        controls = fake.n_control if design == "randomised" else n if design == "nearest_neighbour" else fake.n_pool
         for outcome in OUTCOMES:
             for method in ("weighted_difference", "aipw"):
                 key = (contrast, outcome, "ATT")

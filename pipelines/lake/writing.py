@@ -7,7 +7,6 @@ whatever scheduler is active, which must then see the same folders.
 
 import fcntl
 import json
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import polars as pl
 from dask.base import compute
@@ -66,9 +66,24 @@ def write_lake(source: Path, lake: Path, *, n_buckets: int = 16) -> Lake:
 
 
 def _run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run calls as Dask tasks. Arguments travel inside the call: Dask would search every record in them for tasks."""
-    tasks = [delayed(call, pure=False, traverse=False)() for call in calls]
-    return list(compute(*tasks))  # type: ignore[no-untyped-call]
+    """Run calls as Dask tasks. Arguments travel inside the call: Dask would search every record in them for tasks.
+
+    Raises:
+        SourceError: with the problems of all calls that found any.
+    """
+    tasks = [delayed(partial(_catch_problems, call), pure=False, traverse=False)() for call in calls]
+    results = list(compute(*tasks))  # type: ignore[no-untyped-call]
+    problems = [problem for _, found in results for problem in found]
+    if problems:
+        raise SourceError(problems)
+    return [result for result, _ in results]
+
+
+def _catch_problems(call: Callable[[], Result]) -> tuple[Result | None, list[str]]:
+    try:
+        return call(), []
+    except SourceError as error:
+        return None, error.problems
 
 
 def _scatter(extract: Extract, building: Path, n_buckets: int) -> list[Receipt]:
@@ -167,7 +182,7 @@ def _building(lake: Path) -> Iterator[Path]:
         except BlockingIOError as error:
             raise SourceError(f"{lake}: another load is writing this lake; wait until it has ended") from error
         _clear_leftovers(lake)
-        building = lake.with_name(f"{lake.name}.building-{os.getpid()}")
+        building = lake.with_name(f"{lake.name}.building-{uuid4().hex[:8]}")
         building.mkdir()
         try:
             yield building
@@ -184,12 +199,12 @@ def _clear_leftovers(lake: Path) -> None:
         else:
             replaced.rename(lake)
     for leftover in lake.parent.glob(f"{lake.name}.building-*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _put_in_place(building: Path, lake: Path) -> None:
     if lake.exists():
-        replaced = lake.with_name(f"{lake.name}.replaced-{os.getpid()}")
+        replaced = lake.with_name(f"{lake.name}.replaced-{uuid4().hex[:8]}")
         lake.rename(replaced)
         building.rename(lake)
         shutil.rmtree(replaced)

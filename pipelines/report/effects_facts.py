@@ -16,7 +16,7 @@ FILE = "release/summary.json"
 DIFFERENCES = ("risk_difference", "mean_difference")
 RATIOS = ("risk_ratio", "mean_ratio")
 LANDMARKS = (30, 90, 182, 365)
-N_EFFECT_BINS = 24
+N_EFFECT_BINS = 12
 
 Row = dict[str, Any]
 

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from pipelines.report.flow import draw_flow
-from pipelines.report.wording import contrast_label, includes_no_effect, interval, label, no_effect
+from pipelines.report.wording import contrast_label, interval, label, mid, no_effect
 
 INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
 TREATED, VIRTUAL, RANDOMISED, POOL = "#1d5b8f", "#c2571a", "#2b7a6b", "#c9ced6"
@@ -43,6 +43,7 @@ STYLE = {
 }
 PAGE_FONT = "'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 MAX_LOVE_POINTS = 45
+WIDTH = 9.2  # inches; one width for all figures gives one size of letters on the page
 
 
 def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
@@ -70,7 +71,7 @@ def _finish(figure: Figure, name: str, title: str, description: str) -> str:
     buffer = io.StringIO()
     FigureCanvasSVG(figure)
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(buffer, format="svg", metadata=metadata, bbox_inches="tight", pad_inches=0.06, transparent=True)
+    figure.savefig(buffer, format="svg", metadata=metadata, transparent=True)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
@@ -99,18 +100,18 @@ def draw_overlap(summary: dict[str, Any]) -> str:
         return 100 * counts / max(counts.sum(), 1)
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.9))
+        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        axes.bar(middle, shares("treated"), width * 0.96, color=TREATED, label=_treated(summary))
-        axes.bar(middle, -shares("pool"), width * 0.96, color=POOL, label="All candidates")
+        up = axes.bar(middle, shares("treated"), width * 0.96, color=TREATED, label=_treated(summary))
+        pool = axes.bar(middle, -shares("pool"), width * 0.96, color=POOL, label="All candidates")
         down = -shares("controls")
-        axes.stairs(down, edges, color=VIRTUAL, linewidth=1.8, label="Virtual controls, weighted", baseline=None)
+        line = axes.stairs(down, edges, color=VIRTUAL, linewidth=1.8, label="Virtual controls", baseline=None)
         _mark_withheld(axes, data, middle)
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("Propensity score, log-odds" if data["is_log_odds"] else "Propensity score")
         axes.set_ylabel("Share of the group, %")
         axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-        axes.legend(loc="upper left", fontsize=9)
+        axes.legend(handles=[up, line, pool], loc="upper left", fontsize=9)
         coefficient = data.get("overlap_coefficient")
         said = f" Overlap coefficient {coefficient:.2f}." if coefficient is not None else ""
         return _finish(
@@ -124,7 +125,7 @@ def draw_overlap(summary: dict[str, Any]) -> str:
 
 def _mark_withheld(axes: Axes, data: dict[str, Any], middle: np.ndarray) -> None:
     """A small mark where a bin holds too few people to be shown."""
-    for name, side, colour in (("treated", 1, TREATED), ("pool", -1, MUTED)):
+    for name, side, colour in (("treated", 1, TREATED), ("controls", -1, VIRTUAL)):
         at = [x for x, n in zip(middle, data[name], strict=True) if n is None]
         if at:
             axes.plot(at, [0.45 * side] * len(at), ".", color=colour, markersize=3.5, clip_on=False)
@@ -139,7 +140,7 @@ def draw_love(summary: dict[str, Any]) -> str:
         method: (marker, colour) for method, marker, colour in zip(love["methods"], "osD", _SHADES, strict=False)
     }
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.9 + 0.205 * len(points)))
+        figure = Figure(figsize=(WIDTH, 1.0 + 0.23 * len(points)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(love["limit"], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.plot([p["before"] for p in points], rows, "o", mfc="white", mec=MUTED, markersize=5.5, label="Before")
@@ -147,11 +148,11 @@ def draw_love(summary: dict[str, Any]) -> str:
             have = [(p["after"][method], row) for p, row in zip(points, rows, strict=True) if method in p["after"]]
             if have:
                 x, y = zip(*have, strict=True)
-                axes.plot(x, y, marker, color=colour, markersize=5, label=f"After: {label(method).lower()}")
+                axes.plot(x, y, marker, color=colour, markersize=5, label=f"After: {mid(label(method))}")
         axes.set_yticks(rows, [_short(label(p["covariate"])) for p in points], fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(-0.8, len(points) - 0.2)
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.008)
         axes.grid(axis="y", color="#eceff2", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.set_xlabel(f"Absolute standardised mean difference (dashed: limit {love['limit']:g})")
@@ -193,7 +194,7 @@ def draw_forest(summary: dict[str, Any]) -> str:
     rows = []
     for estimate in summary["effects"]["forest"]:
         is_trial = estimate["design"] == "randomised"
-        name = f"{label(estimate['design'])} · {label(estimate['method']).replace('Doubly', 'doubly')}"
+        name = f"{label(estimate['design'])}, {mid(label(estimate['method']))}"
         rows.append((name, estimate, RANDOMISED if is_trial else VIRTUAL, "s" if is_trial else "o"))
     benchmark = summary["effects"]["benchmark"]
     return _intervals(
@@ -213,8 +214,9 @@ def _intervals(
     scale = next((estimate["scale"] for _, estimate, _, _ in rows if estimate is not None), "mean_difference")
     factor = 100 if scale == "risk_difference" else 1
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.9 + 0.36 * len(rows)))
-        axes = figure.add_axes((0.4, 0.2, 0.36, 0.78))
+        below, height = 0.62, 0.62 + 0.08 + 0.34 * len(rows)
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_axes((0.39, below / height, 0.38, 1 - (below + 0.08) / height))
         axes.axvline(no_effect(scale) * factor, color=INK, linewidth=0.8)
         if benchmark is not None:
             axes.axvline(benchmark["value"] * factor, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
@@ -229,7 +231,7 @@ def _intervals(
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         for place, (text, estimate, _, _) in enumerate(reversed(rows)):
-            axes.text(-1.1, place, text, transform=axes.get_yaxis_transform(), ha="left", va="center", fontsize=9.5)
+            axes.text(-1.02, place, text, transform=axes.get_yaxis_transform(), ha="left", va="center", fontsize=9.5)
             number = interval(estimate)
             axes.text(1.04, place, number, transform=axes.get_yaxis_transform(), ha="left", va="center", fontsize=9.5)
         unit = ", percentage points" if scale == "risk_difference" else ""
@@ -242,13 +244,13 @@ def draw_incidence(summary: dict[str, Any]) -> str:
     curves = summary["effects"]["curves"]
     main = _main_outcome(curves, summary["study"]["primary_outcome"])
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 4.1))
+        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
         axes = figure.add_subplot()
         for line in curves["lines"]:
             colour = COLOUR.get(line["arm"], MUTED)
             is_main = line["outcome"] == main
             y = [100 * value for value in line["incidence"]]
-            named = line["label"] if is_main else f"{line['label']}: {label(line['outcome']).lower()}"
+            named = line["label"] if is_main else f"{line['label']}: {mid(label(line['outcome']))}"
             dashes = (0, ()) if is_main else (0, (1.5, 1.5))
             axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=named)
             if is_main:
@@ -264,7 +266,7 @@ def draw_incidence(summary: dict[str, Any]) -> str:
         return _finish(
             figure,
             "incidence",
-            f"Cumulative incidence: {label(main).lower()}",
+            f"Cumulative incidence: {mid(label(main))}",
             "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The table below "
             "the figure gives the values.",
         )
@@ -285,16 +287,15 @@ def draw_individual(summary: dict[str, Any]) -> str:
     share = 100 * np.array(data["counts"]) / max(sum(data["counts"]), 1)
     height = share / width * width.min()
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 3.1))
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.add_subplot()
         axes.bar(edges[:-1], height, width, align="edge", color=TREATED, edgecolor="white", linewidth=0.8)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("Predicted individual effect" + (", percentage points" if is_risk else ""))
         axes.set_ylabel(f"% of people per {width.min():g}")
-        axes.annotate("and below", (edges[0], 0), (0, 3), textcoords="offset points", fontsize=8, color=MUTED)
-        axes.annotate(
-            "and above", (edges[-1], 0), (0, 3), textcoords="offset points", fontsize=8, color=MUTED, ha="right"
-        )
+        for place, text in ((0, "and below"), (-1, "and above")):
+            at = (edges[:-1][place] + width[place] / 2, height[place])
+            axes.annotate(text, at, (0, 3), textcoords="offset points", fontsize=8, color=MUTED, ha="center")
         return _finish(
             figure,
             "individual",
@@ -302,6 +303,3 @@ def draw_individual(summary: dict[str, Any]) -> str:
             "Histogram of the causal forest's individual effects; bins are merged so that none holds few people and "
             "the outer bins are open-ended.",
         )
-
-
-__all__ = ["draw_figures", "includes_no_effect"]

@@ -121,7 +121,7 @@ def label(name: str) -> str:
 
 def mid(text: str) -> str:
     """The text as it reads in the middle of a sentence: small first letter, except of acronyms and HoNOS."""
-    starts_name = len(text) > 1 and text[1].isupper() or text.startswith("HoNOS")
+    starts_name = (len(text) > 1 and text[1].isupper()) or text.startswith("HoNOS")
     return text if starts_name else text[:1].lower() + text[1:]
 
 

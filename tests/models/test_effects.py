@@ -36,7 +36,7 @@ def by_hand(outcome, treated, weights, matched_set=None, estimand="ATT"):
     return outcome, baseline_of(np.arange(n, dtype=float)[:, None]), design
 
 
-# --- against R -----------------------------------------------------------------------------------------------------------
+# --- against R ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", OUTCOMES)
@@ -70,7 +70,7 @@ def test_estimated_weights_agree_with_refitting_everything_in_r(name, column):
             assert estimate.std_error == pytest.approx(R[name, f"{estimate.scale} std_error"], rel=1e-6)
 
 
-# --- against a published analysis ------------------------------------------------------------------------------------------
+# --- against a published analysis -----------------------------------------------------------------
 
 
 def nhefs(estimand):
@@ -104,7 +104,7 @@ def test_knowing_that_the_score_was_estimated_narrows_the_nhefs_interval(estiman
     assert 0.85 < estimated.std_error / fixed.std_error < 0.98
 
 
-# --- by hand ----------------------------------------------------------------------------------------------------------------
+# --- by hand --------------------------------------------------------------------------------------
 
 
 def test_matched_pairs_have_the_paired_standard_error():
@@ -172,7 +172,7 @@ def test_a_negative_outcome_has_no_mean_ratio():
     assert only.scale == "mean_difference"
 
 
-# --- what stands behind the weights ----------------------------------------------------------------------------------------
+# --- what stands behind the weights ---------------------------------------------------------------
 
 
 def said(design, baseline, outcome):
@@ -219,7 +219,7 @@ def test_a_penalty_in_the_notes_enters_the_variance():
     assert errors[1] == pytest.approx(fixed.std_error, rel=1e-6)
 
 
-# --- contract -----------------------------------------------------------------------------------------------------------------
+# --- contract -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("column", OUTCOMES)
@@ -250,7 +250,7 @@ def test_bad_input_is_refused(change, message):
         weighted_difference(outcome, baseline, design, **{"rng": RNG, "kind": "binary", **change})
 
 
-# --- unobserved outcomes --------------------------------------------------------------------------------------------------------
+# --- unobserved outcomes --------------------------------------------------------------------------
 
 _ = np.nan
 KEEP_CASES = {
@@ -349,7 +349,7 @@ def test_sets_stay_balanced_whatever_is_lost(draw):
     assert (kept.weights[kept.matched_set < 0] == 0).all()
 
 
-# --- simulated worlds -----------------------------------------------------------------------------------------------------------
+# --- simulated worlds -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("estimand", ["ATT", "ATE"])

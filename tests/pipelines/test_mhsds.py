@@ -47,18 +47,23 @@ HABITS = {
     "everything quoted": spoil_quotes,
     "pipes": lambda rows: bytes_of(rows, "|"),
     "tabs": lambda rows: bytes_of(rows, "\t"),
-    "windows-1252": lambda rows: bytes_of([row | {"Note": ""} for row in rows]).replace(b"2A,", b"2A,", 1)[:-1]
-    + "£é\n".encode("cp1252"),
+    "windows-1252": lambda rows: (
+        bytes_of([row | {"Note": ""} for row in rows]).replace(b"2A,", b"2A,", 1)[:-1] + "£é\n".encode("cp1252")
+    ),
     "blank last lines": lambda rows: bytes_of(rows) + b"\n\n",
     "no last line break": lambda rows: bytes_of(rows)[:-1],
     "spaces around values": lambda rows: bytes_of([{k: f" {v} " for k, v in row.items()} for row in rows]),
     "codes in lower case": lambda rows: bytes_of([row | {"MethAdmMHHospProvSpell": "2a"} for row in rows]),
     "dd/mm/yyyy": lambda rows: bytes_of([row | {"StartDateHospProvSpell": "02/05/2017"} for row in rows]),
-    "both date formats": lambda rows: bytes_of([row | {"StartDateHospProvSpell": "02/05/2017"} for row in rows[:1]] + rows[1:]),
+    "both date formats": lambda rows: bytes_of(
+        [row | {"StartDateHospProvSpell": "02/05/2017"} for row in rows[:1]] + rows[1:]
+    ),
     "timestamps": lambda rows: bytes_of([row | {"StartDateHospProvSpell": "2017-05-02T10:15:00"} for row in rows]),
-    "version 4 names": lambda rows: bytes_of(rows)
-    .replace(b"UniqHospProvSpellID", b"UniqHospProvSpellNum")
-    .replace(b"MethAdmMHHospProvSpell", b"AdmMethCodeHospProvSpell"),
+    "version 4 names": lambda rows: (
+        bytes_of(rows)
+        .replace(b"UniqHospProvSpellID", b"UniqHospProvSpellNum")
+        .replace(b"MethAdmMHHospProvSpell", b"AdmMethCodeHospProvSpell")
+    ),
 }
 
 
@@ -92,6 +97,21 @@ def test_a_cut_off_gzip_file_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(SourceError, match=r"MHS501HospProvSpell_2017\.csv\.gz: (is cut off or damaged|cannot be read)"):
         write_lake(source, tmp_path / "lake")
+
+
+def test_all_damaged_files_are_named(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    for name in ("MHS501HospProvSpell_2018.csv", "MHS502WardStay_2018.csv"):
+        good = (source / name.replace("2018", "2017")).read_bytes()
+        content = gzip.compress(good + b"".join(b"%d,\n" % n for n in range(20_000)))
+        (source / f"{name}.gz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(SourceError) as caught:
+        write_lake(source, tmp_path / "lake")
+    assert [problem.split(":")[0] for problem in sorted(caught.value.problems)] == [
+        "MHS501HospProvSpell_2018.csv.gz",
+        "MHS502WardStay_2018.csv.gz",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake.lock", "source"]
 
 
 def test_codes_are_upper_case_and_ids_keep_theirs(tmp_path: Path) -> None:
@@ -145,7 +165,9 @@ def test_an_unreadable_number(tmp_path: Path) -> None:
 def test_lines_with_another_number_of_fields_are_set_aside(tmp_path: Path) -> None:
     source = write_extract(tmp_path / "source", tiny())
     good = bytes_of([SPELL, OTHER]).splitlines(keepends=True)
-    (source / SPELL_FILE).write_bytes(b"".join([good[0], b"1,2,3\n", b"\n", good[1], b"x" + b",y" * 40 + b"\n", good[2]]))
+    (source / SPELL_FILE).write_bytes(
+        b"".join([good[0], b"1,2,3\n", b"\n", good[1], b"x" + b",y" * 40 + b"\n", good[2]])
+    )
     lake = write_lake(source, tmp_path / "lake")
     assert read_all(lake, "spell").height == 2
     # The blank line is not counted: header 1, short line 2, row 3, long line 4, row 5.
@@ -163,7 +185,9 @@ def test_a_quoted_field_may_hold_delimiters_and_line_breaks(tmp_path: Path) -> N
 
 
 def test_a_file_of_many_blocks_reads_like_one_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [SPELL | {"MHS501UniqID": str(n), "Person_ID": f"P{n % 40}", "UniqHospProvSpellID": f"S{n}"} for n in range(500)]
+    rows = [
+        SPELL | {"MHS501UniqID": str(n), "Person_ID": f"P{n % 40}", "UniqHospProvSpellID": f"S{n}"} for n in range(500)
+    ]
     rows[250] |= {"UniqMonthID": "bad"}
     source = write_extract(tmp_path / "source", tiny(MHS501HospProvSpell=rows))
     path = source / SPELL_FILE
@@ -208,9 +232,14 @@ def test_rows_of_the_anonymous_provider_are_set_aside(tmp_path: Path) -> None:
 
 def test_exact_duplicates_go_within_and_between_files(tmp_path: Path) -> None:
     source = write_extract(tmp_path / "source", tiny(MHS501HospProvSpell=[SPELL, OTHER, SPELL]))
-    write_csv(source / "MHS501HospProvSpell_2018.csv", [dict(reversed(SPELL.items())), OTHER | {"UniqMonthID": "1403"}])
+    again = [dict(reversed(row.items())) for row in (SPELL, OTHER | {"UniqMonthID": "1403"})]
+    write_csv(source / "MHS501HospProvSpell_2018.csv", again)
     lake = write_lake(source, tmp_path / "lake")
-    assert sorted(read_all(lake, "spell").select("spell_id", "month_id").rows()) == [("S1", 1402), ("S2", 1402), ("S2", 1403)]
+    assert sorted(read_all(lake, "spell").select("spell_id", "month_id").rows()) == [
+        ("S1", 1402),
+        ("S2", 1402),
+        ("S2", 1403),
+    ]
     assert account(lake, "MHS501HospProvSpell_2017")["rows_deduplicated"] == 1
     assert account(lake, "MHS501HospProvSpell_2018")["rows_deduplicated"] == 1
 
@@ -264,7 +293,9 @@ def test_an_assessment_at_a_contact_takes_its_date_in_the_same_record(tmp_path: 
     lake = load(
         tmp_path,
         MHS201CareContact=[CONTACT],
-        MHS606CodedScoreAssessmentRefer=[item | {"MHS606UniqID": "9", "PersScore": "1", "AssToolCompTimestamp": "2017-05-04"}],
+        MHS606CodedScoreAssessmentRefer=[
+            item | {"MHS606UniqID": "9", "PersScore": "1", "AssToolCompTimestamp": "2017-05-04"}
+        ],
         MHS607CodedScoreAssessmentAct=at_contact,
     )
     rows = read_all(lake, "assessment").sort("score").select("score", "assessment_date").rows()
@@ -284,7 +315,12 @@ TEAM_6 = {"MHS102UniqID": "1", "Person_ID": "Anna", **KEYS, "UniqServReqID": "R1
     "NHSEUniqSubmissionID": "70",
     "ReferClosureDate": "2017-05-10",
 }
-DETAIL_6 = {"UniqMonthID": "1402", "NHSEUniqSubmissionID": "70", "UniqCareProfTeamLocalID": "T1", "ServTeamTypeMH": "A06"}
+DETAIL_6 = {
+    "UniqMonthID": "1402",
+    "NHSEUniqSubmissionID": "70",
+    "UniqCareProfTeamLocalID": "T1",
+    "ServTeamTypeMH": "A06",
+}
 
 
 def test_version_6_teams_are_the_main_and_the_others_with_their_types(tmp_path: Path) -> None:
@@ -324,9 +360,7 @@ def test_version_6_teams_without_their_details_are_refused(tmp_path: Path) -> No
 def test_version_6_bed_class_and_attendance(tmp_path: Path) -> None:
     ward = {("MHAdmittedPatientClass" if k == "HospitalBedTypeMH" else k): v for k, v in WARD.items()}
     contact = {("AttendStatus" if k == "AttendOrDNACode" else k): v for k, v in CONTACT.items()}
-    lake = load(
-        tmp_path, MHS502WardStay=[ward | {"MHAdmittedPatientClass": "200"}], MHS201CareContact=[contact]
-    )
+    lake = load(tmp_path, MHS502WardStay=[ward | {"MHAdmittedPatientClass": "200"}], MHS201CareContact=[contact])
     assert read_all(lake, "ward_stay")["bed_class_code"].to_list() == ["200"]
     assert read_all(lake, "contact")["attendance_code"].to_list() == ["5"]
     assert account(lake, "MHS502")["release"] == "mhsds_v6"
@@ -354,8 +388,9 @@ def test_death_is_registration_where_the_day_is_unknown_or_a_sentinel(tmp_path: 
         ("Anna", date(2018, 1, 1), "X70"),
         ("Ben", date(2018, 1, 9), None),
         ("Cleo", date(2018, 2, 9), None),
+        ("Dora", None, None),
     ]
-    assert account(lake, "ONS")["quarantined_by_reason"] == {"missing:death_date": 1, "no_person": 1}
+    assert account(lake, "ONS")["quarantined_by_reason"] == {"no_person": 1}
     assert account(lake, "ONS")["cells_nulled_by_rule"] == {"bad_date:death_date": 1}
 
 

@@ -1,6 +1,7 @@
-# lalonde.csv -> values.csv: what R's glm and MatchIt make of it. Run in this folder: Rscript make_values.R
-# Debian 12: apt-get install --no-install-recommends r-base-core r-cran-matchit
+# lalonde.csv -> values.csv: what R's glm, MatchIt and Matching make of it. Run in this folder: Rscript make_values.R
+# Debian 12: apt-get install --no-install-recommends r-base-core r-cran-matchit r-cran-matching
 library(MatchIt)
+library(Matching)
 
 people <- read.csv("lalonde.csv", comment.char = "#", stringsAsFactors = FALSE)
 people$black <- as.numeric(people$race == "black")
@@ -14,6 +15,7 @@ keep <- function(quantity, key, value) {
 }
 keep("version", "R", R.version.string)
 keep("version", "MatchIt", as.character(packageVersion("MatchIt")))
+keep("version", "Matching", as.character(packageVersion("Matching")))
 
 fit <- glm(covariates, data = people, family = binomial, control = glm.control(epsilon = 1e-14, maxit = 100))
 score <- fitted(fit)
@@ -45,25 +47,50 @@ balance("ate", ate, "pooled")
 keep("ess", "att", sum(att[people$treat == 0])^2 / sum(att[people$treat == 0]^2))
 keep("ess", "ate", sum(ate[people$treat == 0])^2 / sum(ate[people$treat == 0]^2))
 
-# Greedy matching on the log-odds, hardest first. The caliper is given in log-odds: 0.2 x Austin's pooled SD.
-log_odds <- unname(predict(fit))
-width <- 0.2 * sqrt((var(log_odds[people$treat == 1]) + var(log_odds[people$treat == 0])) / 2)
+# Greedy matching on the log-odds, hardest first. Rows with the same covariates tie, and MatchIt and this project break
+# ties differently; a different tiny number added to each row leaves one right answer.
+log_odds <- unname(predict(fit)) + rows * 1e-6
+keep("untied_log_odds", rows, log_odds)
+# 0.2 x Austin's pooled SD, in log-odds
+is_treated <- people$treat == 1
+width <- 0.2 * sqrt((var(log_odds[is_treated]) + var(log_odds[!is_treated])) / 2)
 keep("caliper_width", "log_odds", width)
+
+# MatchIt 4.5.1 goes wrong when it is given distances as a vector (5 of 185 treated do not get the nearest free control,
+# 93 of 131 pairs break the caliper); given a matrix it agrees with package Matching and with brute force. A matrix
+# is matched in the order of the data, so the rows are sorted first.
+order_hardest <- order(-log_odds)
+sorted <- people[order_hardest, ]
+rownames(sorted) <- order_hardest
+sorted_log_odds <- log_odds[order_hardest]
+gaps <- abs(outer(sorted_log_odds[sorted$treat == 1], sorted_log_odds[sorted$treat == 0], "-"))
+dimnames(gaps) <- list(order_hardest[sorted$treat == 1], order_hardest[sorted$treat == 0])
 pairs <- function(name, ...) {
-  matched <- matchit(covariates, data = people, method = "nearest", distance = log_odds, m.order = "largest", ...)
+  matched <- matchit(covariates, data = sorted, method = "nearest", distance = gaps, m.order = "data", ...)
   table <- matched$match.matrix
   for (k in seq_len(ncol(table))) {
     found <- !is.na(table[, k])
-    keep(name, as.integer(rownames(table))[found], as.integer(table[found, k]))
+    keep(paste0("pair_", name), as.integer(rownames(table))[found], as.integer(table[found, k]))
   }
-  matched
+  after <- summary(matched, standardize = TRUE)$sum.matched
+  named <- all.vars(covariates)[-1]
+  keep(paste0("matched_", name, "_mean_control"), named, after[named, "Means Control"])
+  keep(paste0("matched_", name, "_smd"), named, after[named, "Std. Mean Diff."])
+  keep(paste0("matched_", name, "_variance_ratio"), named, after[named, "Var. Ratio"])
 }
-plain <- pairs("pair_1to1")
-pairs("pair_2to1", ratio = 2)
-pairs("pair_caliper", caliper = c(width), std.caliper = FALSE)
-pairs("pair_exact", exact = ~married)
-after <- summary(plain, standardize = TRUE)$sum.matched
-named <- intersect(rownames(after), all.vars(covariates)[-1])
-keep("matched_smd_after", named, after[named, "Std. Mean Diff."])
+pairs("1to1")
+pairs("2to1", ratio = 2)
+pairs("caliper", caliper = width, std.caliper = FALSE)
+pairs("caliper_3to1", caliper = width, std.caliper = FALSE, ratio = 3)
+pairs("exact", exact = ~married)
+
+in_matching <- function(name, ...) {
+  matched <- Match(
+    Tr = sorted$treat, X = sorted_log_odds, M = 1, replace = FALSE, ties = FALSE, distance.tolerance = 0, ...
+  )
+  keep(paste0("Matching_", name), order_hardest[matched$index.treated], order_hardest[matched$index.control])
+}
+in_matching("1to1")
+in_matching("caliper", caliper = width / sd(log_odds))
 
 write.csv(values, "values.csv", row.names = FALSE, quote = FALSE)

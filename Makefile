@@ -1,0 +1,74 @@
+# Everything an analyst needs. On a fresh machine Python >= 3.11 and make are enough: every target sets up what it
+# needs in .venv (once per change of the lock), without root, and nothing needs the internet afterwards.
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STUDY ?= configs/studies/enrich_synthetic.toml
+CRON ?= 0 6 1 * *
+RUN_ARGS ?=
+
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup analysis test check fix truth bench schedule docs lock clean
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
+	  while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: $(READY) ## make .venv from the hashed lock (the other commands do it too)
+
+# The lock is installed with its hashes checked; then the project itself, which downloads nothing more.
+# The first Python that is new enough and can make an environment is taken; PYTHON=... chooses another.
+$(READY): requirements.lock pyproject.toml
+	@python=; for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	  then python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or newer with its venv module was not found (looked for: $(PYTHON) python3.13 python3.12" >&2; \
+	  echo "python3.11 python3 python). Install it, or name one: make setup PYTHON=/path/to/python3." >&2; \
+	  echo "On Debian and Ubuntu the venv module is the package python3-venv." >&2; exit 1; fi; \
+	echo "Setting up $(VENV) with $$("$$python" -V) (a few minutes, once)"; \
+	rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $(READY)
+
+analysis: $(READY) ## run the study: STUDY=configs/studies/enrich_synthetic.toml
+	$(BIN)/virtual-controls run $(STUDY) $(RUN_ARGS)
+
+test: $(READY) ## run the tests (under ten minutes)
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY) ## lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY) ## repair what ruff can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+truth: $(READY) ## run the slow simulations against known truth
+	$(BIN)/python -m pytest -m slow
+
+bench: $(READY) ## coverage over 20 synthetic worlds, into bench/RESULTS.md
+	$(BIN)/python bench/synthetic_truth.py
+
+schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
+	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"
+
+docs: $(READY) ## regenerate docs/protocol.md from the models
+	$(BIN)/python docs/generate.py
+
+lock: ## renew requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
+
+clean: ## remove the environment and caches; runs/ is kept
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

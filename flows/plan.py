@@ -1,0 +1,229 @@
+"""A study file and this machine → a plan: what goes in, which run that is, and where everything lies.
+
+The run's name is a hash of the protocol, the inputs' content, the code and the libraries that compute numbers: the same
+name means the same bytes, so a finished run of that name is the answer. Nothing here imports Prefect; that there is
+nothing to do must be found before it starts. Where a folder lies is not part of the name, only what is in it.
+"""
+
+import hashlib
+import json
+import sys
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from pipelines.errors import ProtocolError, SourceError
+from pipelines.governance import MANIFEST
+from pipelines.protocol import Protocol, load_protocol
+from pipelines.store import PROTOCOL, RunFolder, checksum, write_bytes
+
+HOUSE = Path(__file__).resolve().parents[1]
+COMPUTING_LIBRARIES = ("dask", "econml", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scikit-learn", "scipy")
+CODE_ENDINGS = {".py", ".toml", ".csv", ".html", ".css", ".json"}
+RESULT_CODE = ("pipelines", "models", "flows", "configs/sources", "configs/codelists", "configs/synthetic")
+LAKE_CODE = ("pipelines/lake", "pipelines/sources", "pipelines/tables.py", "configs/sources", "configs/codelists")
+EXTRACT_CODE = ("pipelines/sources", "pipelines/tables.py", "configs/sources", "configs/codelists", "configs/synthetic")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run before it happens.
+
+    `extract` is None for ready-made tables, and so is `lake`; a synthetic extract need not exist yet.
+    """
+
+    protocol: Protocol
+    run: RunFolder
+    runs: Path
+    run_id: str
+    inputs: dict[str, str]
+    protocol_hash: str
+    code: str
+    versions: dict[str, str]
+    extract: Path | None
+    lake: Path | None
+    resolved_toml: bytes
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the report states about the run: no times, so that the same run gives the same bytes."""
+        return {
+            "study": self.protocol.study.name,
+            "run_id": self.run_id,
+            "protocol_hash": self.protocol_hash,
+            "inputs": self.inputs,
+            "code": self.code,
+            "seed": self.protocol.study.seed,
+            "versions": self.versions,
+        }
+
+    def write_protocol(self) -> None:
+        """Put the resolved protocol where the results will be."""
+        write_bytes(self.run.file(PROTOCOL), self.resolved_toml)
+
+
+def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
+    """Decide which run a study file means.
+
+    Args:
+        study: the protocol.
+        source: folder of a raw extract to use in place of the protocol's, if any.
+        runs: folder of all runs.
+
+    Raises:
+        ProtocolError: the protocol breaks a rule, or takes no `source`.
+        SourceError: an input is missing.
+    """
+    protocol = with_source(load_protocol(study), source)
+    resolved = _as_toml(protocol, _paths_as_written(study, source))
+    protocol_hash = _hash(_as_toml(protocol, {}))
+    inputs, extract = _inputs(protocol, runs)
+    versions = _versions()
+    code = code_version(RESULT_CODE)
+    identity = {"protocol": protocol_hash, "inputs": inputs, "code": code, "versions": versions}
+    run_id = _hash(json.dumps(identity, sort_keys=True).encode())[:12]
+    lake = None
+    if extract is not None:
+        parts = [inputs["extract"], str(protocol.source.n_buckets), code_version(LAKE_CODE), versions["polars"]]
+        lake = cache_folder(runs, "lakes") / _hash("\0".join(parts).encode())[:16]
+    return Plan(
+        protocol=protocol,
+        run=RunFolder(runs / protocol.study.name / run_id),
+        runs=runs,
+        run_id=run_id,
+        inputs=inputs,
+        protocol_hash=protocol_hash,
+        code=code,
+        versions=versions,
+        extract=extract,
+        lake=lake,
+        resolved_toml=resolved,
+    )
+
+
+def with_source(protocol: Protocol, source: Path | None) -> Protocol:
+    """The protocol with another raw extract: a generator is switched off, and `is_synthetic` must still be true."""
+    if source is None:
+        return protocol
+    if protocol.source.kind == "table":
+        raise ProtocolError("--source replaces the folder of a raw extract; this study reads ready-made tables")
+    if not source.is_dir():
+        raise SourceError(f"{source}: there is no such folder")
+    replaced = protocol.source.model_copy(update={"kind": "mhsds", "folder": source.resolve(), "synthetic": None})
+    is_synthetic = protocol.study.is_synthetic and _declares_no_real_data(source)
+    study = protocol.study.model_copy(update={"is_synthetic": is_synthetic})
+    return protocol.model_copy(update={"source": replaced, "study": study})
+
+
+def participants_file(plan: Plan) -> Path:
+    """The allocation list of a raw extract."""
+    assert plan.extract is not None, "ready-made tables hold their arms themselves"
+    return plan.extract / plan.protocol.source.participants
+
+
+def cache_folder(runs: Path, kind: str) -> Path:
+    """Where things that several runs share lie: 'extracts', 'lakes' or 'flow_runs'."""
+    return runs / ".cache" / kind
+
+
+def code_version(places: Iterable[str]) -> str:
+    """Hash of the project's own source files under `places`, by name and content."""
+    digest = hashlib.sha256()
+    for name, content_hash in _source_files():
+        if any(name == place or name.startswith(f"{place}/") for place in places):
+            digest.update(f"{name}\0{content_hash}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _source_files() -> tuple[tuple[str, str], ...]:
+    files = (
+        path
+        for folder in ("pipelines", "models", "flows", "configs")
+        for path in (HOUSE / folder).rglob("*")
+        if path.suffix in CODE_ENDINGS and path.is_file()
+    )
+    return tuple(sorted((path.relative_to(HOUSE).as_posix(), checksum(path)) for path in files))
+
+
+def _declares_no_real_data(source: Path) -> bool:
+    try:
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("contains_real_data") is False
+
+
+def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None]:
+    """Content hashes of everything that goes in, and the folder of the raw extract."""
+    source = protocol.source
+    if source.kind == "table":
+        missing = [f"{table.path}: there is no such file" for table in source.tables if not table.path.is_file()]
+        if missing:
+            raise SourceError(missing)
+        return {f"table_{i}": checksum(table.path) for i, table in enumerate(source.tables, start=1)}, None
+    if source.kind == "synthetic":
+        assert source.synthetic is not None, "the protocol's own rule"
+        drawn = source.synthetic.model_dump_json() + code_version(EXTRACT_CODE)
+        return {"extract": _hash(drawn.encode())}, cache_folder(runs, "extracts") / _hash(drawn.encode())[:16]
+    from pipelines.lake import fingerprint_source
+
+    assert source.folder is not None, "the protocol's own rule"
+    if not source.folder.is_dir():
+        raise SourceError(f"{source.folder}: there is no such folder; --source DIR names another")
+    beside = {"participants": source.participants, "statements": MANIFEST}
+    hashes = {key: checksum(source.folder / name) for key, name in beside.items() if (source.folder / name).is_file()}
+    return {"extract": fingerprint_source(source.folder), **hashes}, source.folder
+
+
+def _versions() -> dict[str, str]:
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {
+        "python": python,
+        "virtual-controls": _own_version(),
+        **{name: version(name) for name in COMPUTING_LIBRARIES},
+    }
+
+
+def _own_version() -> str:
+    with (HOUSE / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])
+
+
+def _paths_as_written(study: Path, source: Path | None) -> dict[str, Any]:
+    """The source's paths before they were made absolute, so that the written protocol names no machine."""
+    if source is not None:
+        return {"folder": str(source)}
+    raw = tomllib.loads(study.read_text(encoding="utf-8-sig"))["source"]
+    return {"folder": raw.get("folder"), "tables": [table["path"] for table in raw.get("tables", [])]}
+
+
+def _as_toml(protocol: Protocol, paths: dict[str, Any]) -> bytes:
+    """Every setting with its value; paths as in `paths`, or left out."""
+    content = _plain(protocol.model_dump(exclude_none=True))
+    content["source"].pop("folder", None)
+    if paths.get("folder"):
+        content["source"]["folder"] = paths["folder"]
+    for place, table in enumerate(content["source"].get("tables", [])):
+        table.pop("path")
+        if paths.get("tables"):
+            table["path"] = paths["tables"][place]
+    return tomli_w.dumps(content).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

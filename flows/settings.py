@@ -1,0 +1,92 @@
+"""The environment → where runs go, which servers are used, how many threads a library may start.
+
+Paths, addresses and secrets of a machine come from the environment and never from a study's TOML, so that a protocol
+means the same everywhere. This module imports nothing heavy: it must run before numpy, polars or Prefect do.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNS = "VIRTUAL_CONTROLS_RUNS"
+DASK_ADDRESS = "VIRTUAL_CONTROLS_DASK_ADDRESS"
+WORKERS = "VIRTUAL_CONTROLS_WORKERS"
+START_LIMIT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+
+# Dask already uses every core; a library that starts as many threads again inside each task only gets slower
+# (EconML's nuisance models: 26 times, measured on a busy machine).
+_ONE_THREAD_EACH = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+_QUIET_PREFECT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The first start makes the database: 25 s on a quiet machine, more than Prefect's own limit of 20 s.
+    START_LIMIT: "120",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What this machine provides."""
+
+    runs: Path
+    prefect_api_url: str | None
+    dask_address: str | None
+    workers: int
+    server_start_seconds: int
+
+    @property
+    def prefect_log(self) -> Path:
+        """Where the embedded Prefect server writes."""
+        return self.runs / ".prefect" / "server.log"
+
+
+def read_settings(runs: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the environment; `runs` given by the caller wins over VIRTUAL_CONTROLS_RUNS and ./runs."""
+    workers = environment.get(WORKERS, "")
+    start_limit = environment.get(START_LIMIT, "")
+    return Settings(
+        runs=(runs or Path(environment.get(RUNS) or "runs")).resolve(),
+        prefect_api_url=environment.get("PREFECT_API_URL") or _address_in_profile(environment),
+        dask_address=environment.get(DASK_ADDRESS) or None,
+        workers=int(workers) if workers.isdecimal() and int(workers) > 0 else (os.cpu_count() or 1),
+        server_start_seconds=int(start_limit or _QUIET_PREFECT[START_LIMIT]),
+    )
+
+
+def prepare_libraries() -> None:
+    """Tell numerical libraries to start one thread each. Whatever the user has set stays."""
+    for name in _ONE_THREAD_EACH:
+        os.environ.setdefault(name, "1")
+
+
+def prepare_prefect(settings: Settings, *, is_quiet: bool) -> None:
+    """Set what Prefect reads when it is imported. Whatever the user has set stays.
+
+    Without a server of the user's own, Prefect's files go beside the runs, never into the home folder. `is_quiet` keeps
+    Prefect's log off the terminal; it still goes to the server.
+    """
+    for name, value in _QUIET_PREFECT.items():
+        os.environ.setdefault(name, value)
+    if settings.prefect_api_url is None:
+        os.environ.setdefault("PREFECT_HOME", str(settings.runs / ".prefect"))
+    else:
+        os.environ.setdefault("PREFECT_API_URL", settings.prefect_api_url)
+    if is_quiet:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "CRITICAL")
+
+
+def _address_in_profile(environment: Mapping[str, str]) -> str | None:
+    """PREFECT_API_URL as `prefect config set` leaves it: in the active profile of the user's Prefect folder."""
+    home = Path(environment.get("PREFECT_HOME") or Path.home() / ".prefect")
+    try:
+        profiles = tomllib.loads((home / "profiles.toml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None
+    active = environment.get("PREFECT_PROFILE") or profiles.get("active")
+    address = profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL")
+    return str(address) if address else None

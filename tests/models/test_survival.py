@@ -1,0 +1,206 @@
+"""Cumulative incidence: against R's survfit and cuminc, by hand, and against the plain weighted risk."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from models.effects import weighted_difference
+from models.results import Curve
+from models.survival import cumulative_incidence
+from tests.models.contract_estimates import rows_of, rows_of_design
+from tests.models.effect_samples import (
+    WEIGHTED,
+    baseline_of,
+    golden_matched,
+    golden_values,
+    golden_weighted,
+    weighting_design,
+)
+
+R = golden_values()
+ARMS = ("treated", "control")
+
+
+def at(curve: Curve, day: float, what: str = "incidence") -> float:
+    """A right-continuous step function, read on a day."""
+    return float(getattr(curve, what)[np.searchsorted(curve.day, day, side="right") - 1])
+
+
+def error_from(limit: float, risk: float, level: float = 0.95) -> float:
+    """The standard error behind a log(-log) limit."""
+    moved = abs(np.log(-np.log(limit)) - np.log(-np.log(risk)))
+    return moved * risk * -np.log(risk) / norm.ppf(0.5 + level / 2)
+
+
+def events(data):
+    return data["day"], data["event"].astype(np.int64)
+
+
+def trio(day, event, n_treated=2):
+    """A few people by hand, the first of them treated, all of weight 1."""
+    day = np.array(day, dtype=float)
+    treated = np.arange(len(day)) < n_treated
+    design = weighting_design(baseline_of(np.zeros((len(day), 1))), treated)
+    design = replace(design, weights=np.ones(len(day)))
+    return day, np.array(event), baseline_of(np.arange(len(day), dtype=float)[:, None]), design
+
+
+@pytest.mark.parametrize("day", [30, 100, 200, 365])
+@pytest.mark.parametrize("arm", ARMS)
+def test_matched_curves_agree_with_r_survfit(arm, day):
+    data, baseline, design = golden_matched()
+    curve = cumulative_incidence(*events(data), baseline, design).curves[ARMS.index(arm)]
+    risk = at(curve, day)
+    assert curve.arm == arm
+    assert risk == pytest.approx(R["matched", f"curve {arm} {day} pstate"], rel=1e-10)
+    # survfit has no factor G/(G-1); here it is 53/52 (n_clusters in values.csv).
+    r_error = R["matched", f"curve {arm} {day} std.err"]
+    assert error_from(R["matched", f"curve {arm} {day} lower"], risk) == pytest.approx(r_error, rel=1e-8)
+    for limit in ("lower", "upper"):
+        assert error_from(at(curve, day, limit), risk) == pytest.approx(r_error * np.sqrt(53 / 52), rel=1e-8)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_unweighted_curves_agree_with_r_cuminc(arm):
+    data, baseline, design = golden_matched()
+    everyone_once = replace(design, weights=(design.weights > 0).astype(float))
+    curve = cumulative_incidence(*events(data), baseline, everyone_once).curves[ARMS.index(arm)]
+    for day in (30, 100, 200, 365):
+        assert at(curve, day) == pytest.approx(R["matched_unweighted", f"curve {arm} {day} pstate"], rel=1e-10)
+
+
+def test_contrasts_of_the_matched_sample_agree_with_r():
+    data, baseline, design = golden_matched()
+    difference, ratio = cumulative_incidence(*events(data), baseline, design).estimates
+    for estimate, name in ((difference, "incidence_difference"), (ratio, "incidence_ratio")):
+        assert estimate.method == "cumulative_incidence"
+        assert estimate.value == pytest.approx(R["matched", f"{name} value"], rel=1e-10)
+        assert estimate.std_error == pytest.approx(R["matched", f"{name} std_error"], rel=1e-6)
+    assert (difference.scale, ratio.scale) == ("risk_difference", "risk_ratio")
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_errors_under_estimated_weights_agree_with_refitting_everything_in_r(name):
+    data, baseline, design = golden_weighted(name)
+    result = cumulative_incidence(*events(data), baseline, design)
+    for estimate, of in zip(result.estimates, ("incidence_difference", "incidence_ratio"), strict=True):
+        assert estimate.std_error == pytest.approx(R[name, f"{of} std_error"], rel=1e-6)
+    for curve in result.curves:
+        error = error_from(at(curve, 100, "lower"), at(curve, 100))
+        assert error == pytest.approx(R[name, f"curve {curve.arm} 100 std.err"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["matched", *WEIGHTED])
+def test_without_censoring_the_risk_is_the_weighted_share(name):
+    data, baseline, design = golden_matched() if name == "matched" else golden_weighted(name)
+    day, event = events(data)
+    event = np.where(event == 0, 2, event)  # whoever was censored died instead: nobody leaves unseen
+    result = cumulative_incidence(day, event, baseline, design)
+    plain = weighted_difference(
+        (event == 1).astype(float), baseline, design, rng=np.random.default_rng(0), kind="binary"
+    )
+    for curve, plain_estimate in zip(result.estimates, plain, strict=False):
+        for what in ("value", "std_error", "lower", "upper", "p_value", "effective_n", "n_treated", "n_control"):
+            assert getattr(curve, what) == pytest.approx(getattr(plain_estimate, what), rel=1e-9)
+
+
+def test_a_curve_by_hand():
+    # Five controls: readmitted on day 2, censored on day 2, died on day 4, readmitted on day 6, seen to day 10.
+    day, event, baseline, design = trio([3, 10, 2, 2, 4, 6, 10], [1, 0, 1, 0, 2, 1, 0])
+    curve = cumulative_incidence(day, event, baseline, design, horizon=10).curves[1]
+    np.testing.assert_array_equal(curve.day, [0, 2, 4, 6, 10])
+    np.testing.assert_array_equal(curve.at_risk, [5, 5, 3, 2, 1])
+    # 1/5; death takes a third of the remaining 4/5; then half of 4/5 × 2/3.
+    np.testing.assert_allclose(curve.incidence, [0, 1 / 5, 1 / 5, 1 / 5 + 4 / 15, 1 / 5 + 4 / 15])
+
+
+def test_events_after_the_horizon_do_not_count_and_those_on_it_do():
+    day, event, baseline, design = trio([5, 11, 10, 11, 30], [1, 1, 1, 1, 2])
+    treated, control = cumulative_incidence(day, event, baseline, design, horizon=10).curves
+    assert (treated.incidence[-1], control.incidence[-1]) == (0.5, pytest.approx(1 / 3))
+    assert treated.day[-1] == control.day[-1] == 10
+
+
+def test_limits_stay_within_zero_and_one_and_are_ordered():
+    data, baseline, design = golden_weighted("att_plain")
+    for curve in cumulative_incidence(*events(data), baseline, design, confidence=0.999).curves:
+        assert (curve.lower >= 0).all()
+        assert (curve.upper <= 1).all()
+        inside = curve.incidence > 0
+        assert (curve.lower[inside] < curve.incidence[inside]).all()
+        assert (curve.incidence[inside] < curve.upper[inside]).all()
+        assert (np.diff(curve.incidence) >= 0).all()
+        assert (np.diff(curve.at_risk) <= 0).all()
+
+
+def test_no_event_in_an_arm_is_a_flat_curve_and_no_ratio():
+    day, event, baseline, design = trio([3, 8, 10, 10, 10], [1, 1, 0, 0, 2])
+    result = cumulative_incidence(day, event, baseline, design, horizon=10)
+    np.testing.assert_array_equal(result.curves[1].upper, 0)
+    difference, ratio = result.estimates
+    assert difference.value == 1.0
+    assert np.isnan(ratio.value)
+    assert "not_estimable" in ratio.notes
+
+
+def test_a_risk_beyond_everybodys_follow_up_is_not_estimable():
+    day, event, baseline, design = trio([3, 20, 4, 6, 7], [1, 0, 1, 0, 0])
+    result = cumulative_incidence(day, event, baseline, design, horizon=20)
+    assert result.curves[1].day[-1] == 7
+    for estimate in result.estimates:
+        assert np.isnan([estimate.value, estimate.std_error, estimate.p_value]).all()
+        assert estimate.notes["not_estimable"] == "follow-up of everyone in an arm ends before the horizon"
+
+
+def test_a_risk_is_known_when_nobody_is_left_to_follow():
+    day, event, baseline, design = trio([3, 20, 4, 6, 7], [1, 0, 1, 2, 1])
+    result = cumulative_incidence(day, event, baseline, design, horizon=20)
+    assert result.estimates[0].value == pytest.approx(1 / 2 - 2 / 3)
+
+
+@pytest.mark.parametrize("name", ["matched", "att_by_site", "ate_capped"])
+def test_neither_the_order_of_rows_nor_rows_outside_the_design_play_a_part(name):
+    data, baseline, design = golden_matched() if name == "matched" else golden_weighted(name)
+    day, event = events(data)
+    result = cumulative_incidence(day, event, baseline, design)
+    order = np.random.default_rng(3).permutation(len(day))
+    odd = design.weights == 0
+    again = cumulative_incidence(
+        np.where(odd, -1.0, day)[order],
+        np.where(odd, 9, event)[order],
+        rows_of(baseline, order),
+        rows_of_design(design, order),
+    )
+    for one, other in zip(again.estimates, result.estimates, strict=True):
+        assert (one.value, one.std_error) == pytest.approx((other.value, other.std_error), rel=1e-10)
+    for curve, other in zip(again.curves, result.curves, strict=True):
+        np.testing.assert_allclose(curve.lower, other.lower, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"day": [0, 2, 3, 4]}, "day above 0"),
+        ({"day": [np.nan, 2, 3, 4]}, "day above 0"),
+        ({"event": [3, 0, 0, 0]}, "event must be"),
+        ({"day": [1, 2, 3]}, "shapes"),
+        ({"horizon": 0}, "horizon must be positive"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"n_treated": 0}, "no row with a positive weight"),
+    ],
+)
+def test_bad_input_is_refused(change, message):
+    day, event, baseline, design = trio([1, 2, 3, 4], [1, 0, 1, 0])
+    if "n_treated" in change:
+        design = replace(design, treated=np.zeros(4, dtype=bool))
+    options = {name: change[name] for name in ("horizon", "confidence") if name in change}
+    with pytest.raises(ValueError, match=message):
+        cumulative_incidence(
+            np.array(change.get("day", day), dtype=float),
+            np.array(change.get("event", event)),
+            baseline,
+            design,
+            **options,
+        )
