@@ -21,7 +21,7 @@ help: ## list these commands
 
 setup: $(READY) ## make .venv from the hashed lock (the other commands do it too)
 
-# The lock is installed with its hashes checked; then the project itself, which downloads nothing more.
+# The lock is complete, so it is installed as it stands with its hashes checked; then the project itself, which downloads nothing more.
 # The first Python that is new enough and can make an environment is taken; PYTHON=... chooses another.
 $(READY): requirements.lock pyproject.toml
 	@python=; for candidate in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
@@ -33,8 +33,8 @@ $(READY): requirements.lock pyproject.toml
 	  echo "On Debian and Ubuntu the venv module is the package python3-venv." >&2; exit 1; fi; \
 	echo "Setting up $(VENV) with $$("$$python" -V) (a few minutes, once)"; \
 	rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $(READY)
 
 analysis: $(READY) ## run the study: STUDY=configs/studies/enrich_synthetic.toml

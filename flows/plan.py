@@ -24,11 +24,24 @@ from pipelines.protocol import Protocol, load_protocol
 from pipelines.store import PROTOCOL, RunFolder, checksum, write_bytes
 
 HOUSE = Path(__file__).resolve().parents[1]
-COMPUTING_LIBRARIES = ("dask", "econml", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scikit-learn", "scipy")
+COMPUTING_LIBRARIES = (
+    "dask",
+    "econml",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "skops",
+)
 CODE_ENDINGS = {".py", ".toml", ".csv", ".html", ".css", ".json"}
-RESULT_CODE = ("pipelines", "models", "flows", "configs/sources", "configs/codelists", "configs/synthetic")
-LAKE_CODE = ("pipelines/lake", "pipelines/sources", "pipelines/tables.py", "configs/sources", "configs/codelists")
-EXTRACT_CODE = ("pipelines/sources", "pipelines/tables.py", "configs/sources", "configs/codelists", "configs/synthetic")
+# How the names of the files begin that decide a result; studies are left out, their settings are hashed themselves.
+RESULT_CODE = ("pipelines/", "models/", "flows/", "configs/sources/", "configs/codelists/", "configs/synthetic")
+LAKE_CODE = ("pipelines/lake", "pipelines/sources/", "pipelines/tables.py", "configs/sources/", "configs/codelists/")
+EXTRACT_CODE = ("pipelines/sources/synthetic", "pipelines/tables.py", "configs/sources/", "configs/synthetic")
 
 
 @dataclass(frozen=True)
@@ -133,10 +146,10 @@ def cache_folder(runs: Path, kind: str) -> Path:
 
 
 def code_version(places: Iterable[str]) -> str:
-    """Hash of the project's own source files under `places`, by name and content."""
+    """Hash of the project's own source files whose names begin with one of `places`, by name and content."""
     digest = hashlib.sha256()
     for name, content_hash in _source_files():
-        if any(name == place or name.startswith(f"{place}/") for place in places):
+        if name.startswith(tuple(places)):
             digest.update(f"{name}\0{content_hash}\0".encode())
     return digest.hexdigest()[:16]
 

@@ -129,7 +129,7 @@ def _interval(
     """(value, std_error, lower, upper, p_value) and, when there is no interval, the reason."""
     gradient = np.array(contrast.gradient)
     variance = float(gradient @ covariance @ gradient)
-    if contrast.why_not:
+    if contrast.why_not or np.isnan(contrast.value):
         return (np.nan, np.nan, np.nan, np.nan, np.nan), contrast.why_not
     if not variance > 0:
         reason = "fewer than two clusters" if np.isnan(variance) else "the outcome does not vary within the arms"

@@ -143,7 +143,7 @@ class _Pool:
         groups, starts = np.unique(baseline.exact_group[rows], return_index=True)
         self.shelves = {
             int(group): _Shelf(on_shelf, linear[on_shelf], baseline.index_day[on_shelf], person[on_shelf])
-            for group, on_shelf in zip(groups, np.split(rows, starts[1:]), strict=True)
+            for group, on_shelf in zip(groups, np.split(rows, starts)[1:], strict=True)
         }
 
     def take_nearest(self, row: int) -> int | None:

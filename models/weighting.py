@@ -17,6 +17,7 @@ from models.propensity import comparable_rows, in_groups_with_both, l2_penalty_o
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 LARGEST_LOG_ODDS = 300.0  # beyond it the squares that an effective sample size needs would overflow
+SAME_LOG_ODDS = 1e-9  # so that the last bits of a fit do not decide whether a row with the extreme covariates is inside
 
 
 def propensity_weighting(
@@ -86,7 +87,7 @@ def _overlapping(baseline: Baseline, treated: BoolArray, linear: FloatArray, usa
     if usable.any():
         for arm in (treated, ~treated):
             others = linear[usable & ~arm]
-            inside |= arm & (linear >= others.min()) & (linear <= others.max())
+            inside |= arm & (linear >= others.min() - SAME_LOG_ODDS) & (linear <= others.max() + SAME_LOG_ODDS)
     return in_groups_with_both(baseline, treated, usable & inside)
 
 

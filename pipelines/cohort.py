@@ -70,7 +70,8 @@ def follow_people(
     rules = LinkingRules(eligibility.link_gap_days, eligibility.transfer_gap_days, eligibility.acute_ward)
     stays = build_stays(tables, facts, rules)
     real = stays.filter(~pl.col("is_zero_day") & ~pl.col("is_place_of_safety_only"))
-    linked, excluded = link_participants(participants, stays)
+    known = pl.concat([tables[name].select("person_id") for name in PERSON_TABLES]).unique()
+    linked, excluded = link_participants(participants, stays, known)
     pool = in_recruitment_window(stays, eligibility)
     candidates = pool.join(participants, on="person_id", how="anti").with_columns(arm=pl.lit("virtual"))
     index = pl.concat([linked, candidates.select(linked.columns)]).rename(
@@ -123,8 +124,8 @@ class Cohort:
 def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, protocol: Protocol) -> Cohort:
     """The cohort of a study on raw records, one person bucket after the other on the active Dask scheduler.
 
-    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when nobody
-    can be studied.
+    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when
+    nobody can be studied.
     """
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)

@@ -11,6 +11,7 @@ import polars as pl
 KEY = ["person_id", "index_date"]
 NEAREST_WITHIN_DAYS = 90
 ICD10_SCHEME = "02"
+EPISODE_DIAGNOSES = ["diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"]
 PSYCHIATRIC_SPECIALTIES = [
     *[str(code) for code in (700, 710, 711, 712, 713, 714, 715, *range(720, 728), 730)],
 ]
@@ -87,29 +88,32 @@ def _psychiatric_episodes(episode: pl.DataFrame) -> pl.DataFrame:
     is_psychiatric = pl.col("main_specialty_code").is_in(PSYCHIATRIC_SPECIALTIES) | pl.col(
         "treatment_specialty_code"
     ).is_in(PSYCHIATRIC_SPECIALTIES)
+    cleaned = {name: clean_icd10(name) for name in EPISODE_DIAGNOSES}
     return episode.filter(is_psychiatric).select(
-        "person_id", "row_id", "episode_start_date", icd10_code=clean_icd10("diagnosis_1_code")
+        "person_id", "row_id", "episode_start_date", *[code.alias(name) for name, code in cleaned.items()]
     )
 
 
 def _episode_inside_stay(index: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
     return (
         index.select(*KEY, "admission_date")
-        .join(episode.drop_nulls("icd10_code"), on="person_id")
+        .join(episode.drop_nulls("diagnosis_1_code"), on="person_id")
         .filter(pl.col("episode_start_date").is_between(pl.col("admission_date"), pl.col("index_date")))
         .sort("episode_start_date", "row_id", descending=True)
         .group_by(KEY, maintain_order=True)
-        .agg(episode_icd10=pl.col("icd10_code").first())
+        .agg(episode_icd10=pl.col("diagnosis_1_code").first())
     )
 
 
 def _organic(index: pl.DataFrame, diagnosis: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
     """Any F00-F09, primary or secondary, dated on or before discharge."""
     coded = diagnosis.select("person_id", "icd10_code", day="diagnosis_date")
-    admitted = episode.select("person_id", "icd10_code", day="episode_start_date")
+    admitted = [
+        episode.select("person_id", icd10_code=pl.col(name), day="episode_start_date") for name in EPISODE_DIAGNOSES
+    ]
     return (
         index.select(KEY)
-        .join(pl.concat([coded, admitted]), on="person_id")
+        .join(pl.concat([coded, *admitted]), on="person_id")
         .filter((pl.col("day") <= pl.col("index_date")) & pl.col("icd10_code").str.starts_with("F0"))
         .select(KEY)
         .unique()

@@ -126,7 +126,7 @@ class ReleasedCurve:
     incidence: list[float]
     lower: list[float]
     upper: list[float]
-    at_risk: list[int]
+    at_risk: list[int | None]
 
 
 def release_curve(
@@ -135,13 +135,16 @@ def release_curve(
     lower: Sequence[float],
     upper: Sequence[float],
     at_risk: Sequence[float],
+    *,
     days: Sequence[int],
+    rule: Disclosure,
 ) -> ReleasedCurve | None:
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
-    and the number at risk are rounded to the midpoint of six, and so are the limits. None when nobody is at risk."""
+    and the number at risk are rounded to the midpoint of six, and so are the limits. A number at risk that is too
+    small is withheld; None when already the start is."""
     rows = sorted(zip(day, incidence, lower, upper, at_risk, strict=True))
     start = rows[0][4] if rows else 0
-    if start <= 0:
+    if not release_count(start, rule):
         return None
     base = midpoint_six(start)
     seen: list[tuple[float, ...]] = []
@@ -152,7 +155,8 @@ def release_curve(
     def rebuilt(column: int) -> list[float]:
         return [min(midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) / base, 1) for row in seen]
 
-    return ReleasedCurve(list(days), rebuilt(0), rebuilt(1), rebuilt(2), [midpoint_six(row[3]) for row in seen])
+    left = [None if release_count(row[3], rule) is None else midpoint_six(row[3]) for row in seen]
+    return ReleasedCurve(list(days), rebuilt(0), rebuilt(1), rebuilt(2), left)
 
 
 def bin_people(values: Sequence[float], width: float, rule: Disclosure) -> tuple[list[float], list[int]] | None:

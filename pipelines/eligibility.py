@@ -20,8 +20,13 @@ def in_recruitment_window(stays: pl.DataFrame, eligibility: Eligibility) -> pl.D
     )
 
 
-def link_participants(participants: pl.DataFrame, stays: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Each participant's index stay, and (person_id, arm, reason) of those who have none that can be used."""
+def link_participants(
+    participants: pl.DataFrame, stays: pl.DataFrame, known: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each participant's index stay, and (person_id, arm, reason) of those who have none that can be used.
+
+    `known` holds the person_id of everybody of whom the extract has any row.
+    """
     listed = participants.select(
         "person_id", arm=pl.col("arm_code").str.to_lowercase(), day="allocation_date", consent="consent_code"
     )
@@ -41,7 +46,7 @@ def link_participants(participants: pl.DataFrame, stays: pl.DataFrame) -> tuple[
     )
     judged = (
         listed.join(held.select("person_id", "end_reason"), on="person_id", how="left")
-        .join(stays.select("person_id", is_known=True).unique(), on="person_id", how="left")
+        .join(known.select("person_id", is_known=True), on="person_id", how="left")
         .with_columns(reason=reason)
     )
     excluded = judged.filter(pl.col("reason").is_not_null()).select("person_id", "arm", "reason")

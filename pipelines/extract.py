@@ -45,8 +45,10 @@ class ExtractFacts:
             sent.setdefault(provider, set()).add(month)
         rows = []
         step = dict(self.successors.select("old_provider_id", "new_provider_id").iter_rows())
-        for provider in sent:
+        for provider in sorted(sent.keys() | step.keys()):
             months = set().union(*(sent.get(code, set()) for code in _lineage(provider, step)))
+            if not months:
+                continue
             silent_from = self.last_month_id + 1
             for month in range(self.last_month_id, min(months) - 2, -1):
                 rows.append((provider, month, silent_from))

@@ -19,7 +19,7 @@ TRANSFER_DESTINATIONS = ["48", "49", "50", "51", "52", "53", "84", "87"]
 TRANSFER_METHODS = ["2B", "81"]
 ADULT_ACUTE_CLASSES = ["10", "200"]
 CHILD_CLASSES = [str(code) for code in (*range(23, 35), *range(300, 312))]
-KNOWN_CLASSES = [str(code) for code in (*range(10, 42), *range(200, 214), *range(300, 312))]
+KNOWN_CLASSES = [str(code) for code in (*range(10, 41), *range(200, 214), *range(300, 312))]
 PLACE_OF_SAFETY = ["19", "20"]
 HOSPITAL_DETENTION = [
     "02",
@@ -117,11 +117,9 @@ def drop_twins(spells: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
     """One row where the same spell was sent under two ids; `spell_ids` keeps both for their wards (K7)."""
     key = ["person_id", "trust", "start_date", "end_date"]
     with_trust = spells.with_columns(trust=pl.col("provider_id").replace(facts.final_code))
-    return (
-        with_trust.sort("month_id", "spell_id")
-        .with_columns(spell_ids=pl.col("spell_id").implode().over(key, mapping_strategy="join"))
-        .unique(key, keep="last", maintain_order=True)
-    )
+    ids = with_trust.group_by(key).agg(spell_ids=pl.col("spell_id").sort())
+    kept = with_trust.sort("month_id", "spell_id").unique(key, keep="last", maintain_order=True)
+    return kept.join(ids, on=key, how="left", nulls_equal=True, maintain_order="left")
 
 
 def link_spells(spells: pl.DataFrame, rules: LinkingRules) -> pl.DataFrame:

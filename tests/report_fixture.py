@@ -1,4 +1,4 @@
-"""A realistic fake run folder for the report: private/ files as the stages before it leave them, from nothing but a seed.
+"""A realistic fake run folder for the report: private/ files as the stages before it leave them, made from a seed.
 
 All numbers are invented; there is no data behind them. Look at the page with
 `python -m tests.report_fixture FOLDER` and open FOLDER/release/report.html.
@@ -122,7 +122,7 @@ def make_table_protocol(**changes: Any) -> Protocol:
     return Protocol.model_validate(sections | changes)
 
 
-def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:  # noqa: B008 (frozen)
+def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:
     """Write the private files of a fake run with raw records; returns its folder."""
     rng = np.random.default_rng(fake.seed)
     run = RunFolder(folder)

@@ -15,9 +15,8 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipelines.errors import SourceError
 from pipelines.lake.buckets import bucket_of
-from pipelines.sources.csv_files import ENCODINGS, WrongEncodingError, digest, read_batches
+from pipelines.sources.csv_files import digest, find_encoding, read_batches
 from pipelines.sources.extract import SourceFile
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
@@ -82,17 +81,46 @@ class Parts:
 
 
 def scatter_file(file: SourceFile, place: int, building: Path, n_buckets: int) -> Receipt:
-    """Read one raw file into `building`/parts, whatever its encoding.
+    """Read one raw file into `building`/parts.
 
     Raises:
         SourceError: the file is damaged, or neither UTF-8 nor Windows-1252.
     """
-    for encoding in ENCODINGS:
-        try:
-            return _scatter(file, place, building, n_buckets, encoding)
-        except WrongEncodingError:
-            continue
-    raise SourceError(f"{file.name}: is neither UTF-8 nor Windows-1252 text")
+    encoding = find_encoding(file.path)
+    folder = building / "parts"
+    parts = Parts(folder / f"{place:05d}.arrow")
+    waiting: list[pl.DataFrame] = []
+    aside: list[pl.DataFrame] = []
+    rows_read, nulled = 0, Counter[str]()
+    for batch in read_batches(file.path, file.header, encoding):
+        rows_read += batch.rows.height + len(batch.malformed)
+        aside.append(_malformed(batch.malformed))
+        if batch.rows.height:
+            result: Normalised = normalise(batch.rows, file.header, file.layout)
+            parts.add(_mark(result.rows, place), n_buckets)
+            waiting.append(_mark(result.unresolved, place))
+            aside.append(result.quarantined)
+            nulled += result.nulled
+    quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
+    if quarantine.height:
+        save_quarantine(building, file.name, [quarantine])
+    unresolved = [frame for frame in waiting if frame.height]
+    if unresolved:
+        pl.concat(unresolved).write_ipc(folder / f"{place:05d}-unresolved.arrow", compression="lz4")
+    return Receipt(
+        place=place,
+        name=file.name,
+        release=file.layout.release,
+        table=file.layout.target.name,
+        digest=digest(file.path),
+        encoding=encoding,
+        absent=tuple(file.layout.absent(file.header)),
+        rows_read=rows_read,
+        parts=parts.close(),
+        unresolved=folder / f"{place:05d}-unresolved.arrow" if unresolved else None,
+        quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
+        nulled=nulled,
+    )
 
 
 def find_people(receipt: Receipt, needed: pl.Series) -> pl.DataFrame:
@@ -158,43 +186,6 @@ def save_quarantine(building: Path, name: str, frames: Iterable[pl.DataFrame]) -
     rows = pl.concat([*before, *frames]).sort("line", maintain_order=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows.select(pl.lit(name).alias("file"), *QUARANTINE).write_parquet(path, compression="zstd")
-
-
-def _scatter(file: SourceFile, place: int, building: Path, n_buckets: int, encoding: str) -> Receipt:
-    folder = building / "parts"
-    parts = Parts(folder / f"{place:05d}.arrow")
-    waiting: list[pl.DataFrame] = []
-    aside: list[pl.DataFrame] = []
-    rows_read, nulled = 0, Counter[str]()
-    for batch in read_batches(file.path, file.header, encoding):
-        rows_read += batch.rows.height + len(batch.malformed)
-        aside.append(_malformed(batch.malformed))
-        if batch.rows.height:
-            result: Normalised = normalise(batch.rows, file.header, file.layout)
-            parts.add(_mark(result.rows, place), n_buckets)
-            waiting.append(_mark(result.unresolved, place))
-            aside.append(result.quarantined)
-            nulled += result.nulled
-    quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
-    if quarantine.height:
-        save_quarantine(building, file.name, [quarantine])
-    unresolved = [frame for frame in waiting if frame.height]
-    if unresolved:
-        pl.concat(unresolved).write_ipc(folder / f"{place:05d}-unresolved.arrow", compression="lz4")
-    return Receipt(
-        place=place,
-        name=file.name,
-        release=file.layout.release,
-        table=file.layout.target.name,
-        digest=digest(file.path),
-        encoding=encoding,
-        absent=tuple(file.layout.absent(file.header)),
-        rows_read=rows_read,
-        parts=parts.close(),
-        unresolved=folder / f"{place:05d}-unresolved.arrow" if unresolved else None,
-        quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
-        nulled=nulled,
-    )
 
 
 def _mark(rows: pl.DataFrame, place: int) -> pl.DataFrame:

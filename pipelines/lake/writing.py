@@ -33,7 +33,7 @@ from pipelines.lake.scatter import (
     resolve_file,
     scatter_file,
 )
-from pipelines.sources.extract import Extract, aliases_version, combine_digests, examine
+from pipelines.sources.extract import Extract, aliases_version, examine, fingerprint
 from pipelines.sources.mhsds import DETAILS
 from pipelines.tables import REFERENCE_TABLES, TABLES
 
@@ -131,7 +131,7 @@ def _account(
         "n_buckets": n_buckets,
         "period_end": str(submission["period_end_date"].max()),
         "last_month_id": submission["month_id"].max(),
-        "fingerprint": combine_digests({receipt.name: receipt.digest for receipt in receipts}),
+        "fingerprint": fingerprint(extract, {receipt.name: receipt.digest for receipt in receipts}),
         "aliases_version": aliases_version(),
         "extract": extract.description,
         "files": files,

@@ -8,13 +8,14 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
-from pipelines.protocol import Protocol
+from pipelines.protocol import Acceptance, Protocol
 from pipelines.report.released import place_of
-from pipelines.report.wording import ARM_LABELS
+from pipelines.report.wording import ARM_LABELS, label, mid
 
 FILE = "release/summary.json"
 DIFFERENCES = ("risk_difference", "mean_difference")
 RATIOS = ("risk_ratio", "mean_ratio")
+CURVE_COLUMNS = ("day", "incidence", "lower", "upper", "at_risk")
 LANDMARKS = (30, 90, 182, 365)
 N_EFFECT_BINS = 12
 
@@ -26,8 +27,8 @@ def read_effects(
 ) -> dict[str, Any]:
     """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one."""
     rows = _with_marks(estimates, log)
-    label = protocol.strategies.treated_label
-    contrasts = [f"{label}_vs_virtual", f"{label}_vs_randomised", "randomised_vs_virtual"]
+    arm = protocol.strategies.treated_label
+    contrasts = [f"{arm}_vs_virtual", f"{arm}_vs_randomised", "randomised_vs_virtual"]
     primary = protocol.outcomes.primary
     mine = [row for row in rows if row["outcome"] == primary and row["subgroup"] == "all"]
     method = _first_method(mine, contrasts[0], protocol)
@@ -140,8 +141,8 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
     weekly = sorted({*range(0, days + 1, 7), *(day for day in LANDMARKS if day <= days), days})
     lines = []
     for (outcome, arm), part in mine.group_by(["outcome", "arm"], maintain_order=True):
-        columns = [part[name].to_list() for name in ("day", "incidence", "lower", "upper", "at_risk")]
-        curve = dc.release_curve(*columns, days=weekly)
+        day, incidence, lower, upper, at_risk = (part[name].to_list() for name in CURVE_COLUMNS)
+        curve = dc.release_curve(day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule)
         if curve is None:
             continue
         lines.append(
@@ -175,7 +176,8 @@ def _individual(effects: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog
         return None
     log.note(FILE, "effects/individual", dc.MERGED)
     log.note(FILE, "effects/individual", dc.ROUNDED)
-    clear = effects.filter((pl.col("lower") > 0) | (pl.col("upper") < 0)).height
+    known = pl.col("effect").is_finite() & pl.col("lower").is_finite() & pl.col("upper").is_finite()
+    clear = effects.filter(known & ((pl.col("lower") > 0) | (pl.col("upper") < 0))).height
     return {
         "outcome": protocol.outcomes.primary,
         "edges": [round(edge, 6) for edge in binned[0]],
@@ -201,7 +203,14 @@ def _nice_width(values: list[float]) -> float | None:
 def _notes(notes: list[Mapping[str, Any]], log: dc.DisclosureLog) -> list[Row]:
     if notes:
         log.note(FILE, "effects/notes", dc.MASKED)
-    return [{**note, "note": dc.mask_text(str(note["note"]), log.rule)} for note in notes]
+    return [{**note, "note": _in_words(dc.mask_text(str(note["note"]), log.rule))} for note in notes]
+
+
+def _in_words(text: str) -> str:
+    """Names of acceptance checks become their labels."""
+    for check in (name for name in Acceptance.model_fields if name in text):
+        text = text.replace(check, mid(label(check)))
+    return text
 
 
 def at_landmarks(curves: Row) -> list[Row]:

@@ -16,13 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from models.results import FloatArray
 from pipelines.report.flow import draw_flow
 from pipelines.report.wording import contrast_label, interval, label, mid, no_effect
 
 INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
 TREATED, VIRTUAL, RANDOMISED, POOL = "#1d5b8f", "#c2571a", "#2b7a6b", "#c9ced6"
 COLOUR = {"peer": TREATED, "participants": TREATED, "virtual": VIRTUAL, "randomised": RANDOMISED, "control": RANDOMISED}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "virtual-controls",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -95,9 +96,9 @@ def draw_overlap(summary: dict[str, Any]) -> str:
     edges = np.array(data["edges"])
     width, middle = np.diff(edges), (edges[:-1] + edges[1:]) / 2
 
-    def shares(name: str) -> np.ndarray:
-        counts = np.array([0 if n is None else n for n in data[name]], dtype=float)
-        return 100 * counts / max(counts.sum(), 1)
+    def shares(name: str) -> FloatArray:
+        counts: FloatArray = np.array([0 if n is None else n for n in data[name]], dtype=np.float64)
+        return counts * (100 / max(float(counts.sum()), 1))
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
@@ -123,7 +124,7 @@ def draw_overlap(summary: dict[str, Any]) -> str:
         )
 
 
-def _mark_withheld(axes: Axes, data: dict[str, Any], middle: np.ndarray) -> None:
+def _mark_withheld(axes: Axes, data: dict[str, Any], middle: FloatArray) -> None:
     """A small mark where a bin holds too few people to be shown."""
     for name, side, colour in (("treated", 1, TREATED), ("controls", -1, VIRTUAL)):
         at = [x for x, n in zip(middle, data[name], strict=True) if n is None]
@@ -196,7 +197,9 @@ def draw_forest(summary: dict[str, Any]) -> str:
         is_trial = estimate["design"] == "randomised"
         name = f"{label(estimate['design'])}, {mid(label(estimate['method']))}"
         rows.append((name, estimate, RANDOMISED if is_trial else VIRTUAL, "s" if is_trial else "o"))
-    benchmark = summary["effects"]["benchmark"]
+    # The protocol's reference value has no scale of its own: it is drawn only where there is one it can be on.
+    is_difference = bool(rows) and rows[0][1]["scale"] == "mean_difference"
+    benchmark = summary["effects"]["benchmark"] if is_difference else None
     return _intervals(
         rows,
         "forest",
@@ -219,7 +222,7 @@ def _intervals(
         axes = figure.add_axes((0.39, below / height, 0.38, 1 - (below + 0.08) / height))
         axes.axvline(no_effect(scale) * factor, color=INK, linewidth=0.8)
         if benchmark is not None:
-            axes.axvline(benchmark["value"] * factor, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(benchmark["value"], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for place, (_, estimate, colour, marker) in enumerate(reversed(rows)):
             if estimate is None or estimate["value"] is None:
                 continue
@@ -292,7 +295,7 @@ def draw_individual(summary: dict[str, Any]) -> str:
         axes.bar(edges[:-1], height, width, align="edge", color=TREATED, edgecolor="white", linewidth=0.8)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_xlabel("Predicted individual effect" + (", percentage points" if is_risk else ""))
-        axes.set_ylabel(f"% of people per {width.min():g}")
+        axes.set_ylabel(f"People per bin of {width.min():g}, %")
         for place, text in ((0, "and below"), (-1, "and above")):
             at = (edges[:-1][place] + width[place] / 2, height[place])
             axes.annotate(text, at, (0, 3), textcoords="offset points", fontsize=8, color=MUTED, ha="center")

@@ -87,7 +87,7 @@ def _day(day: date) -> str:
 def _strategies_emulated(protocol: Protocol) -> str:
     who = ARM_LABELS[protocol.strategies.treated_label]
     who_else = f"Virtual controls: {mid(protocol.strategies.comparator)}, as it happened"
-    return f"{who}: {'rows' if protocol.source.kind == 'table' else 'the allocation list'}. {who_else}"
+    return f"{who}: {'the rows of that arm' if protocol.source.kind == 'table' else 'the allocation list'}. {who_else}"
 
 
 def _assignment(protocol: Protocol) -> str:
@@ -190,8 +190,8 @@ def describe_limits(protocol: Protocol) -> list[str]:
         participation,
         "Clinical judgement at recruitment, such as whether discharge was expected soon, and whatever else a "
         "clinician weighs at the bedside, is not in routine records.",
-        "What controls received: candidates may have had peer support from a local service, or a crisis plan as good; "
-        "routine records hold no reliable code for it.",
+        "What controls received: candidates may have had peer support from a local service; routine records hold no "
+        "reliable code for it.",
         "Psychosocial outcomes such as hope, stigma, social connection and the therapeutic relationship are not in "
         "routine data. They are not reported here and nothing is used in their place.",
         "Care outside the records: leaving the country, private care and providers that did not submit.",

@@ -7,11 +7,13 @@ out file by file. Parsing is Arrow's streaming CSV reader, so memory holds a few
 A line number is the place of a record in its file: the header is line 1, blank lines are not counted.
 """
 
+import codecs
 import csv
 import gzip
 import hashlib
 import io
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +30,6 @@ DIGEST_BLOCK_BYTES = 1 << 20
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
 _SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz)?"
-
-
-class WrongEncodingError(Exception):
-    """A block is not text in the encoding that was tried."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def read_header(path: Path) -> Header:
         with _open_binary(path) as stream:
             first = stream.readline()
             has_rows = any(line.strip() for line in stream)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path.name}: cannot be read ({type(error).__name__})") from error
     text = _decode(first).lstrip("\ufeff").rstrip("\r\n")
     delimiter = max(DELIMITERS, key=text.count)
@@ -86,12 +84,34 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
-    """The file's rows in order, a block at a time.
+def find_encoding(path: Path) -> str:
+    """The first of ENCODINGS that every byte of the file is text in.
+
+    It is found out before a row is read, since a wrong guess would otherwise show only where the odd byte stands.
 
     Raises:
-        WrongEncodingError: a block does not decode; try the next of ENCODINGS from the start.
-        SourceError: the file is cut off or damaged.
+        SourceError: in none of them, or the file cannot be unpacked.
+    """
+    for encoding in ENCODINGS:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            with _open_binary(path) as stream:
+                while block := stream.read(DIGEST_BLOCK_BYTES):
+                    decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            continue
+        except (OSError, EOFError, zlib.error) as error:
+            raise SourceError(f"{path.name}: is cut off or damaged") from error
+        return encoding
+    raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
+
+
+def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
+    """The file's rows in order, a block at a time, in the encoding that find_encoding gave.
+
+    Raises:
+        SourceError: the file cannot be read as a table.
     """
     if not header.has_rows:
         return
@@ -112,14 +132,9 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
             yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]))
             reported = bad
             line = int(lines[-1]) + 1 if len(lines) else line
-    except pa.ArrowInvalid as error:
-        if "UTF8" in str(error):
-            raise WrongEncodingError from error
-        raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from error
-    except UnicodeDecodeError as error:
-        raise WrongEncodingError from error
-    except OSError as error:
-        raise SourceError(f"{path.name}: is cut off or damaged (after line {line})") from error
+    except (pa.ArrowInvalid, OSError):
+        # Arrow's own message quotes the row, so it stays out of ours.
+        raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
     if malformed[reported:]:
         yield Batch(
             pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64}), tuple(malformed[reported:])

@@ -70,7 +70,8 @@ def examine(folder: Path) -> Extract:
     files = [SourceFile(path, header, layout) for (path, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in _missing_columns(file)]
     problems += _missing_tables(files, layouts)
-    return Extract(tuple(files), tuple(ignored), _read_description(folder), tuple(problems))
+    description, faults = _read_description(folder)
+    return Extract(tuple(files), tuple(ignored), description, (*problems, *faults))
 
 
 def check_source(source: Path) -> list[str]:
@@ -79,7 +80,8 @@ def check_source(source: Path) -> list[str]:
 
 
 def fingerprint_source(source: Path) -> str:
-    """Checksum of all recognised files, by name and content, whatever their order; reads every byte once.
+    """Checksum of all recognised files, by name and content, whatever their order, of the extract's description and
+    of the alias maps; reads every byte once. It stands in the manifest of a lake as "fingerprint".
 
     Raises:
         SourceError: the folder cannot be used (all problems).
@@ -89,14 +91,15 @@ def fingerprint_source(source: Path) -> str:
         raise SourceError(extract.problems)
     with ThreadPoolExecutor() as threads:
         digests = list(threads.map(csv_files.digest, [file.path for file in extract.files]))
-    return combine_digests({file.name: digest for file, digest in zip(extract.files, digests, strict=True)})
+    return fingerprint(extract, {file.name: digest for file, digest in zip(extract.files, digests, strict=True)})
 
 
-def combine_digests(digests: dict[str, str]) -> str:
-    """One checksum for files by name, and for the version of the alias maps they are read with."""
-    checksum = blake2b(aliases_digest(_ALIAS_MAPS).encode(), digest_size=16)
+def fingerprint(extract: Extract, digests: dict[str, str]) -> str:
+    """One checksum for the extract's files (`digests` by name), its description and the alias maps it is read with."""
+    checksum = blake2b(aliases_version().encode(), digest_size=16)
+    checksum.update(json.dumps(extract.description, sort_keys=True).encode())
     for name in sorted(digests):
-        checksum.update(f"{name}\0{digests[name]}\0".encode())
+        checksum.update(f"\0{name}\0{digests[name]}".encode())
     return checksum.hexdigest()
 
 
@@ -121,12 +124,12 @@ def _missing_tables(files: list[SourceFile], layouts: tuple[SourceTable, ...]) -
     return problems + mhsds.missing_details([file.layout for file in files])
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+def _read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
     path = folder / DESCRIPTION
     if not path.is_file():
-        return {}
+        return {}, []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    except ValueError:
+        content = None
+    return (content, []) if isinstance(content, dict) else ({}, [f"{DESCRIPTION}: is not a JSON object"])

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, load_aliases
-from pipelines.sources.csv_files import ENCODINGS, Header, WrongEncodingError, read_batches, read_header
+from pipelines.sources.csv_files import Header, find_encoding, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, normalise
 from pipelines.tables import PARTICIPANT
 
@@ -55,15 +55,10 @@ def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
 def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
     header = read_header(path)
     empty = pl.DataFrame(schema=dict.fromkeys(header.folded, pl.String) | {"_line": pl.Int64})
-    for encoding in ENCODINGS:
-        try:
-            batches = list(read_batches(path, header, encoding))
-        except WrongEncodingError:
-            continue
-        bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
-        rows = pl.concat([empty, *(batch.rows for batch in batches)])
-        return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
-    raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
+    batches = list(read_batches(path, header, find_encoding(path)))
+    bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
+    rows = pl.concat([empty, *(batch.rows for batch in batches)])
+    return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
 
 
 def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:

@@ -56,7 +56,8 @@ def test_separated_data_are_fitted():
     x = np.linspace(-1, 1, 50)[:, None]
     predicted = fit_ridge(x, (x[:, 0] > 0).astype(float), "binary", 0.01)(x)
     assert (np.diff(predicted) > 0).all()
-    assert predicted[0] < 0.01 < 0.99 < predicted[-1]
+    assert predicted[0] < 0.01
+    assert predicted[-1] > 0.99
 
 
 def test_a_target_that_never_varies_is_predicted_as_it_is():
@@ -203,7 +204,7 @@ def test_the_error_does_not_grow_with_the_pool():
         design = weighting_design(baseline, treated)
         errors.append(aipw(y, baseline, design, rng=rng, kind="binary")[0].std_error)
     assert max(errors) < 1.1 * errors[0]
-    assert 0.05 < min(errors)  # the 60 treated alone have sqrt(0.25 / 60) = 0.065
+    assert min(errors) > 0.05  # the 60 treated alone have sqrt(0.25 / 60) = 0.065
 
 
 def test_groups_of_an_exact_design_are_adjusted_for():
@@ -236,21 +237,20 @@ def test_bad_options_are_refused(options, message):
 # --- simulated worlds ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("estimand", ["ATT", "ATE"])
-@pytest.mark.parametrize("kind", ["binary", "continuous"])
+@pytest.mark.parametrize(("kind", "estimand"), [("binary", "ATT"), ("continuous", "ATE")])
 def test_intervals_cover_the_truth(kind, estimand):
-    # 120 worlds of 500 rows, about 100 treated. 0.95 ± three binomial errors: 0.890 to 1.
+    # 100 worlds of 500 rows, about 100 treated. 0.95 - three binomial errors: 0.885.
     rng = np.random.default_rng(30)
     effect = 0.5 if kind == "continuous" else 0.0
     found = []
-    for _world in range(120):
+    for _world in range(100):
         outcome, baseline, treated = easy_world(rng, 500, kind=kind, effect=effect)
         design = weighting_design(baseline, treated, estimand)
         estimate = aipw(outcome, baseline, design, rng=rng, kind=kind)[0]
         found.append((estimate.value, estimate.std_error, estimate.lower < effect < estimate.upper))
     values, std_errors, covered = np.array(found).T
-    assert covered.mean() > 0.89
-    assert abs(values.mean() - effect) < 4 * values.std() / np.sqrt(120)
+    assert covered.mean() > 0.885
+    assert abs(values.mean() - effect) < 4 * values.std() / np.sqrt(100)
     assert std_errors.mean() / values.std() == pytest.approx(
         1, abs=0.22
     )  # a deviation from 120 is 6.5 % off, ± 3 times

@@ -55,11 +55,24 @@ def test_matched_curves_agree_with_r_survfit(arm, day):
     risk = at(curve, day)
     assert curve.arm == arm
     assert risk == pytest.approx(R["matched", f"curve {arm} {day} pstate"], rel=1e-10)
-    # survfit has no factor G/(G-1); here it is 53/52 (n_clusters in values.csv).
-    r_error = R["matched", f"curve {arm} {day} std.err"]
-    assert error_from(R["matched", f"curve {arm} {day} lower"], risk) == pytest.approx(r_error, rel=1e-8)
+    # R's sum of squares has no factor G/(G-1); here it is 53/52 (n_clusters in values.csv).
+    r_error = R["matched", f"curve {arm} {day} clustered"] * np.sqrt(53 / 52)
     for limit in ("lower", "upper"):
-        assert error_from(at(curve, day, limit), risk) == pytest.approx(r_error * np.sqrt(53 / 52), rel=1e-8)
+        assert error_from(at(curve, day, limit), risk) == pytest.approx(r_error, rel=1e-8)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_limits_of_independent_rows_agree_with_r_survfit(arm):
+    data, baseline, design = golden_matched()
+    baseline = replace(baseline, person=np.arange(len(data["set"])))
+    design = replace(design, matched_set=np.full(len(data["set"]), -1))
+    curve = cumulative_incidence(*events(data), baseline, design).curves[ARMS.index(arm)]
+    for day in (30, 100, 200, 365):
+        for what, limit in (("pstate", "incidence"), ("lower", "lower"), ("upper", "upper")):
+            assert at(curve, day, limit) == pytest.approx(R["matched", f"curve {arm} {day} {what}"], rel=1e-9)
+        assert error_from(at(curve, day, "lower"), at(curve, day)) == pytest.approx(
+            R["matched", f"curve {arm} {day} std.err"], rel=1e-8
+        )
 
 
 @pytest.mark.parametrize("arm", ARMS)

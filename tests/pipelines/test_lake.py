@@ -291,8 +291,24 @@ def test_the_fingerprint_follows_content(tmp_path: Path) -> None:
     assert lake.manifest["fingerprint"] == fingerprint
     (source / "notes.txt").write_text("not a table")
     assert fingerprint_source(source) == fingerprint
+    (source / "extract_manifest.json").write_text('{"opt_out_applied": true}')
+    described = fingerprint_source(source)
+    assert described != fingerprint
     path = source / "MHS502WardStay_2017.csv"
     path.write_text(path.read_text().replace(",10,", ",11,"))
+    assert fingerprint_source(source) not in {fingerprint, described}
+
+
+def test_a_description_that_is_no_json_is_a_problem(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    (source / "extract_manifest.json").write_text("{")
+    assert check_source(source) == ["extract_manifest.json: is not a JSON object"]
+
+
+def test_the_fingerprint_follows_names(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    fingerprint = fingerprint_source(source)
+    (source / "MHS502WardStay_2017.csv").rename(source / "MHS502WardStay_2018.csv")
     assert fingerprint_source(source) != fingerprint
 
 

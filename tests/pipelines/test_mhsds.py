@@ -82,6 +82,34 @@ def test_windows_1252_is_noticed(tmp_path: Path) -> None:
     assert account(write_lake(source, tmp_path / "lake"), "MHS501")["encoding"] == "cp1252"
 
 
+def test_windows_1252_far_down_a_file_is_noticed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 4096)
+    rows = [SPELL | {"UniqHospProvSpellID": f"S{n:03d}"} for n in range(300)]
+    source = write_extract(tmp_path / "source", tiny())
+    (source / SPELL_FILE).write_bytes(bytes_of(rows).replace(b"S290", "S£90".encode("cp1252")) + b"caf\xe9\n")
+    lake = write_lake(source, tmp_path / "lake")
+    assert read_all(lake, "spell")["spell_id"].sort()[-1] == "S£90"
+    assert read_all(lake, "spell").height == 300
+    assert read_quarantine(lake).select("line", "reason", "raw").rows() == [(302, "malformed_line", "café")]
+
+
+def test_text_in_neither_encoding_is_refused(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    # 0x81 is no character of Windows-1252, and no UTF-8 by itself.
+    (source / SPELL_FILE).write_bytes(bytes_of([SPELL]) + b"\x81\n")
+    with pytest.raises(SourceError, match="is neither UTF-8 nor Windows-1252 text"):
+        write_lake(source, tmp_path / "lake")
+
+
+def test_an_unclosed_quote_is_refused_without_quoting_the_row(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    (source / SPELL_FILE).write_bytes(bytes_of([SPELL]) + b'"secret,' + b"x\n" * (10 << 20))
+    with pytest.raises(SourceError, match=r"MHS501HospProvSpell_2017\.csv: cannot be read as a table") as caught:
+        write_lake(source, tmp_path / "lake")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_a_gzip_file_reads_like_a_plain_one(tmp_path: Path) -> None:
     expected = read_all(load(tmp_path), "spell")
     plain = tmp_path / "source" / SPELL_FILE

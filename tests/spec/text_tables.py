@@ -5,6 +5,7 @@ tables with the columns of pipelines.tables. Choice: one person 'p', provider RA
 of its date unless the table says otherwise, so that each test shows only what its rule is about.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from itertools import count
@@ -36,6 +37,13 @@ def split_rows(text: str) -> list[dict[str, str | None]]:
     header, *lines = [line.split() for line in text.strip().splitlines()]
     assert all(len(line) == len(header) for line in lines), f"a row does not fit its header: {text}"
     return [{name: None if cell == "-" else cell for name, cell in zip(header, line, strict=True)} for line in lines]
+
+
+def one_person_for_each(cases: Iterable[str], table: str, person: str = "person") -> str:
+    """The same rows for several people, each named after a case, which the rows may mention as CASE."""
+    header, *lines = table.strip().splitlines()
+    rows = [f"{case} {line.replace('CASE', case)}" for case in cases for line in lines]
+    return "\n".join([f"{person} {header}", *rows])
 
 
 def read_cell(table: str, column: str, cell: str | None) -> Any:

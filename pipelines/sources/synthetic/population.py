@@ -99,7 +99,7 @@ def draw_people(
         person_id=person_ids(np.arange(first, first + n), seed),
         severity=severity,
         is_female=rng.random(n) < a["people.female"],
-        birth_month=month_of(first_day) - np.floor(age * 12).astype(np.int64) - rng.integers(0, 12, n) // 12,
+        birth_month=month_of(first_day) - np.floor(age * 12).astype(np.int64),
         ethnicity=ethnicity,
         is_black=np.isin(ethnicity, ["M", "N", "P"]),
         area=area,

@@ -65,15 +65,22 @@ regressions <- function(data, rows, clusters, cadjust) {
 regressions("matched", used, cluster, TRUE)
 
 # --- curves of the matched sample --------------------------------------------------------------------------------------
+# survival 3.5.3 ignores `cluster` for the standard error of a multi-state survfit (every cluster gives the same), so
+# "std.err" takes rows as independent, and "clustered" sums the package's own residuals within clusters.
 state <- function(event) factor(event, 0:2, c("censored", "readmitted", "died"))
 times <- c(30, 100, 200, 365)
 for (arm in c("treated", "control")) {
   rows <- used$treated == (arm == "treated")
-  fit <- survfit(Surv(day, state(event)) ~ 1, data = used[rows, ], weights = weight, cluster = cluster[rows],
-                 robust = TRUE, conf.type = "log-log", id = seq_len(sum(rows)))
+  fit <- survfit(Surv(day, state(event)) ~ 1, data = used[rows, ], weights = weight, robust = TRUE,
+                 conf.type = "log-log")
   at <- summary(fit, times = times)
-  for (i in seq_along(times)) for (what in c("pstate", "std.err", "lower", "upper"))
-    keep("matched", paste("curve", arm, times[i], what), at[[what]][i, 2])
+  by_row <- residuals(fit, times = times, type = "pstate", weighted = TRUE)
+  clustered <- sqrt(colSums(rowsum(by_row[, , 2], cluster[rows])^2))
+  stopifnot(all.equal(sqrt(colSums(by_row[, , 2]^2)), at$std.err[, 2], check.attributes = FALSE))
+  for (i in seq_along(times)) {
+    for (what in c("pstate", "std.err", "lower", "upper")) keep("matched", paste("curve", arm, times[i], what), at[[what]][i, 2])
+    keep("matched", paste("curve", arm, times[i], "clustered"), clustered[i])
+  }
   unweighted <- timepoints(cuminc(used$day[rows], used$event[rows]), times)$est["1 1", ]
   for (i in seq_along(times)) keep("matched_unweighted", paste("curve", arm, times[i], "pstate"), unweighted[i])
 }
@@ -87,7 +94,8 @@ jackknife <- function(estimate, clusters, step = 1e-4) {
   sqrt(rowSums(slopes^2))
 }
 incidence <- function(rows, weight) {
-  fit <- survfit(Surv(day, state(event)) ~ 1, data = rows, weights = weight, se.fit = FALSE, id = seq_len(nrow(rows)))
+  rows$weight <- weight
+  fit <- survfit(Surv(day, state(event)) ~ 1, data = rows, weights = weight, se.fit = FALSE)
   summary(fit, times = c(100, horizon))$pstate[, 2]
 }
 contrast_curves <- function(rows, weight) {

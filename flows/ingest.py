@@ -1,0 +1,122 @@
+"""A plan → the raw extract and its lake, made once and shared by every run that needs the same ones.
+
+They lie in the runs' cache under a hash of what decides them. Beside each stands a small file with its seconds and
+peak memory, written last: without it the thing was never finished.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flows.lifetimes import hold
+from flows.measure import measured
+from flows.plan import Plan, cache_folder
+from flows.progress import watcher
+from flows.settings import Settings
+from pipelines.errors import RunError
+from pipelines.store import write_json
+
+
+def ensure_extract(plan: Plan) -> Path:
+    """The folder of raw records: the protocol's own, or the generator's, written now if it is not there yet."""
+    assert plan.extract is not None, "ready-made tables have no extract"
+    drawn = plan.protocol.source.synthetic
+    if drawn is None:
+        return plan.extract
+
+    def write(building: Path) -> None:
+        from pipelines.sources.synthetic import write_extract
+
+        write_extract(building, people=drawn.people, seed=drawn.seed, trusts=drawn.trusts)
+
+    _once("extract", plan.extract, plan.runs, lambda: _whole(plan.extract, write))
+    return plan.extract
+
+
+def ensure_lake(plan: Plan, extract: Path) -> Path:
+    """The lake of an extract, loaded now if it is not there yet."""
+    assert plan.lake is not None, "ready-made tables have no lake"
+    lake = plan.lake
+
+    def load() -> None:
+        from pipelines.lake import write_lake
+
+        write_lake(extract, lake, n_buckets=plan.protocol.source.n_buckets)
+
+    _once("lake", lake, plan.runs, load)
+    return lake
+
+
+def measurements(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Seconds and peak memory of the extract and the lake, as they were when they were made."""
+    made = {"extract": plan.extract, "lake": plan.lake}
+    records = {name: _record(folder) for name, folder in made.items() if folder is not None}
+    return {name: json.loads(record.read_text()) for name, record in records.items() if record.is_file()}
+
+
+@contextmanager
+def dask_of(settings: Settings) -> Iterator[None]:
+    """Where Dask's tasks run: on the scheduler whose address is set, else on this process's threads.
+
+    Raises:
+        RunError: nobody answers at the address.
+    """
+    import dask
+
+    if settings.dask_address is None:
+        with dask.config.set(scheduler="threads", num_workers=settings.workers), _counting():
+            yield
+        return
+    from distributed import Client
+
+    try:
+        client = Client(settings.dask_address, timeout=30)
+    except (OSError, ValueError):
+        raise RunError(f"no Dask scheduler answers at {settings.dask_address} (VIRTUAL_CONTROLS_DASK_ADDRESS)") from None
+    with client:
+        yield
+
+
+@contextmanager
+def _counting() -> Iterator[None]:
+    """Tell the watcher how many of a computation's tasks are done."""
+    from dask.callbacks import Callback
+
+    class Counter(Callback):
+        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+            total = sum(len(state[kind]) for kind in ("ready", "waiting", "running", "finished"))
+            watcher().count(len(state["finished"]), total)
+
+    with Counter():
+        yield
+
+
+def _once(name: str, folder: Path, runs: Path, make: Callable[[], None]) -> None:
+    """Make `folder` unless it is there, one process at a time."""
+    record = _record(folder)
+    with hold(cache_folder(runs, "locks") / f"{folder.name}.lock"):
+        if record.is_file() and folder.is_dir():
+            return
+        record.unlink(missing_ok=True)
+        facts: dict[str, Any] = {}
+        with watcher().step(name), measured(facts):
+            make()
+        write_json(record, facts)
+
+
+def _whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write into a folder beside `folder` and move it into place when it is complete."""
+    building = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    write(building)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(building, folder)
+
+
+def _record(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.measured.json")

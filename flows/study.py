@@ -1,0 +1,205 @@
+"""The study as a Prefect flow: its tasks are the stages, each loads, calls, saves, and hands on a path.
+
+Results and the knowledge of what is done are in the run folder (pipelines/store.py), never in Prefect: Prefect shows,
+schedules and records. A stage whose stamp is there is passed over, so a killed run goes on where it stopped.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.utilities.annotations import quote
+
+from flows.failures import guard
+from flows.ingest import dask_of, ensure_extract, ensure_lake, measurements
+from flows.lifetimes import hold, sign_of_life
+from flows.measure import measured
+from flows.mending import FLOW, add_tag, crash_killed_runs
+from flows.plan import Plan, cache_folder, participants_file, plan_study
+from flows.progress import watcher
+from flows.settings import prepare_libraries, read_settings
+from pipelines.store import DESIGN_SUMMARY, RUN, STAGES, RunFolder, point_latest, write_json
+
+Stage = Callable[[RunFolder, Path], None]
+stage_task: Any = task(cache_policy=NO_CACHE, persist_result=False)
+
+
+@flow(name=FLOW, persist_result=False, validate_parameters=True)
+def study_flow(study: str, source: str | None = None, runs: str = "runs") -> str:
+    """One study from its raw records to its released page.
+
+    Args:
+        study: path of the protocol (TOML).
+        source: folder of a raw extract to use in place of the protocol's.
+        runs: folder of all runs.
+
+    Returns:
+        Path of the run folder.
+    """
+    prepare_libraries()
+    settings = read_settings(Path(runs))
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(_known_as_alive(settings.runs))
+        found = guard(
+            lambda: plan_study(Path(study), None if source is None else Path(source), settings.runs), settings.runs
+        )
+        until_the_end.enter_context(_alone_in(found))
+        started = datetime.now(UTC)
+        plan = quote(found)
+        extract = get_extract(plan) if found.extract is not None else None
+        lake = load_lake(plan, extract) if extract is not None else None
+        run = build_cohort(plan, lake)
+        run = choose_design(plan, run)
+        run = estimate_effects(plan, run)
+        run = write_report(plan, run)
+        finish(found, started)
+        publish_summary(run)
+        return run
+
+
+@stage_task(name="extract")
+def get_extract(plan: Plan) -> str:
+    """Raw records, generated or as they stand → their folder."""
+    return guard(lambda: str(ensure_extract(plan)), plan.runs)
+
+
+@stage_task(name="lake")
+def load_lake(plan: Plan, extract: str) -> str:
+    """Folder of raw records → lake, unless the cohort that needs it is there already."""
+    if plan.run.is_done("cohort"):
+        return str(plan.lake)
+
+    def load() -> str:
+        with dask_of(read_settings(plan.runs)):
+            return str(ensure_lake(plan, Path(extract)))
+
+    return guard(load, plan.runs)
+
+
+@stage_task(name="cohort")
+def build_cohort(plan: Plan, lake: str | None) -> str:
+    """Lake or ready-made tables → cohort, baseline and outcomes of the run."""
+
+    def work(run: RunFolder, out: Path) -> None:
+        from pipelines import cohort as stage
+
+        del run
+        if lake is None:
+            stage.save_cohort(stage.cohort_from_table(plan.protocol), out)
+            return
+        from pipelines.lake import open_lake
+        from pipelines.sources.participants import read_participants
+
+        participants, _ = read_participants(participants_file(plan))
+        with dask_of(read_settings(plan.runs)):
+            built = stage.build_cohort(open_lake(Path(lake)), participants, plan.protocol)
+        stage.save_cohort(built, out)
+
+    return _do(plan, "cohort", work)
+
+
+@stage_task(name="design")
+def choose_design(plan: Plan, run: str) -> str:
+    """Cohort and baseline → designs and whether they are accepted; outcomes stay closed."""
+    del run
+
+    def work(folder: RunFolder, out: Path) -> None:
+        from pipelines.design import design_study
+
+        design_study(folder, out, plan.protocol)
+
+    return _do(plan, "design", work)
+
+
+@stage_task(name="estimate")
+def estimate_effects(plan: Plan, run: str) -> str:
+    """Accepted designs and outcomes → estimates."""
+    del run
+
+    def work(folder: RunFolder, out: Path) -> None:
+        from pipelines.estimate import estimate_study
+
+        estimate_study(folder, out, plan.protocol)
+
+    return _do(plan, "estimate", work)
+
+
+@stage_task(name="report")
+def write_report(plan: Plan, run: str) -> str:
+    """Results → everything in release/, after disclosure control."""
+    del run
+
+    def work(folder: RunFolder, out: Path) -> None:
+        from pipelines.report import render_report
+
+        render_report(folder, out, plan.protocol, plan.facts)
+
+    return _do(plan, "report", work)
+
+
+def finish(plan: Plan, started: datetime) -> None:
+    """Write run.json, the last file of a run, and point `latest` at it; a finished run is left as it is."""
+    if plan.run.is_finished():
+        return
+    stamps = {stage: plan.run.read_stamp(stage) or {} for stage in STAGES}
+    stages = measurements(plan) | {
+        stage: {key: stamp[key] for key in ("seconds", "peak_memory_mib")} for stage, stamp in stamps.items()
+    }
+    times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    accepted = plan.run.read_json(DESIGN_SUMMARY)["accepted"]
+    write_json(plan.run.file(RUN), plan.facts | times | {"stages": stages, "accepted": accepted})
+    point_latest(plan.run.path.parent, plan.run_id)
+
+
+def publish_summary(run: str) -> None:
+    """Show the released summary in Prefect's page; reads release/ only."""
+    from flows.summary import summary_markdown
+
+    folder = RunFolder(Path(run))
+    study = folder.path.parent.name.replace("_", "-")
+    create_markdown_artifact(
+        summary_markdown(folder), key=f"{study}-summary", description=f"Released summary of {study}, run {folder.path.name}"
+    )
+
+
+def _do(plan: Plan, stage: str, work: Stage) -> str:
+    """Do a stage of a run unless it is done."""
+    if not plan.run.is_done(stage):
+        facts: dict[str, Any] = {}
+        with watcher().step(stage):
+            guard(lambda: _into_folder(plan.run, stage, work, facts), plan.run.path)
+        get_run_logger().info("%s: %.1f s, at most %.0f MiB", stage, facts["seconds"], facts["peak_memory_mib"])
+    return str(plan.run.path)
+
+
+def _into_folder(run: RunFolder, stage: str, work: Stage, facts: dict[str, Any]) -> None:
+    with run.stage(stage, facts) as out, measured(facts):
+        work(run, out)
+
+
+@contextmanager
+def _known_as_alive(runs: Path) -> Iterator[None]:
+    """Give this flow run a sign of life unless the command that started it did, and settle those of killed ones."""
+    signs = cache_folder(runs, "flow_runs")
+    server = read_settings(runs).prefect_api_url or ""
+    with ExitStack() as stack:
+        if not any(tag.startswith("process-") for tag in runtime.flow_run.tags):
+            token = stack.enter_context(sign_of_life(signs, server))
+            add_tag(runtime.flow_run.id, runtime.flow_run.tags, token)
+        crash_killed_runs(signs, server)
+        yield
+
+
+@contextmanager
+def _alone_in(plan: Plan) -> Iterator[None]:
+    """Nobody else works on the same run at the same time: the second one waits and finds it done."""
+    lock = cache_folder(plan.runs, "locks") / f"{plan.run_id}.lock"
+    with hold(lock, lambda: watcher().note("Another process is at this very run; waiting for it to finish.")):
+        plan.run.path.mkdir(parents=True, exist_ok=True)
+        plan.write_protocol()
+        yield

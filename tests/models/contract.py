@@ -1,0 +1,125 @@
+"""What every design must fulfil, whatever method made it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from models.propensity import fit_propensity
+from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
+from tests.naive_matching import naive_caliper_width, naive_comparable
+
+
+def expect_good_design(
+    method: Callable[..., Design], baseline: Baseline, treated: BoolArray, estimand: Estimand, options: dict[str, Any]
+) -> None:
+    propensity = fit_propensity(baseline, treated)
+    design = method(baseline, treated, propensity, estimand=estimand, rng=np.random.default_rng(1), **options)
+    _expect_right_shape(design, treated, propensity, estimand)
+    _expect_weights_mean_something(design, baseline)
+    _expect_nobody_serves_twice(design, baseline)
+    if (design.matched_set >= 0).any():
+        _expect_sets_and_weights_agree(design)
+        _expect_limits_hold(design, baseline, propensity, options)
+    _expect_same_answer_again(method, design, baseline, propensity, options)
+    _expect_order_of_rows_is_nothing(method, design, baseline, propensity, options)
+
+
+def _expect_right_shape(design: Design, treated: BoolArray, propensity: Propensity, estimand: Estimand) -> None:
+    n = len(treated)
+    assert design.weights.shape == design.matched_set.shape == design.score.shape == (n,)
+    assert design.weights.dtype == np.float64
+    assert design.matched_set.dtype == np.int64
+    assert design.estimand == estimand
+    np.testing.assert_array_equal(design.treated, treated)
+    np.testing.assert_array_equal(design.score, propensity.score)
+    assert all(isinstance(note, (int, float, str)) for note in design.notes.values())
+
+
+def _expect_weights_mean_something(design: Design, baseline: Baseline) -> None:
+    weights, treated = design.weights, design.treated
+    assert np.isfinite(weights).all()
+    assert (weights >= 0).all()
+    assert (weights[treated] > 0).any()
+    assert (weights[~treated] > 0).any()
+    if design.estimand == "ATT":
+        assert set(weights[treated]) <= {0.0, 1.0}
+        for group in np.unique(baseline.exact_group):
+            here = baseline.exact_group == group
+            assert np.isclose(weights[here & treated].sum(), weights[here & ~treated].sum())
+    else:
+        share = [_share_by_group(weights * arm, baseline) for arm in (treated, ~treated)]
+        np.testing.assert_allclose(share[0], share[1], atol=1e-12)
+
+
+def _share_by_group(weights: FloatArray, baseline: Baseline) -> FloatArray:
+    _, number = np.unique(baseline.exact_group, return_inverse=True)
+    return np.bincount(number, weights=weights) / weights.sum()
+
+
+def _expect_nobody_serves_twice(design: Design, baseline: Baseline) -> None:
+    used = design.weights > 0
+    assert set(np.flatnonzero(used)) <= set(naive_comparable(baseline, design.treated))
+    as_control = baseline.person[used & ~design.treated]
+    assert not set(as_control) & set(baseline.person[design.treated])
+    if (design.matched_set >= 0).any():
+        assert len(set(as_control)) == len(as_control)
+
+
+def _expect_sets_and_weights_agree(design: Design) -> None:
+    in_set = design.matched_set >= 0
+    np.testing.assert_array_equal(in_set, design.weights > 0)
+    assert set(design.matched_set[in_set]) == set(range(design.matched_set.max() + 1))
+    for number in range(design.matched_set.max() + 1):
+        members = design.matched_set == number
+        controls = design.weights[members & ~design.treated]
+        assert (members & design.treated).sum() == 1
+        assert len(controls) >= 1
+        np.testing.assert_allclose(controls, 1.0 / len(controls), rtol=1e-15)
+
+
+def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]) -> None:
+    caliper, days = options.get("caliper", 0.2), options.get("calendar_days")
+    width = np.inf
+    if caliper is not None:
+        width = naive_caliper_width(baseline, design.treated, propensity.linear, caliper) * (1 + 1e-12)
+    for number in range(design.matched_set.max() + 1):
+        members = design.matched_set == number
+        head = int(np.flatnonzero(members & design.treated)[0])
+        for row in np.flatnonzero(members & ~design.treated):
+            assert baseline.exact_group[row] == baseline.exact_group[head]
+            assert abs(propensity.linear[row] - propensity.linear[head]) <= width
+            assert days is None or abs(baseline.index_day[row] - baseline.index_day[head]) <= days
+        assert (members & ~design.treated).sum() <= options.get("ratio", 1)
+
+
+def _expect_same_answer_again(
+    method: Callable[..., Design], design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]
+) -> None:
+    again = method(
+        baseline, design.treated, propensity, estimand=design.estimand, rng=np.random.default_rng(1), **options
+    )
+    np.testing.assert_array_equal(again.weights, design.weights)
+    np.testing.assert_array_equal(again.matched_set, design.matched_set)
+    assert again.notes == design.notes
+
+
+def _expect_order_of_rows_is_nothing(
+    method: Callable[..., Design], design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]
+) -> None:
+    """Even when the score is fitted anew to the shuffled rows, which changes its last bits."""
+    order = np.random.default_rng(2).permutation(len(design.treated))
+    shuffled = replace(
+        baseline,
+        matrix=baseline.matrix[order],
+        exact_group=baseline.exact_group[order],
+        index_day=baseline.index_day[order],
+        person=baseline.person[order],
+    )
+    treated = design.treated[order]
+    refitted = fit_propensity(shuffled, treated)
+    np.testing.assert_allclose(refitted.linear, propensity.linear[order], atol=1e-10)
+    again = method(shuffled, treated, refitted, estimand=design.estimand, rng=np.random.default_rng(1), **options)
+    np.testing.assert_allclose(again.weights, design.weights[order], rtol=1e-8)
+    np.testing.assert_array_equal(again.matched_set, design.matched_set[order])

@@ -1,0 +1,66 @@
+"""Every registered design method keeps the contract, over a grid of its options and several worlds."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.propensity import fit_propensity
+from models.registry import DESIGNS
+from models.results import Baseline, BoolArray, Estimand
+from tests.models.contract import expect_good_design
+
+GRIDS: dict[str, dict[str, list[Any]]] = {
+    "nearest_neighbour": {"ratio": [1, 3], "caliper": [None, 0.2], "calendar_days": [None, 30]},
+    "propensity_weighting": {
+        "stabilise": [False, True],
+        "truncate_quantile": [1.0, 0.95],
+        "trim_to_overlap": [False, True],
+    },
+}
+WORLDS = ("continuous", "tied", "grouped")
+
+
+def world(kind: str) -> tuple[Baseline, BoolArray]:
+    """40 treated rows among 400; in "tied" few distinct scores; in "grouped" seven groups, one without treated, one
+    without untreated; everywhere people with several rows, treated people's other rows among them."""
+    rng = np.random.default_rng([5, WORLDS.index(kind)])
+    n = 400
+    matrix = rng.normal(size=(n, 3)) if kind != "tied" else rng.integers(0, 3, (n, 3)).astype(np.float64)
+    matrix[:, 2] = matrix[:, 2] > 0
+    group = rng.integers(0, 7, n) if kind == "grouped" else np.zeros(n, dtype=np.int64)
+    odds = np.exp(0.7 * matrix[:, 0] + matrix[:, 2]) * (group != 5)
+    treated = np.zeros(n, dtype=np.bool_)
+    treated[rng.choice(n, 40, replace=False, p=odds / odds.sum())] = True
+    group = np.where(treated & (group == 6), 7, group)
+    baseline = Baseline(matrix, ("a", "b", "c"), group, rng.integers(19_000, 19_365, n), rng.integers(0, 300, n))
+    return baseline, treated
+
+
+def cases() -> list[tuple[str, Estimand, dict[str, Any]]]:
+    return [
+        (name, estimand, dict(zip(GRIDS[name], options, strict=True)))
+        for name, method in DESIGNS.items()
+        for estimand in method.estimands
+        for options in product(*GRIDS[name].values())
+    ]
+
+
+def test_every_method_has_a_grid() -> None:
+    assert set(GRIDS) == set(DESIGNS)
+
+
+@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize(("name", "estimand", "options"), cases(), ids=str)
+def test_design_keeps_the_contract(name: str, estimand: Estimand, options: dict[str, Any], kind: str) -> None:
+    expect_good_design(DESIGNS[name].function, *world(kind), estimand, options)
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_sets_or_weights_as_the_registry_says(name: str) -> None:
+    baseline, treated = world("grouped")
+    design = DESIGNS[name].function(baseline, treated, fit_propensity(baseline, treated), rng=np.random.default_rng(1))
+    assert (design.matched_set >= 0).any() == DESIGNS[name].makes_matched_sets
+    assert design.method == name
+    assert design.estimand == "ATT"

@@ -1,0 +1,444 @@
+"""The released folder: what is in it, what must not be, and that the same results give the same bytes."""
+
+import csv
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines import store
+from pipelines.disclosure import DisclosureLog
+from pipelines.errors import RunError
+from pipelines.protocol import Disclosure
+from pipelines.report import render_report, summarise_for_terminal
+from pipelines.report.released import ESTIMATE_SCHEMA, release_balance, release_estimates
+from pipelines.report.summarise import release_tables, summarise
+from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
+from pipelines.store import RunFolder
+from tests.report_fixture import (
+    FACTS,
+    Fake,
+    make_protocol,
+    make_table_protocol,
+    person_ids,
+    write_run,
+    write_table_run,
+)
+
+SMALL = range(1, 8)
+
+
+@pytest.fixture(scope="module")
+def accepted(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = write_run(tmp_path_factory.mktemp("accepted"))
+    render_report(run, run.path, make_protocol(), FACTS)
+    return run
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = write_run(tmp_path_factory.mktemp("refused"), Fake(accepted=False))
+    render_report(run, run.path, make_protocol(), FACTS)
+    return run
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    run = write_table_run(tmp_path_factory.mktemp("table"))
+    render_report(run, run.path, make_table_protocol(), FACTS)
+    return run
+
+
+def released(run: RunFolder) -> dict[str, str]:
+    folder = run.file("release")
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def page(run: RunFolder) -> str:
+    return run.file(store.REPORT).read_text()
+
+
+def visible(html: str) -> str:
+    """The words of a page without its style and drawings."""
+    html = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+
+
+def test_everything_of_the_contract_is_there(accepted: RunFolder) -> None:
+    assert set(released(accepted)) == {
+        "report.html",
+        "estimates.csv",
+        "balance.csv",
+        "attrition.csv",
+        "disclosure_log.json",
+        "summary.json",
+        *(f"figures/{n}.svg" for n in ("flow", "overlap", "love", "triad", "incidence", "forest", "individual")),
+    }
+
+
+def test_columns_of_estimates_are_those_of_the_run_folder_s_contract(accepted: RunFolder) -> None:
+    header = accepted.file(store.RELEASED_ESTIMATES).read_text().splitlines()[0]
+    # DESIGN.md section 4
+    assert header == (
+        "contrast,outcome,estimand,scale,design,method,subgroup,value,std_error,lower,upper,p_value,"
+        "n_treated,n_control,effective_n"
+    )
+
+
+def test_effects_are_exact_and_counts_are_not(accepted: RunFolder) -> None:
+    private = accepted.read(store.ESTIMATES)
+    public = pl.read_csv(accepted.file(store.RELEASED_ESTIMATES), schema=ESTIMATE_SCHEMA)
+    assert public.height == private.height
+    shown = public["value"].is_not_null()
+    assert shown.sum() >= private.height - 1
+    assert public.filter(shown)["value"].to_list() == private.filter(shown)["value"].to_list()
+    assert set(public["n_treated"].drop_nulls().mod(5)) == {0}
+    assert set(public["effective_n"].drop_nulls().mod(5)) == {0}
+
+
+def test_the_same_results_give_the_same_bytes(accepted: RunFolder, tmp_path: Path) -> None:
+    render_report(accepted, tmp_path, make_protocol(), FACTS)
+    assert released(RunFolder(tmp_path)) == released(accepted)
+
+
+def test_no_person_appears_anywhere(accepted: RunFolder) -> None:
+    everything = "".join(released(accepted).values())
+    assert len(person_ids(accepted)) == 60
+    assert "PSEUDONYM" not in everything
+    assert not [name for name in person_ids(accepted) if name in everything]
+
+
+def test_a_refused_design_shows_no_effect_although_a_file_of_effects_lies_there(refused: RunFolder) -> None:
+    assert refused.read(store.ESTIMATES).height > 0
+    text = visible(page(refused))
+    assert "NOT ACCEPTED" in text
+    assert "0.17, where the protocol asks for at most 0.10" in text
+    assert "Main result" not in text
+    assert "Risk difference" not in text
+    assert (
+        set(released(refused)) & {f"figures/{n}.svg" for n in ("triad", "incidence", "forest", "individual")} == set()
+    )
+    assert refused.file(store.RELEASED_ESTIMATES).read_text().strip() == ",".join(ESTIMATE_SCHEMA)
+    assert json.loads(refused.file("release/summary.json").read_text())["effects"] is None
+
+
+def test_all_drawings_are_xml_with_title_and_description(accepted: RunFolder) -> None:
+    names = [name for name in released(accepted) if name.endswith(".svg")]
+    assert len(names) == 7
+    for name in names:
+        root = ElementTree.fromstring(released(accepted)[name])
+        tags = [child.tag.rpartition("}")[2] for child in root]
+        assert tags[:2] == ["title", "desc"]
+        assert root.attrib["role"] == "img"
+        assert all(len(child.text or "") > 10 for child in root[:2])
+
+
+def test_the_page_is_complete_in_itself_and_well_formed(
+    accepted: RunFolder, refused: RunFolder, table: RunFolder
+) -> None:
+    for run in (accepted, refused, table):
+        html = page(run)
+        assert "<script" not in html
+        assert not re.search(r'(?:src|href)="(?!#)', html)
+        assert "@import" not in html
+        assert not re.search(r"url\((?!#)", html)
+        checker = _Checker()
+        checker.feed(html)
+        assert checker.open == []
+        assert len(checker.ids) == len(set(checker.ids))
+        assert set(checker.targets) <= set(checker.ids)
+
+
+class _Checker(HTMLParser):
+    """Open tags, ids, and targets of links inside the page."""
+
+    VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("href", "xlink:href"):
+                self.targets.append(str(value).removeprefix("#"))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_says_what_it_is(accepted: RunFolder, table: RunFolder) -> None:
+    text = visible(page(accepted))
+    assert "No row describes a real person" in text
+    assert text.index("Synthetic data") < text.index("Peer support after psychiatric discharge")
+    assert "Emulation of a target trial" in text
+    assert "not in routine data" in text
+    assert "No row describes a real person" not in visible(page(table))
+
+
+def test_sections_come_in_reading_order(accepted: RunFolder) -> None:
+    ids = re.findall(r'<section id="(\w+)"', page(accepted))
+    assert ids == ["verdict", "result", "triad", "trial", "flow", "table1", "balance", "incidence", "estimates",
+                   "individual", "data", "limits", "methods", "glossary"]  # fmt: skip
+
+
+def test_a_table_study_has_no_empty_sections(table: RunFolder) -> None:
+    ids = re.findall(r'<section id="(\w+)"', page(table))
+    assert ids == ["verdict", "result", "trial", "table1", "balance", "estimates", "limits", "methods", "glossary"]
+    text = visible(page(table))
+    assert "1,712 (258 to 3,167)" in text  # 1712.4 and 1712.4 -+ 1.96 * 742.1
+    assert "Reference value: 1,794 (551 to 3,038)" in text
+
+
+def test_the_headline_is_the_primary_design_s_first_method(accepted: RunFolder) -> None:
+    first = accepted.read(store.ESTIMATES).row(0, named=True)
+    assert (first["scale"], first["design"], first["method"]) == (
+        "risk_difference",
+        "nearest_neighbour",
+        "weighted_difference",
+    )
+    text = visible(page(accepted))
+    assert interval({**first, "is_suppressed": False}) in text
+    assert "includes no effect: the virtual controls fared" in text
+
+
+def test_attrition_adds_up_in_rounded_numbers(accepted: RunFolder) -> None:
+    frame = pl.read_csv(accepted.file(store.RELEASED_ATTRITION))
+    for group in ("participants", "candidates"):
+        rows = frame.filter(pl.col("group") == group).sort("step").to_dicts()
+        for before, after in itertools.pairwise(rows):
+            taken = after["n_discharges_removed"]
+            assert before["n_discharges_left"] - after["n_discharges_left"] == (5 if taken is None else taken)
+    hidden = frame.filter((pl.col("group") == "participants") & pl.col("n_discharges_removed").is_null())
+    assert hidden.height == sum(n in SMALL for n in Fake().participants_removed)
+
+
+def test_the_log_lists_what_is_withheld_and_no_number_of_people(accepted: RunFolder) -> None:
+    log = json.loads(accepted.file(store.DISCLOSURE_LOG).read_text())
+    places = {(entry["file"], entry["place"]) for entry in log}
+    assert (store.RELEASED_ATTRITION, "participants/no_consent/n_discharges_removed") in places
+    assert (
+        store.RELEASED_BALANCE,
+        "peer_vs_virtual/nearest_neighbour/ethnic_group = other/mean_treated_before",
+    ) in places
+    assert all(set(entry) == {"file", "place", "rule"} for entry in log)
+
+
+def test_a_small_subgroup_shows_no_estimate(accepted: RunFolder) -> None:
+    rows = pl.read_csv(accepted.file(store.RELEASED_ESTIMATES)).filter(pl.col("subgroup") == "ethnic_group = other")
+    assert rows["value"].to_list() == [None]
+    assert rows["n_treated"].to_list() == [None]
+
+
+def test_two_effects_that_give_away_few_events_are_withheld_together() -> None:
+    # 5 of 250 against 10 of 250: the difference -0.02 and the ratio 0.5 solve to exactly that
+    base = {
+        "contrast": "peer_vs_virtual", "outcome": "died_365d", "estimand": "ATT", "design": "d", "method": "m",
+        "subgroup": "all", "std_error": 0.01, "lower": -0.05, "upper": 0.01, "p_value": 0.2, "n_treated": 250,
+        "n_control": 250, "effective_n": 250.0,
+    }  # fmt: skip
+    few = [{**base, "scale": "risk_difference", "value": -0.02}, {**base, "scale": "risk_ratio", "value": 0.5}]
+    log = DisclosureLog(Disclosure())
+    assert release_estimates(pl.DataFrame(few), log)["value"].to_list() == [None, None]
+    # 20 of 250 against 40 of 250 may be shown
+    many = [{**few[0], "value": -0.08}, few[1]]
+    assert release_estimates(pl.DataFrame(many), log)["value"].to_list() == [-0.08, 0.5]
+    # no event among the treated, 4 among the controls: there is no ratio to solve, the difference is the risk itself
+    none = [{**few[0], "value": -0.016}, {**few[1], "value": float("nan")}]
+    assert release_estimates(pl.DataFrame(none), log)["value"].to_list() == [None, None]
+
+
+def test_a_standardised_difference_does_not_give_a_withheld_percentage_away(accepted: RunFolder) -> None:
+    frame = pl.read_csv(accepted.file(store.RELEASED_BALANCE))
+    means = [name for name in frame.columns if name.startswith("mean_")]
+    hidden = frame.filter(pl.any_horizontal(pl.col(means).is_null()))
+    assert hidden.height >= 3
+    assert hidden["smd_before"].is_null().all()
+    assert hidden["smd_after"].is_null().all()
+
+
+def test_a_number_between_0_and_1_is_a_proportion_unless_the_baseline_file_says_otherwise() -> None:
+    row = {
+        f"{s}_{m}": 0.5 for s in ("mean_treated", "mean_control", "smd", "variance_ratio") for m in ("before", "after")
+    }
+    overlap = {"n_treated": 101, "n_treated_kept": 101, "n_control_pool": 903, "n_controls_kept": 101}
+    entry = {"method": "m", "overlap": overlap, "balance": [{"covariate": "honos_item_2", **row}]}
+    summary = {"contrasts": [{"contrast": "c", "treated_arm": "peer", "control_arm": "virtual", "designs": [entry]}]}
+    log = DisclosureLog(Disclosure())
+    unknown = release_balance(summary, {}, log).row(0, named=True)
+    assert unknown["is_proportion"]
+    assert unknown["mean_treated_before"] == 50 / 100  # 50.5 rounds to 50, 101 to 100
+    assert unknown["variance_ratio_before"] is None
+    known = release_balance(summary, {"honos_item_2": False}, log).row(0, named=True)
+    assert (known["mean_treated_before"], known["variance_ratio_before"]) == (0.5, 0.5)
+
+
+small_or_not = st.integers(0, 60)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    participants=st.lists(small_or_not, min_size=15, max_size=15),
+    candidates=st.lists(small_or_not, min_size=11, max_size=11),
+    n_peer=st.integers(9, 90),
+    n_control=st.integers(9, 90),
+    aside=st.tuples(small_or_not, small_or_not, small_or_not),
+    seed=st.integers(0, 5),
+)
+def test_no_small_count_is_ever_released(
+    tmp_path_factory: pytest.TempPathFactory,
+    participants: list[int],
+    candidates: list[int],
+    n_peer: int,
+    n_control: int,
+    aside: tuple[int, int, int],
+    seed: int,
+) -> None:
+    fake = Fake(
+        seed=seed,
+        n_peer=n_peer,
+        n_control=n_control,
+        n_pool=900,
+        participants_removed=participants,
+        candidates_removed=candidates,
+        rows_set_aside=aside,
+    )
+    run, protocol = write_run(tmp_path_factory.mktemp("run"), fake), make_protocol()
+    log = DisclosureLog(protocol.disclosure)
+    tables = release_tables(run, log)
+    summary = summarise(run, protocol, FACTS, tables, log)
+    for frame in tables.values():
+        for name in (n for n in frame.columns if n.startswith("n_") or n == "effective_n"):
+            assert not any(n in SMALL for n in frame[name])
+    exact = {row["covariate"]: row for row in run.read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"][0]["balance"]}
+    primary = (pl.col("contrast") == "peer_vs_virtual") & (pl.col("design") == "nearest_neighbour")
+    for row in tables[store.RELEASED_BALANCE].filter(primary & pl.col("is_proportion")).iter_rows(named=True):
+        people = exact[row["covariate"]]["mean_treated_before"] * n_peer
+        if 0.5 <= people < 7.5 or 0.5 <= n_peer - people < 7.5:
+            assert row["mean_treated_before"] is None
+            assert row["smd_before"] is None
+    found = list(_counts_in(summary))
+    assert len(found) > 50
+    assert not [place for place, n in found if n in SMALL]
+
+
+def _counts_in(part: Any, place: str = "") -> Any:
+    """Every number of the report's dict that counts people or rows, with its place."""
+    counted = ("n_treated", "n_control", "n_people", "n_discharges", "effective_n", "rows", "/n", "counts", "end",
+               "start", "at_risk", "treated", "pool", "controls")  # fmt: skip
+    if isinstance(part, dict):
+        for name, value in part.items():
+            yield from _counts_in(value, f"{place}/{name}")
+    elif isinstance(part, list):
+        for value in part:
+            yield from _counts_in(value, place)
+    elif isinstance(part, int) and not isinstance(part, bool):
+        last = place.rpartition("/")[2]
+        if last.startswith(counted) or place.endswith("/n") or "rows_" in last:
+            yield place, part
+
+
+def test_at_risk_and_percentages_of_curves_are_midpoints(accepted: RunFolder) -> None:
+    curves = json.loads(accepted.file("release/summary.json").read_text())["effects"]["curves"]["lines"]
+    assert len(curves) == 4
+    for line in curves:
+        assert all(n == 0 or n % 6 == 3 for n in line["at_risk"])
+        base = line["at_risk"][0]
+        events = [share * base for share in line["incidence"]]
+        assert all(abs(n - round(n)) < 0.02 and round(n) % 6 in (0, 3) for n in events)  # shares have four decimals
+
+
+def test_show_reads_released_files_only(accepted: RunFolder, tmp_path: Path) -> None:
+    copy = RunFolder(tmp_path)
+    for name, text in released(accepted).items():
+        store.write_bytes(copy.file(f"release/{name}"), text.encode())
+    shown = summarise_for_terminal(copy)
+    assert shown["accepted"] is True
+    assert shown["headline"]["difference"]["n_treated"] == 280  # 283 - 4 matched = 279, rounded
+    assert len(shown["estimates"]) == accepted.read(store.ESTIMATES).height
+    assert {row["group"] for row in shown["attrition"]} == {"participants", "candidates"}
+
+
+def test_show_of_a_run_without_report_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no report yet"):
+        summarise_for_terminal(RunFolder(tmp_path))
+
+
+def test_a_title_with_markup_is_text(tmp_path: Path) -> None:
+    study = {"name": "x", "title": "A <b>bold</b> & risky title", "question": "<script>1</script>?"}
+    run = write_table_run(tmp_path)
+    render_report(run, tmp_path, make_table_protocol(study=study), FACTS)
+    assert "A &lt;b&gt;bold&lt;/b&gt; &amp; risky title" in page(run)
+    assert "<script" not in page(run)
+
+
+def test_csv_files_read_back(accepted: RunFolder) -> None:
+    for name in (store.RELEASED_ESTIMATES, store.RELEASED_BALANCE, store.RELEASED_ATTRITION):
+        with accepted.file(name).open(newline="") as file:
+            widths = {len(row) for row in csv.reader(file)}
+        assert len(widths) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1794.34, "1,794"),
+        (39.68, "39.7"),
+        (3.4449, "3.44"),
+        (-0.0004, "0.000"),
+        (-2.5, "−2.50"),
+        (None, "–"),
+        (0, "0.00"),
+    ],
+)
+def test_numbers_have_the_decimals_of_their_size(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_risks_are_percentage_points_and_ratios_have_two_decimals() -> None:
+    assert effect(-0.0289, "risk_difference") == "−2.9"
+    assert effect(0.971, "risk_ratio") == "0.97"
+    assert percent(0.4286) == "43 %"
+    assert percent(None) == "*"
+
+
+def test_words_in_mid_sentence() -> None:
+    assert [mid(t) for t in ("Weighted difference", "HoNOS total", "NHS trust", "")] == [
+        "weighted difference",
+        "HoNOS total",
+        "NHS trust",
+        "",
+    ]
+
+
+def test_sentences_are_cautious_in_both_directions() -> None:
+    clear = {"scale": "risk_difference", "value": -0.08, "lower": -0.13, "upper": -0.03}
+    said = headline_sentence(clear, "participants", "controls", "95 %")
+    assert "8.0 percentage points lower" in said
+    assert "from 3.0 percentage points to 13.0 percentage points lower, does not include zero" in said
+    assert "not measured" in said
+    unclear = {"scale": "risk_difference", "value": 0.01, "lower": -0.03, "upper": 0.05}
+    assert "compatible with no difference" in headline_sentence(unclear, "participants", "controls", "95 %")
+    assert "does NOT include no effect" in triad_sentence(clear, "95 %")
+    assert "includes no effect" in triad_sentence(unclear, "95 %")
+    assert "could not be made" in triad_sentence(None, "95 %")

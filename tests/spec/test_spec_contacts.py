@@ -1,0 +1,192 @@
+"""Contacts and emergency attendances in the year after discharge (DOMAIN K14), one rule per test."""
+
+import pytest
+
+from tests.spec.conftest import Follow
+from tests.spec.test_spec_outcomes import BEFORE  # index date 31 March 2017, day 365 is 31 March 2018
+
+CRISIS_TEAM = """
+    month    referral_id  team_id  team_type_code
+    2017-06  r1           t1       A02
+"""
+
+
+@pytest.mark.parametrize(
+    ("day", "n"),
+    [("2017-03-31", 0), ("2017-04-01", 1), ("2018-03-31", 1), ("2018-04-01", 0)],
+)
+def test_k14_the_window_is_day_1_to_365(follow: Follow, day: str, n: int) -> None:
+    follow(
+        BEFORE,
+        contact=f"""
+        month    contact_date  attendance_code  referral_id
+        2017-06  {day}         3                r1
+        2017-06  {day}         5                r1
+        """,
+        referral_team=CRISIS_TEAM,
+        emergency_attendance=f"""
+        arrival_date  department_type_code  attendance_category_code
+        {day}         01                    1
+        """,
+    ).outcomes(f"""
+        n_dna_365d  n_crht_365d  n_ed_365d
+        {n}         {n}          {n}
+    """)
+
+
+@pytest.mark.parametrize(
+    ("code", "n_dna", "n_crht"),
+    [("3", 1, 0), ("5", 0, 1), ("6", 0, 1), ("2", 0, 0), ("4", 0, 0), ("7", 0, 0), ("-", 0, 0)],
+)
+def test_k14_attendance_codes(follow: Follow, code: str, n_dna: int, n_crht: int) -> None:
+    follow(
+        BEFORE,
+        contact=f"""
+        contact_date  attendance_code  referral_id
+        2017-06-10    {code}           r1
+        """,
+        referral_team=CRISIS_TEAM,
+    ).outcomes(f"""
+        n_dna_365d  n_crht_365d
+        {n_dna}     {n_crht}
+    """)
+
+
+@pytest.mark.parametrize(
+    ("month", "referral", "team", "n"),
+    [
+        *[("2017-06", "r1", team, 1) for team in ("A02", "A03", "A04")],
+        *[("2017-06", "r1", team, 0) for team in ("A06", "A11", "A18", "-")],
+        ("2017-05", "r1", "A02", 0),  # the team of another month's record
+        ("2017-06", "r2", "A02", 0),  # the team of another referral
+    ],
+)
+def test_k14_crisis_contacts_belong_to_a_referral_to_a_crisis_team(
+    follow: Follow, month: str, referral: str, team: str, n: int
+) -> None:
+    follow(
+        BEFORE,
+        contact="""
+        month    contact_date  attendance_code  referral_id
+        2017-06  2017-06-10    5                r1
+        """,
+        referral_team=f"""
+        month    referral_id  team_id  team_type_code
+        {month}  {referral}   t1       {team}
+        """,
+    ).outcomes(f"""
+        n_crht_365d
+        {n}
+    """)
+
+
+def test_k14_a_contact_of_two_crisis_teams_is_one_contact(follow: Follow) -> None:
+    follow(
+        BEFORE,
+        contact="""
+        month    contact_date  attendance_code  referral_id
+        2017-06  2017-06-10    5                r1
+        """,
+        referral_team="""
+        month    referral_id  team_id  team_type_code
+        2017-06  r1           t1       A02
+        2017-06  r1           t2       A04
+        """,
+    ).outcomes("""
+        n_crht_365d
+        1
+    """)
+
+
+def test_k14_a_contact_sent_in_two_months_counts_as_it_was_sent_last(follow: Follow) -> None:
+    follow(
+        BEFORE,
+        contact="""
+        month    contact_id  contact_date  attendance_code
+        2017-07  c1          2017-06-10    3
+        2017-06  c1          2017-06-10    5
+        2017-06  c2          2017-06-10    3
+        2017-07  c2          2017-06-10    5
+        2017-06  c3          2017-06-10    3
+        2017-06  c3          2017-06-11    3
+        """,
+    ).outcomes("""
+        n_dna_365d
+        2
+    """)  # c1 and c3; c2 became an attendance
+
+
+def test_k14_contacts_without_an_id_all_count(follow: Follow) -> None:
+    follow(
+        BEFORE,
+        contact="""
+        contact_id  contact_date  attendance_code
+        -           2017-06-10    3
+        -           2017-06-10    3
+        """,
+    ).outcomes("""
+        n_dna_365d
+        2
+    """)
+
+
+@pytest.mark.parametrize(
+    ("department", "category", "status", "deleted", "n"),
+    [
+        ("01", "1", "-", "-", 1),
+        ("01", "2", "182992009", "0", 1),
+        ("01", "3", "-", "0", 1),
+        ("02", "1", "-", "-", 0),
+        ("03", "1", "-", "-", 0),
+        ("-", "1", "-", "-", 0),
+        ("01", "4", "-", "-", 0),
+        ("01", "-", "-", "-", 0),
+        ("01", "1", "-", "1", 0),
+        ("01", "1", "1077031000000103", "-", 0),
+        ("01", "1", "1077781000000101", "-", 0),
+        ("01", "1", "63238001", "-", 0),
+    ],
+)
+def test_k14_which_emergency_attendances_count(
+    follow: Follow, department: str, category: str, status: str, deleted: str, n: int
+) -> None:
+    follow(
+        BEFORE,
+        emergency_attendance=f"""
+        arrival_date  department_type_code  attendance_category_code  discharge_status_code  is_deleted_code
+        2017-06-10    {department}          {category}                {status}               {deleted}
+        """,
+    ).outcomes(f"""
+        n_ed_365d
+        {n}
+    """)
+
+
+def test_k14_without_emergency_data_the_number_is_unknown_not_nought(follow: Follow) -> None:
+    follow(BEFORE, without=("emergency_attendance",)).outcomes("""
+        n_ed_365d  n_dna_365d
+        -          0
+    """)
+
+
+def test_k14_what_is_dated_after_death_is_not_counted(follow: Follow) -> None:
+    follow(
+        BEFORE,
+        death="""
+        death_date
+        2017-06-10
+        """,
+        contact="""
+        contact_date  attendance_code
+        2017-06-10    3
+        2017-06-11    3
+        """,
+        emergency_attendance="""
+        arrival_date  department_type_code  attendance_category_code
+        2017-06-10    01                    1
+        2017-06-11    01                    1
+        """,
+    ).outcomes("""
+        n_dna_365d  n_ed_365d
+        1           1
+    """)
