@@ -76,7 +76,9 @@ def dask_of(settings: Settings) -> Iterator[None]:
     try:
         client = Client(settings.dask_address, timeout=30)
     except (OSError, ValueError):
-        raise RunError(f"no Dask scheduler answers at {settings.dask_address} (VIRTUAL_CONTROLS_DASK_ADDRESS)") from None
+        raise RunError(
+            f"no Dask scheduler answers at {settings.dask_address} (VIRTUAL_CONTROLS_DASK_ADDRESS)"
+        ) from None
     with client:
         yield
 

@@ -13,14 +13,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flows.lifetimes import hold
-from flows.settings import Settings
+from flows.settings import EMBEDDED, Settings
 from pipelines.errors import VirtualControlsError
 
+HOUSE = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 LOG_BYTES = 2_000_000
 
@@ -33,11 +34,14 @@ class ServerError(VirtualControlsError):
 
 
 @contextmanager
-def prefect_server(settings: Settings, *, page_port: int | None = None) -> Iterator[str]:
+def prefect_server(
+    settings: Settings, *, page_port: int | None = None, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[str]:
     """Give the address of a Prefect API, and put it where Prefect looks for it.
 
     The user's own server (PREFECT_API_URL) is used as it is. Else one is started and ended again; with `page_port` it
-    serves Prefect's page and schedules deployments. Must be entered before Prefect is imported.
+    serves Prefect's page and schedules deployments. Must be entered before Prefect is imported; `meanwhile` is called
+    once the address is known and may import it while the server starts.
 
     Raises:
         ServerError: the server did not answer in time.
@@ -51,18 +55,19 @@ def prefect_server(settings: Settings, *, page_port: int | None = None) -> Itera
     # Two servers must not make the same database at once.
     with hold(log.parent / "server.lock"):
         process, address = _start(log, page_port)
+        os.environ |= {"PREFECT_API_URL": address, EMBEDDED: address}
         try:
+            meanwhile()
             _wait(process, address, settings)
         except BaseException:
             _end(process)
             raise
-    os.environ["PREFECT_API_URL"] = address
     try:
         yield address
     finally:
         _hand_over_last_messages()
         _end(process)
-        del os.environ["PREFECT_API_URL"]
+        del os.environ["PREFECT_API_URL"], os.environ[EMBEDDED]
 
 
 def _start(log: Path, page_port: int | None) -> tuple[subprocess.Popen[str], str]:
@@ -76,6 +81,7 @@ def _start(log: Path, page_port: int | None) -> tuple[subprocess.Popen[str], str
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            cwd=HOUSE,
             # A Ctrl-C at the terminal is for the parent, which then ends the server in order.
             start_new_session=True,
         )

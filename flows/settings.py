@@ -13,6 +13,7 @@ from pathlib import Path
 RUNS = "VIRTUAL_CONTROLS_RUNS"
 DASK_ADDRESS = "VIRTUAL_CONTROLS_DASK_ADDRESS"
 WORKERS = "VIRTUAL_CONTROLS_WORKERS"
+EMBEDDED = "VIRTUAL_CONTROLS_EMBEDDED_SERVER"
 START_LIMIT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 # Dask already uses every core; a library that starts as many threads again inside each task only gets slower
@@ -30,10 +31,15 @@ _QUIET_PREFECT = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What this machine provides."""
+    """What this machine provides.
+
+    `server_name` names the Prefect server whose records a run is in; that of an embedded one, whose port changes each
+    time, is the folder of its database.
+    """
 
     runs: Path
     prefect_api_url: str | None
+    server_name: str
     dask_address: str | None
     workers: int
     server_start_seconds: int
@@ -48,9 +54,13 @@ def read_settings(runs: Path | None = None, environment: Mapping[str, str] = os.
     """Settings from the environment; `runs` given by the caller wins over VIRTUAL_CONTROLS_RUNS and ./runs."""
     workers = environment.get(WORKERS, "")
     start_limit = environment.get(START_LIMIT, "")
+    folder = (runs or Path(environment.get(RUNS) or "runs")).resolve()
+    address = environment.get("PREFECT_API_URL") or _address_in_profile(environment)
+    is_own = address is not None and address != environment.get(EMBEDDED)
     return Settings(
-        runs=(runs or Path(environment.get(RUNS) or "runs")).resolve(),
-        prefect_api_url=environment.get("PREFECT_API_URL") or _address_in_profile(environment),
+        runs=folder,
+        prefect_api_url=address,
+        server_name=str(address) if is_own else environment.get("PREFECT_HOME") or str(folder / ".prefect"),
         dask_address=environment.get(DASK_ADDRESS) or None,
         workers=int(workers) if workers.isdecimal() and int(workers) > 0 else (os.cpu_count() or 1),
         server_start_seconds=int(start_limit or _QUIET_PREFECT[START_LIMIT]),

@@ -51,8 +51,8 @@ def study_flow(study: str, source: str | None = None, runs: str = "runs") -> str
         until_the_end.enter_context(_alone_in(found))
         started = datetime.now(UTC)
         plan = quote(found)
-        extract = get_extract(plan) if found.extract is not None else None
-        lake = load_lake(plan, extract) if extract is not None else None
+        needs_records = found.extract is not None and not found.run.is_done("cohort")
+        lake = load_lake(plan, get_extract(plan)) if needs_records else None
         run = build_cohort(plan, lake)
         run = choose_design(plan, run)
         run = estimate_effects(plan, run)
@@ -70,9 +70,7 @@ def get_extract(plan: Plan) -> str:
 
 @stage_task(name="lake")
 def load_lake(plan: Plan, extract: str) -> str:
-    """Folder of raw records → lake, unless the cohort that needs it is there already."""
-    if plan.run.is_done("cohort"):
-        return str(plan.lake)
+    """Folder of raw records → lake in person buckets."""
 
     def load() -> str:
         with dask_of(read_settings(plan.runs)):
@@ -150,7 +148,10 @@ def finish(plan: Plan, started: datetime) -> None:
     stages = measurements(plan) | {
         stage: {key: stamp[key] for key in ("seconds", "peak_memory_mib")} for stage, stamp in stamps.items()
     }
-    times = {"started": started.isoformat(timespec="seconds"), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    times = {
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     accepted = plan.run.read_json(DESIGN_SUMMARY)["accepted"]
     write_json(plan.run.file(RUN), plan.facts | times | {"stages": stages, "accepted": accepted})
     point_latest(plan.run.path.parent, plan.run_id)
@@ -163,7 +164,9 @@ def publish_summary(run: str) -> None:
     folder = RunFolder(Path(run))
     study = folder.path.parent.name.replace("_", "-")
     create_markdown_artifact(
-        summary_markdown(folder), key=f"{study}-summary", description=f"Released summary of {study}, run {folder.path.name}"
+        summary_markdown(folder),
+        key=f"{study}-summary",
+        description=f"Released summary of {study}, run {folder.path.name}",
     )
 
 
@@ -186,7 +189,7 @@ def _into_folder(run: RunFolder, stage: str, work: Stage, facts: dict[str, Any])
 def _known_as_alive(runs: Path) -> Iterator[None]:
     """Give this flow run a sign of life unless the command that started it did, and settle those of killed ones."""
     signs = cache_folder(runs, "flow_runs")
-    server = read_settings(runs).prefect_api_url or ""
+    server = read_settings(runs).server_name
     with ExitStack() as stack:
         if not any(tag.startswith("process-") for tag in runtime.flow_run.tags):
             token = stack.enter_context(sign_of_life(signs, server))

@@ -54,31 +54,24 @@ def propensity_weighting(
     usable = comparable_rows(baseline, treated)
     kept = _overlapping(baseline, treated, propensity.linear, usable) if trim_to_overlap else usable
     weights = _inverse_probability(propensity.linear, treated, estimand) * kept
-    arms = (
-        {"control": kept & ~treated} if estimand == "ATT" else {"treated": kept & treated, "control": kept & ~treated}
-    )
-    caps: dict[str, float | str] = {}
-    if truncate_quantile < 1.0 and kept.any():
-        for name, arm in arms.items():
-            weights[arm], caps[f"weight_cap_{name}"], caps[f"n_truncated_{name}"] = _truncated(
-                weights[arm], truncate_quantile
-            )
-    for arm in arms.values():
-        stands_for = kept & treated if estimand == "ATT" else kept
+    notes = _counts(baseline, treated, usable, kept)
+    arms = {"control": kept & ~treated}  # the treated weigh 1 under the ATT: nothing to truncate or scale
+    if estimand == "ATE":
+        arms["treated"] = kept & treated
+    stands_for = kept if estimand == "ATE" else kept & treated
+    for name, arm in arms.items():
+        if truncate_quantile < 1.0 and arm.any():
+            cap = float(np.quantile(weights[arm], truncate_quantile))
+            notes |= {f"weight_cap_{name}": cap, f"n_truncated_{name}": int((weights[arm] > cap).sum())}
+            weights[arm] = np.minimum(weights[arm], cap)
         weights[arm] = _scaled_within_groups(weights[arm], baseline.exact_group[arm], baseline.exact_group[stands_for])
         if stabilise and estimand == "ATE":
             weights[arm] *= arm.sum() / kept.sum()
-    notes: dict[str, float | str] = {
-        "n_treated_no_comparable_row": int((treated & ~usable).sum()),
-        "n_treated_trimmed": int((treated & usable & ~kept).sum()),
-        "n_controls_trimmed": int((~treated & usable & ~kept).sum()),
-        "n_control_rows_of_repeated_persons": _n_rows_of_repeated(baseline.person[kept & ~treated]),
-    }
     penalty = l2_penalty_of(propensity)
     if penalty is not None:
         notes["l2_penalty"] = penalty  # a variance that minds the fitted score needs it
     in_no_set = np.full(len(treated), -1, dtype=np.int64)
-    return Design("propensity_weighting", estimand, treated, propensity.score, weights, in_no_set, notes | caps)
+    return Design("propensity_weighting", estimand, treated, propensity.score, weights, in_no_set, notes)
 
 
 def _overlapping(baseline: Baseline, treated: BoolArray, linear: FloatArray, usable: BoolArray) -> BoolArray:
@@ -99,19 +92,20 @@ def _inverse_probability(linear: FloatArray, treated: BoolArray, estimand: Estim
     return 1.0 + np.exp(np.where(treated, -log_odds, log_odds))
 
 
-def _truncated(weights: FloatArray, quantile: float) -> tuple[FloatArray, float, int]:
-    cap = float(np.quantile(weights, quantile))
-    return np.minimum(weights, cap), cap, int((weights > cap).sum())
-
-
 def _scaled_within_groups(weights: FloatArray, group: IntArray, stands_for: IntArray) -> FloatArray:
     """Weights whose sum in each group is the number of rows of that group in `stands_for`."""
     groups, number = np.unique(group, return_inverse=True)
-    target = np.searchsorted(np.sort(stands_for), groups, "right") - np.searchsorted(np.sort(stands_for), groups)
+    ordered = np.sort(stands_for)
+    target = np.searchsorted(ordered, groups, "right") - np.searchsorted(ordered, groups)
     factor = target / np.bincount(number, weights=weights, minlength=len(groups))
     return np.asarray(weights * factor[number])
 
 
-def _n_rows_of_repeated(person: IntArray) -> int:
-    _, n_rows = np.unique(person, return_counts=True)
-    return int(n_rows[n_rows > 1].sum())
+def _counts(baseline: Baseline, treated: BoolArray, usable: BoolArray, kept: BoolArray) -> dict[str, float | str]:
+    _, n_rows = np.unique(baseline.person[kept & ~treated], return_counts=True)
+    return {
+        "n_treated_no_comparable_row": int((treated & ~usable).sum()),
+        "n_treated_trimmed": int((treated & usable & ~kept).sum()),
+        "n_controls_trimmed": int((~treated & usable & ~kept).sum()),
+        "n_control_rows_of_repeated_persons": int(n_rows[n_rows > 1].sum()),
+    }

@@ -28,7 +28,7 @@ def naive_nearest_neighbour(
     everybody = range(len(treated))
     treated_people = {person[i] for i in everybody if treated[i]}
     hardest_first = sorted(
-        (i for i in everybody if treated[i]), key=lambda i: (-round(linear[i], 9), day[i], person[i], group[i])
+        (i for i in everybody if treated[i]), key=lambda i: (-round(float(linear[i]), 9), day[i], person[i], group[i])
     )
     found: dict[int, list[int]] = {}
     served: set[int] = set()
@@ -47,7 +47,12 @@ def naive_nearest_neighbour(
             if allowed:
                 best = min(
                     allowed,
-                    key=lambda j: (round(abs(linear[j] - linear[i]), 9), abs(day[j] - day[i]), day[j], person[j]),
+                    key=lambda j: (
+                        round(float(abs(linear[j] - linear[i])), 9),
+                        abs(day[j] - day[i]),
+                        day[j],
+                        person[j],
+                    ),
                 )
                 found.setdefault(i, []).append(best)
                 served.add(person[best])

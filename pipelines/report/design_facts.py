@@ -12,6 +12,8 @@ from pipelines.report.wording import ARM_LABELS, label
 
 FILE = "release/summary.json"
 MAX_LEVELS_IN_TABLE = 12
+BIN_STEPS = (1, 2, 3, 5)  # divisors of the 30 bins that the design stage makes
+MAX_WITHHELD_SHARE = 0.15  # more than this in withheld bins and the figure no longer shows the distribution
 OVERLAP_COUNTS = ("n_treated", "n_control_pool", "n_treated_kept", "n_controls_kept", "effective_n_controls")
 
 
@@ -184,10 +186,12 @@ def love_points(design: Mapping[str, Any], balance: pl.DataFrame, protocol: Prot
 
 
 def read_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any] | None:
-    """The mirrored histogram of the primary design: bins rounded, small bins withheld, empty outer bins cut."""
+    """The mirrored histogram of the primary design: bins as wide as the number of people asks for, rounded; small
+    bins withheld, empty outer bins cut."""
     histogram = entry.get("histogram")
     if not histogram:
         return None
+    histogram = _coarse_enough(histogram, log)
     place = f"overlap/{entry['method']}/histogram"
     groups = {
         name: [log.count(n, FILE, f"{place}/{name}/{i}") for i, n in enumerate(histogram[name])]
@@ -205,3 +209,19 @@ def read_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, A
         "is_log_odds": min(histogram["edges"]) < 0 or max(histogram["edges"]) > 1,
         **released_overlap(entry, log),
     }
+
+
+def _coarse_enough(histogram: Mapping[str, Any], log: dc.DisclosureLog) -> Mapping[str, Any]:
+    """Neighbouring bins merged by the smallest step that leaves few treated people in withheld bins."""
+    merged = dict(histogram)
+    for step in BIN_STEPS:
+        merged = {name: _sums(histogram[name], step) for name in ("treated", "pool", "controls")}
+        merged["edges"] = [*histogram["edges"][:-1:step], histogram["edges"][-1]]
+        hidden = sum(n for n in merged["treated"] if dc.release_count(n, log.rule) is None)
+        if hidden <= MAX_WITHHELD_SHARE * sum(merged["treated"]):
+            break
+    return merged
+
+
+def _sums(counts: list[float], step: int) -> list[float]:
+    return [sum(counts[i : i + step]) for i in range(0, len(counts), step)]

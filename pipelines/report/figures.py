@@ -157,7 +157,7 @@ def draw_love(summary: dict[str, Any]) -> str:
         axes.grid(axis="y", color="#eceff2", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.set_xlabel(f"Absolute standardised mean difference (dashed: limit {love['limit']:g})")
-        axes.legend(loc="lower right", fontsize=9)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=9, borderaxespad=0.2, handletextpad=0.3)
         return _finish(
             figure,
             "love",

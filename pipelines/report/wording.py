@@ -141,12 +141,16 @@ def number(value: float | None, digits: int | None = None) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     if digits is None:
-        size = abs(value)
-        digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
+        digits = decimals(abs(value))
     text = f"{value:,.{digits}f}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("-")
     return text.replace("-", MINUS)
+
+
+def decimals(size: float) -> int:
+    """Decimals for a number of this size, shared by an estimate and its limits."""
+    return 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or size == 0 else 3
 
 
 def percent(share: float | None, digits: int = 0) -> str:
@@ -173,8 +177,8 @@ def interval(estimate: dict[str, Any] | None) -> str:
     value = effect(estimate["value"], scale)
     if lower is None or upper is None:
         return value
-    if scale == "mean_difference" and max(abs(lower), abs(upper)) >= 10:
-        digits = 0 if max(abs(lower), abs(upper)) >= 100 else 1
+    if scale == "mean_difference":
+        digits = decimals(max(abs(lower), abs(upper)))
         return f"{number(estimate['value'], digits)} ({number(lower, digits)} to {number(upper, digits)})"
     return f"{value} ({effect(lower, scale)} to {effect(upper, scale)})"
 

@@ -116,9 +116,12 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
     if not header.has_rows:
         return
     malformed: list[tuple[int, str]] = []
+    unclosed: list[int] = []
 
     def set_apart(row: arrow_csv.InvalidRow) -> str:
         malformed.append((row.number, row.text))
+        if "\n" in row.text.strip():
+            unclosed.append(row.number)
         return "skip"
 
     columns = [name or f"_unnamed_{place}" for place, name in enumerate(header.folded)]
@@ -135,6 +138,9 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
     except (pa.ArrowInvalid, OSError):
         # Arrow's own message quotes the row, so it stays out of ours.
         raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
+    if unclosed:
+        # One stray quote swallows rows up to the next: nothing after it can be trusted, so nothing is read.
+        raise SourceError(f"{path.name}: line {unclosed[0]} opens a quote that its row does not close")
     if malformed[reported:]:
         yield Batch(
             pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64}), tuple(malformed[reported:])

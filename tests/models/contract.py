@@ -55,7 +55,7 @@ def _expect_weights_mean_something(design: Design, baseline: Baseline) -> None:
 
 def _share_by_group(weights: FloatArray, baseline: Baseline) -> FloatArray:
     _, number = np.unique(baseline.exact_group, return_inverse=True)
-    return np.bincount(number, weights=weights) / weights.sum()
+    return np.asarray(np.bincount(number, weights=weights) / weights.sum())
 
 
 def _expect_nobody_serves_twice(design: Design, baseline: Baseline) -> None:

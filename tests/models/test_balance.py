@@ -41,9 +41,7 @@ def test_weighted_balance_is_that_of_matchit(estimand: Estimand) -> None:
                 assert found == pytest.approx(expected, rel=1e-8, abs=1e-9, nan_ok=True), (row.covariate, measure)
 
 
-@pytest.mark.parametrize(
-    ("name", "ratio", "caliper"), [("1to1", 1, None), ("2to1", 2, None), ("caliper_3to1", 3, 0.2)]
-)
+@pytest.mark.parametrize(("name", "ratio", "caliper"), [("1to1", 1, None), ("2to1", 2, None), ("caliper_3to1", 3, 0.2)])
 def test_matched_balance_is_that_of_matchit(name: str, ratio: int, caliper: float | None) -> None:
     baseline, treated = lalonde()
     design = nearest_neighbour(baseline, treated, untied(), rng=RNG, ratio=ratio, caliper=caliper)
@@ -83,6 +81,7 @@ def test_agrees_with_the_slow_version(sample: tuple[list[float], list[bool], lis
         (mean_1, variance_1), (mean_0, variance_0) = sides[side, True], sides[side, False]
         assert getattr(row, f"mean_treated_{side}") == pytest.approx(mean_1, abs=1e-12)
         assert getattr(row, f"mean_control_{side}") == pytest.approx(mean_0, abs=1e-12)
+        sd = sd if sd > 0 else (sum(spread) / 2) ** 0.5
         if sd > 1e-6:
             assert getattr(row, f"smd_{side}") == pytest.approx((mean_1 - mean_0) / sd, abs=1e-9)
         if variance_0 > 1e-6:
@@ -90,7 +89,7 @@ def test_agrees_with_the_slow_version(sample: tuple[list[float], list[bool], lis
 
 
 def test_binary_covariates_use_the_binomial_variance_and_have_no_variance_ratio() -> None:
-    """Treated 3 of 4, untreated 1 of 4; weights 3, 1 make it 3 of 4 where the one weighs nine times the others."""
+    """Treated 3 of 4, untreated 1 of 4; the one untreated weighing nine times the others makes it 9 of 12."""
     x = np.array([1, 1, 1, 0, 1, 0, 0, 0.0])
     treated = np.arange(8) < 4
     design = weighted(treated, np.array([1, 1, 1, 1, 9, 1, 1, 1.0]))
@@ -103,24 +102,35 @@ def test_binary_covariates_use_the_binomial_variance_and_have_no_variance_ratio(
 
 
 def test_covariates_without_variation() -> None:
-    """0.1 everywhere; 0.1 among treated only, with controls apart; and binary with no treated variation."""
+    """0.1 everywhere; 0.1 among treated and 0.7 among untreated, which no standard deviation can measure."""
     treated = np.arange(6) < 3
-    matrix = np.column_stack([np.full(6, 0.1), [0.1, 0.1, 0.1, 5, 6, 7], [1, 1, 1, 0, 1, 1.0]])
+    matrix = np.column_stack([np.full(6, 0.1), np.where(treated, 0.1, 0.7), np.where(treated, 1.0, 0.0)])
     design = weighted(treated, np.array([1, 1, 1, 0.3, 0.7, 2.0]))
     same, apart, binary = measure_balance(plain(matrix), design)
     assert (same.smd_before, same.smd_after) == (0.0, 0.0)
     assert (same.variance_ratio_before, same.variance_ratio_after) == (1.0, 1.0)
     assert (apart.smd_before, apart.smd_after) == (-np.inf, -np.inf)
-    assert apart.variance_ratio_before == 0.0
     assert (binary.smd_before, binary.smd_after) == (np.inf, np.inf)
-    without_the_zero = weighted(treated, np.array([1, 1, 1, 0, 1, 1.0]))
-    assert measure_balance(plain(matrix), without_the_zero)[2].smd_after == 0.0
+
+
+def test_where_the_treated_do_not_vary_the_variance_of_both_arms_serves() -> None:
+    """Untreated 5, 6, 7: variance 1, so SD = sqrt(1 / 2); untreated 0, 1, 1: variance 2 / 9, so SD = 1 / 3."""
+    treated = np.arange(6) < 3
+    matrix = np.column_stack([[0.1, 0.1, 0.1, 5, 6, 7], [1, 1, 1, 0, 1, 1.0]])
+    number, binary = measure_balance(plain(matrix), weighted(treated, np.array([1, 1, 1, 0, 1, 1.0])))
+    assert number.smd_before == pytest.approx(-5.9 * np.sqrt(2))
+    assert number.smd_after == pytest.approx(-6.4 * np.sqrt(2))
+    assert number.variance_ratio_before == 0.0
+    assert binary.smd_before == pytest.approx(1.0)
+    assert binary.smd_after == 0.0
 
 
 def test_an_empty_design_passes_no_threshold() -> None:
     baseline, treated = lalonde()
     design = weighted(treated, np.zeros(len(treated)))
-    assert all(row.smd_after == np.inf and np.isnan(row.mean_control_after) for row in measure_balance(baseline, design))
+    assert all(
+        row.smd_after == np.inf and np.isnan(row.mean_control_after) for row in measure_balance(baseline, design)
+    )
     overlap = measure_overlap(baseline, design, unpenalised())
     assert (overlap.n_treated, overlap.n_control_pool) == (185, 429)
     assert (overlap.n_treated_kept, overlap.n_controls_kept, overlap.share_treated_kept) == (0, 0, 0.0)

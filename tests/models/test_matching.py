@@ -122,7 +122,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(world=small_worlds(), options=OPTIONS, reach=st.sampled_from([1, 2, 32]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_agrees_with_the_slow_matcher(
     world: tuple[Baseline, BoolArray, FloatArray], options: dict[str, Any], reach: int
 ) -> None:
@@ -192,13 +192,14 @@ def test_pairs_are_those_of_r_matching(name: str, options: dict[str, Any]) -> No
 
 def test_impossible_options_are_refused() -> None:
     world = people([(0.0, 1, 0, 0, 1), (0.0, 0, 0, 0, 2)])
-    for options, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"estimand": "ATE"}, "the estimand is the ATT"),
         ({"ratio": 0}, "ratio"),
         ({"caliper": -0.1}, "caliper"),
         ({"caliper": float("nan")}, "caliper"),
         ({"calendar_days": -1}, "calendar_days"),
-    ]:
+    ]
+    for options, message in cases:
         with pytest.raises(ValueError, match=message):
             match(*world, **options)
 

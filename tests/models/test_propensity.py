@@ -1,6 +1,8 @@
 """The propensity score: R's glm, the penalised optimum, rare treatment, and columns that break a careless fit."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,20 +121,22 @@ def test_units_do_not_matter() -> None:
     np.testing.assert_allclose(scaled.linear, plain.linear, atol=1e-7)
 
 
-def complete(x: FloatArray) -> BoolArray:
-    return x > 1.0
+def separated(x: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Treated exactly where x > 1."""
+    return x, x > 1.0
 
 
-def quasi(x: FloatArray) -> BoolArray:
-    """Untreated only at x <= 0, treated on both sides: the slope runs away on one side."""
-    return (x > 0) | (np.arange(len(x)) % 5 == 0)
+def nearly_separated(x: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """A binary column: all treated where it is 1, a fifth where it is 0. Only its own slope runs away."""
+    return (x > 0).astype(np.float64), (x > 0) | (np.arange(len(x)) % 5 == 0)
 
 
-@pytest.mark.parametrize("separate", [complete, quasi])
-def test_separated_treatment_is_refused_without_a_penalty(separate: object) -> None:
-    x = np.sort(np.random.default_rng(3).normal(size=200))
-    treated = separate(np.where(x > 0, 2.0, -1.0)) if separate is quasi else separate(x)  # type: ignore[operator]
-    matrix = np.column_stack([np.where(x > 0, 2.0, -1.0) if separate is quasi else x, np.cos(np.arange(200))])
+@pytest.mark.parametrize("case", [separated, nearly_separated])
+def test_separated_treatment_is_refused_without_a_penalty(
+    case: Callable[[FloatArray], tuple[FloatArray, BoolArray]],
+) -> None:
+    column, treated = case(np.sort(np.random.default_rng(3).normal(size=200)))
+    matrix = np.column_stack([column, np.cos(np.arange(200))])
     with pytest.raises(ValueError, match="separate treated from untreated"):
         fit_propensity(baseline_of(matrix), treated, l2_penalty=0.0)
     found = fit_propensity(baseline_of(matrix), treated, l2_penalty=1.0)
@@ -170,7 +174,7 @@ def test_rows_that_cannot_be_compared_get_a_score_but_do_not_shape_it() -> None:
 
 def test_impossible_input_is_refused() -> None:
     baseline, treated = lalonde()
-    cases = [
+    cases: list[tuple[Baseline, Any, float, str]] = [
         (baseline, np.ones_like(treated), 1.0, "needs treated and untreated rows"),
         (baseline, np.zeros_like(treated), 1.0, "needs treated and untreated rows"),
         (baseline, treated[:-1], 1.0, "one value for each row"),

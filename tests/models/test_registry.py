@@ -1,4 +1,4 @@
-"""The registry: every address leads to a function, nothing heavy is imported before, and refusals say what is allowed."""
+"""The registry: every address leads to a function, nothing heavy is imported, and refusals say what is allowed."""
 
 import inspect
 import subprocess
@@ -27,7 +27,9 @@ def test_designs_are_called_alike_and_never_see_outcomes(name: str, method: Meth
 
 @pytest.mark.parametrize(("name", "method"), EFFECTS.items())
 def test_effects_take_baseline_and_design_after_the_outcome(name: str, method: Method) -> None:
-    positional = [p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    positional = [
+        p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY
+    ]
     of_time = ["day", "event", "baseline", "design"]
     assert positional == (of_time if method.kinds == ("time_to_event",) else ["outcome", "baseline", "design"])
 

@@ -133,10 +133,11 @@ def test_own_rows_do_not_serve_and_repeated_persons_are_counted() -> None:
 
 def test_impossible_options_are_refused() -> None:
     world = people([0.0, 0.0], [1, 0])
-    for options, message in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"estimand": "ATC"}, "the ATT or the ATE, not ATC"),
         ({"truncate_quantile": 0.0}, "truncate_quantile"),
         ({"truncate_quantile": 1.5}, "truncate_quantile"),
-    ]:
+    ]
+    for options, message in cases:
         with pytest.raises(ValueError, match=message):
             weigh(*world, **options)

@@ -101,13 +101,25 @@ def test_text_in_neither_encoding_is_refused(tmp_path: Path) -> None:
         write_lake(source, tmp_path / "lake")
 
 
-def test_an_unclosed_quote_is_refused_without_quoting_the_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [b"", b'S9",x\n'])
+def test_a_quote_that_swallows_rows_is_refused_without_quoting_them(tmp_path: Path, ending: bytes) -> None:
     source = write_extract(tmp_path / "source", tiny())
-    (source / SPELL_FILE).write_bytes(bytes_of([SPELL]) + b'"secret,' + b"x\n" * (10 << 20))
+    row = bytes_of([SPELL]).splitlines(keepends=True)[1]
+    (source / SPELL_FILE).write_bytes(bytes_of([SPELL]) + b'"secret,' + row * 3 + ending)
+    with pytest.raises(SourceError) as caught:
+        write_lake(source, tmp_path / "lake")
+    assert caught.value.problems == ["MHS501HospProvSpell_2017.csv: line 3 opens a quote that its row does not close"]
+
+
+def test_a_row_larger_than_a_block_is_refused_without_quoting_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
+    source = write_extract(tmp_path / "source", tiny())
+    (source / SPELL_FILE).write_bytes(bytes_of([SPELL]) + b'"' + b"secret" * 1000 + b'"\n')
     with pytest.raises(SourceError, match=r"MHS501HospProvSpell_2017\.csv: cannot be read as a table") as caught:
         write_lake(source, tmp_path / "lake")
     assert "secret" not in str(caught.value)
-    assert caught.value.__cause__ is None
 
 
 def test_a_gzip_file_reads_like_a_plain_one(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Network:
 
 
 def build_network(trusts: int, a: Assumptions, rng: np.random.Generator) -> Network:
-    """All trusts; their effects are evenly spaced normal quantiles in random order, shared by merged trusts."""
+    """All trusts; their effects are evenly spaced normal quantiles, shared by merged trusts."""
     assert trusts >= MINIMUM_TRUSTS, "write_extract checks this"
     own = [f"Z{_LETTERS[number // 9]}{number % 9 + 1}" for number in range(trusts)]
     codes = (*own, *SUCCESSORS, ANONYMOUS)
@@ -73,10 +73,20 @@ def build_network(trusts: int, a: Assumptions, rng: np.random.Generator) -> Netw
     is_sent[trusts - 1, month_number(a["trusts.stop_month"]) :] = False
     is_trial = np.arange(trusts) < a["trusts.trial_trusts"]
     normal = NormalDist(0.0, a["trusts.log_hazard_sd"])
-    effect = rng.permutation([normal.inv_cdf((number + 0.5) / trusts) for number in range(trusts)])
+    effect = _spread_effects([normal.inv_cdf((rank + 0.5) / trusts) for rank in range(trusts)], is_trial, rng)
     effect[MERGED_WITH] = effect[MERGED]
     size = np.where(is_trial, a["trusts.trial_trust_size"], 1.0)
     return Network(codes, code_at, code_at[:, -1].copy(), is_sent, size, effect, is_trial)
+
+
+def _spread_effects(quantiles: list[float], is_trial: Array, rng: np.random.Generator) -> Array:
+    """Trial trusts get evenly spread quantiles, so that they differ from the others by no luck of the draw."""
+    n, n_trial = len(quantiles), int(is_trial.sum())
+    ranks = np.floor((np.arange(n_trial) + 0.5) * n / n_trial).astype(np.int64)
+    effect = np.empty(n)
+    effect[is_trial] = rng.permutation(np.array(quantiles)[ranks])
+    effect[~is_trial] = rng.permutation(np.delete(np.array(quantiles), ranks))
+    return effect
 
 
 def header_rows(network: Network, a: Assumptions, rng: np.random.Generator) -> pl.DataFrame:

@@ -1,0 +1,157 @@
+"""Community referrals, their teams and contacts as rows of the monthly tables; and the anonymous provider's contacts."""
+
+import numpy as np
+import polars as pl
+
+from pipelines.sources.synthetic.assumptions import Assumptions
+from pipelines.sources.synthetic.community import ATTENDANCE, COMMUNITY_TEAM, CRISIS_TEAM
+from pipelines.sources.synthetic.hospital_rows import labels, times
+from pipelines.sources.synthetic.messes import soil
+from pipelines.sources.synthetic.monthly import MonthlyRows, months_of_days, row_numbers
+from pipelines.sources.synthetic.network import ANONYMOUS, Network
+from pipelines.sources.synthetic.population import GROUP_OF_CODE, People
+from pipelines.sources.synthetic.spells import Months
+from pipelines.sources.synthetic.timeline import (
+    FIRST_UNIQ_MONTH_ID,
+    LAST_DAY,
+    N_MONTHS,
+    Array,
+    Columns,
+    date_series,
+    day_number,
+    month_of,
+    pick,
+    spread,
+)
+
+REFERRALS_PER_CHUNK = 10_000_000
+ANONYMOUS_RECORDS = 900_000_000_000_000  # record numbers that no person index holds
+CRISIS_TEAMS = ["A02", "A03", "A04"]
+COMMUNITY_TEAMS = ["A06", "A14", "A08", "A16"]
+CRISIS_CODES_RETIRED = day_number("2019-04-01")  # A03 and A04 (DOMAIN B6)
+MECHANISMS = ["01", "02", "04", "98"]
+
+
+def contacts_sent(contacts: Columns, people: People, network: Network) -> Columns:
+    """The contacts that arrive, with the trust that sends them."""
+    trust = people.home_trust[contacts["person"]]
+    sent = months_of_days(contacts["person"], trust, contacts["day"], network)
+    return pick(contacts | {"trust": trust}, sent)
+
+
+def months_open(events: Columns, first: str, last: str, trust: Array, network: Network) -> Months:
+    """The months in which each event is open and its trust submits."""
+    row, month = spread(
+        np.maximum(month_of(events[first]), 0), np.minimum(month_of(events[last]), N_MONTHS - 1)
+    )
+    sent = network.is_sent[trust[row], month]
+    return Months(row[sent], month[sent])
+
+
+def referral_rows(rows: MonthlyRows, referrals: Columns, rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """MHS101Referral and MHS102ServiceTypeReferredTo of community and crisis teams."""
+    people, network, a = rows.people, rows.network, rows.a
+    trust = people.home_trust[referrals["person"]]
+    months = months_open(referrals, "opened", "closed", trust, network)
+    of, of_trust, n = pick(referrals, months.row), trust[months.row], len(months.row)
+    is_crisis = of["team"] == CRISIS_TEAM
+    is_end = (months.month == month_of(of["closed"])) & (of["closed"] <= LAST_DAY)
+    number = labels("RC", rows.chunk * REFERRALS_PER_CHUNK + of["referral"])
+    group = GROUP_OF_CODE[people.code[of["person"]]]
+    referral = rows.start("101", of["person"], of_trust, months.month).with_columns(
+        UniqServReqID=number,
+        ReferralRequestReceivedDate=date_series(of["opened"]),
+        ServDischDate=date_series(of["closed"], is_end),
+        SourceOfReferralMH=pl.Series(np.where(is_crisis, "H1", "A1")),
+        ClinRespPriorityType=pl.Series(np.where(is_crisis, "1", "3")),
+        PrimReasonReferralMH=pl.Series(["02", "14", "04"]).gather(np.minimum(group, 2)),
+        ReferRejectionDate=pl.lit(None, pl.Date),
+        ReferClosReason=pl.when(pl.Series(is_end)).then(pl.lit("01")),
+    )
+    team = _team_types(of, group, months)
+    teams = rows.start("102", of["person"], of_trust, months.month).with_columns(
+        UniqServReqID=number,
+        UniqCareProfTeamID=referral["OrgIDProv"] + "T" + team,
+        ServTeamTypeRefToMH=team,
+        ReferClosureDate=date_series(of["closed"], is_end),
+        ReferRejectionDate=pl.lit(None, pl.Date),
+    )
+    referral = referral.with_columns(soil("SourceOfReferralMH", rng, n, a), soil("PrimReasonReferralMH", rng, n, a))
+    return with_duplicates(referral, rng, a), teams.with_columns(soil("ServTeamTypeRefToMH", rng, n, a))
+
+
+def _team_types(of: Columns, group: Array, months: Months) -> pl.Series:
+    """Team type of each referral: the same in all its months, but for crisis codes that are retired."""
+    kind = of["referral"] % 20
+    is_retired = months.month >= int(month_of(np.array([CRISIS_CODES_RETIRED]))[0])
+    crisis = np.where((kind < 2) & ~is_retired, 1 + kind % 2, 0)
+    community = np.select([(group == 0) & (kind < 4), kind == 4, (group == 1) & (kind < 10)], [1, 2, 3], 0)
+    number = np.where(of["team"] == COMMUNITY_TEAM, len(CRISIS_TEAMS) + community, crisis)
+    return pl.Series(CRISIS_TEAMS + COMMUNITY_TEAMS).gather(number)
+
+
+def contact_rows(rows: MonthlyRows, contacts: Columns, rng: np.random.Generator) -> pl.DataFrame:
+    """MHS201CareContact of contacts that are sent, with some exact duplicates and the anonymous provider's contacts."""
+    n, chunk, a = len(contacts["day"]), rows.chunk, rows.a
+    crisis = contacts["team"] == CRISIS_TEAM
+    month = month_of(contacts["day"])
+    frame = rows.start("201", contacts["person"], contacts["trust"], month).with_columns(
+        UniqServReqID=labels("RC", chunk * REFERRALS_PER_CHUNK + contacts["referral"]),
+        UniqCareContID=labels("CC", chunk * REFERRALS_PER_CHUNK + np.arange(n)),
+        CareContDate=date_series(contacts["day"]),
+        AttendOrDNACode=pl.Series(ATTENDANCE).gather(contacts["attendance"]),
+        ActLocTypeCode=pl.Series(np.where(crisis, "A01", "B01")),
+        PlannedCareContIndicator=pl.Series(np.where(crisis, "N", "Y")),
+        **_contact_details(n, rng),
+    )
+    frame = with_duplicates(frame.with_columns(soil("AttendOrDNACode", rng, n, a)), rng, a)
+    return pl.concat([frame, _anonymous_contacts(rows, n, rng).select(frame.columns)])
+
+
+def _contact_details(n: int, rng: np.random.Generator) -> dict[str, pl.Series | pl.Expr]:
+    return {
+        "CareContTime": times(rng, n),
+        "ConsMechanismMH": pl.Series(MECHANISMS).gather(rng.choice(4, n, p=[0.72, 0.25, 0.02, 0.01])),
+        "ClinContDurOfCareCont": pl.Series(rng.integers(10, 90, n)),
+        "CareContCancelDate": pl.lit(None, pl.Date),
+    }
+
+
+def _anonymous_contacts(rows: MonthlyRows, n_contacts: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Contacts of the anonymous provider: no person, one that does not exist, or somebody's pseudonym by accident."""
+    people, chunk = rows.people, rows.chunk
+    n = int(rng.binomial(n_contacts, rows.a["messes.anonymous_contacts"]))
+    day = rng.integers(0, LAST_DAY + 1, n)
+    person = people.person_id.gather(rng.integers(0, len(people), n))
+    unstable = labels("DFC", chunk * REFERRALS_PER_CHUNK + np.arange(n))
+    kind = rng.integers(0, 3, n)
+    number = chunk * REFERRALS_PER_CHUNK + np.arange(n)
+    return pl.DataFrame(
+        {
+            "Person_ID": pl.select(
+                pl.when(pl.Series(kind == 0)).then(unstable).when(pl.Series(kind == 1)).then(person)
+            ).to_series(),
+            "RecordNumber": ANONYMOUS_RECORDS + number,
+            "OrgIDProv": [ANONYMOUS] * n,
+            "UniqMonthID": month_of(day) + FIRST_UNIQ_MONTH_ID,
+            "month": month_of(day),
+            "UniqServReqID": labels("RD", number),
+            "UniqCareContID": labels("CD", number),
+            "CareContDate": date_series(day),
+            "AttendOrDNACode": pl.Series(["5", "3"]).gather(rng.integers(0, 2, n)),
+            "ActLocTypeCode": ["A01"] * n,
+            "PlannedCareContIndicator": ["N"] * n,
+        },
+        schema_overrides={"RecordNumber": pl.Int64},
+    ).with_columns(
+        row_numbers("MHS201UniqID", chunk, n) + 50_000_000,  # after the chunk's other contacts
+        **_contact_details(n, rng),
+    )
+
+
+def with_duplicates(frame: pl.DataFrame, rng: np.random.Generator, a: Assumptions) -> pl.DataFrame:
+    """Some rows twice, exactly."""
+    row = np.arange(frame.height)
+    twice = np.repeat(row, 1 + (rng.random(frame.height) < a["messes.duplicate_rows"]))
+    return frame[twice]
+
