@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from flows.failures import EXIT_CODE, Defect, guard
+from flows.failures import EXIT_CODE, DefectError, guard
 from pipelines.errors import VirtualControlsError
 
 
@@ -32,12 +32,12 @@ def complain(error: Exception, log_folder: Path) -> int:
     return EXIT_CODE
 
 
-def _as_defect(error: Exception, log_folder: Path) -> Defect:
+def _as_defect(error: Exception, log_folder: Path) -> DefectError:
     def again() -> None:
         raise error
 
     try:
         guard(again, log_folder)
-    except Defect as defect:
+    except DefectError as defect:
         return defect
-    raise AssertionError("guard raises a Defect for everything that is not the user's mistake")
+    raise AssertionError("guard raises a DefectError for everything that is not the user's mistake")

@@ -19,7 +19,7 @@ EXIT_CODE = 70
 Result = TypeVar("Result")
 
 
-class Defect(Exception):
+class DefectError(Exception):
     """A mistake of this program, not of its user. `log` is the file that lists the places, without values."""
 
     def __init__(self, kind: str, place: str, log: Path) -> None:
@@ -34,14 +34,14 @@ def guard(work: Callable[[], Result], log_folder: Path) -> Result:
 
     Raises:
         VirtualControlsError: as raised, without its chain.
-        Defect: in place of any other exception; its places are written into `log_folder`.
+        DefectError: in place of any other exception; its places are written into `log_folder`.
     """
     try:
         return work()
     except VirtualControlsError as error:
         mistake: Exception = error
     except Exception as error:
-        mistake = error if isinstance(error, Defect) else _report(error, log_folder)
+        mistake = error if isinstance(error, DefectError) else _report(error, log_folder)
     mistake.__cause__ = mistake.__context__ = None
     raise mistake.with_traceback(None)
 
@@ -55,12 +55,12 @@ def describe_places(error: BaseException) -> list[str]:
     return lines + [f"  {_short(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
 
 
-def _report(error: Exception, folder: Path) -> Defect:
+def _report(error: Exception, folder: Path) -> DefectError:
     log = folder / LOG
     places = describe_places(error)
     write_bytes(log, ("\n".join(places) + "\n").encode())
     ours = [line.strip() for line in places if line.startswith(("  pipelines/", "  models/", "  flows/"))]
-    return Defect(type(error).__name__, ours[-1] if ours else "an unknown place", log)
+    return DefectError(type(error).__name__, ours[-1] if ours else "an unknown place", log)
 
 
 def _short(filename: str) -> str:

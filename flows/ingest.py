@@ -23,18 +23,19 @@ from pipelines.store import write_json
 
 def ensure_extract(plan: Plan) -> Path:
     """The folder of raw records: the protocol's own, or the generator's, written now if it is not there yet."""
-    assert plan.extract is not None, "ready-made tables have no extract"
+    extract = plan.extract
+    assert extract is not None, "ready-made tables have no extract"
     drawn = plan.protocol.source.synthetic
     if drawn is None:
-        return plan.extract
+        return extract
 
     def write(building: Path) -> None:
         from pipelines.sources.synthetic import write_extract
 
         write_extract(building, people=drawn.people, seed=drawn.seed, trusts=drawn.trusts)
 
-    _once("extract", plan.extract, plan.runs, lambda: _whole(plan.extract, write))
-    return plan.extract
+    _once("extract", extract, plan.runs, lambda: _whole(extract, write))
+    return extract
 
 
 def ensure_lake(plan: Plan, extract: Path) -> Path:
@@ -93,7 +94,7 @@ def _counting() -> Iterator[None]:
             total = sum(len(state[kind]) for kind in ("ready", "waiting", "running", "finished"))
             watcher().count(len(state["finished"]), total)
 
-    with Counter():
+    with Counter():  # type: ignore[no-untyped-call]
         yield
 
 

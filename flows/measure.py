@@ -15,7 +15,7 @@ _PER_MIB = 1024 * 1024 if sys.platform == "darwin" else 1024
 def measured(facts: MutableMapping[str, Any]) -> Iterator[None]:
     """Add `seconds` and `peak_memory_mib` to `facts` when the block ends.
 
-    The peak is the process's highest so far (or that of its largest ended child), so it never falls from stage to stage.
+    The peak is the process's highest so far (or its largest ended child's), so it never falls from stage to stage.
     """
     started = time.monotonic()
     yield

@@ -5,6 +5,7 @@ server for the flow run with that token as a tag, and sets the state.
 """
 
 from pathlib import Path
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
@@ -21,7 +22,7 @@ MESSAGE = "The process was killed; the next run goes on from the last finished s
 def add_tag(flow_run_id: str, tags: list[str], token: str) -> None:
     """Tag a flow run with its process's token."""
     with get_client(sync_client=True) as client:
-        client.update_flow_run(flow_run_id, tags=[*tags, token])
+        client.update_flow_run(UUID(flow_run_id), tags=[*tags, token])
 
 
 def crash_killed_runs(signs: Path, server: str) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,18 +53,17 @@ class TerminalWatcher(Watcher):
     def step(self, name: str) -> Iterator[None]:
         """Show a live line while the step runs and leave a plain one with its seconds."""
         started = time.monotonic()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        live = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
-        self._progress = live if self.console.is_terminal else None
-        self._task = live.add_task(LONG[name], total=None)
-        try:
-            if self._progress is not None:
-                live.start()
+        with self._live(name) if self.console.is_terminal else nullcontext():
             yield
-        finally:
-            live.stop()
-            self._progress = None
         self.console.print(f"{name:<9}{time.monotonic() - started:6.1f} s")
+
+    @contextmanager
+    def _live(self, name: str) -> Iterator[None]:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as self._progress:
+            self._task = self._progress.add_task(LONG[name], total=None)
+            yield
+        self._progress = None
 
     def count(self, done: int, total: int) -> None:
         """Fill the bar of the live line."""

@@ -28,7 +28,7 @@ def run_study(study: Path, source: Path | None, runs: Path | None) -> Outcome:
 
     Raises:
         VirtualControlsError: the user's mistakes, each of its kind.
-        Defect: ours.
+        DefectError: ours.
     """
     settings = read_settings(runs)
     watch(TerminalWatcher())

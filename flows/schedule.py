@@ -1,4 +1,4 @@
-"""A study on a schedule: a Prefect deployment of the flow, with its parameters, served by this process until stopped."""
+"""A study on a schedule: a Prefect deployment of the flow with its parameters, served until this process is stopped."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def serve_study(
     with prefect_server(settings, page_port=page_port) as address:
         schedule = _schedule(cron, timezone)
         # Prefect reads its settings when it is imported, so not before the server's address is known.
-        from prefect.flows import EntrypointType
+        from prefect.deployments.runner import EntrypointType
 
         from flows.study import study_flow
 

@@ -26,7 +26,6 @@ from flows.settings import prepare_libraries, read_settings
 from pipelines.store import DESIGN_SUMMARY, RUN, STAGES, RunFolder, point_latest, write_json
 
 Stage = Callable[[RunFolder, Path], None]
-stage_task: Any = task(cache_policy=NO_CACHE, persist_result=False)
 
 
 @flow(name=FLOW, persist_result=False, validate_parameters=True)
@@ -50,7 +49,8 @@ def study_flow(study: str, source: str | None = None, runs: str = "runs") -> str
         )
         until_the_end.enter_context(_alone_in(found))
         started = datetime.now(UTC)
-        plan = quote(found)
+        # Prefect would look for futures in every field of an argument that is not quoted.
+        plan: Any = quote(found)
         needs_records = found.extract is not None and not found.run.is_done("cohort")
         lake = load_lake(plan, get_extract(plan)) if needs_records else None
         run = build_cohort(plan, lake)
@@ -62,13 +62,13 @@ def study_flow(study: str, source: str | None = None, runs: str = "runs") -> str
         return run
 
 
-@stage_task(name="extract")
+@task(name="extract", cache_policy=NO_CACHE, persist_result=False)
 def get_extract(plan: Plan) -> str:
     """Raw records, generated or as they stand → their folder."""
     return guard(lambda: str(ensure_extract(plan)), plan.runs)
 
 
-@stage_task(name="lake")
+@task(name="lake", cache_policy=NO_CACHE, persist_result=False)
 def load_lake(plan: Plan, extract: str) -> str:
     """Folder of raw records → lake in person buckets."""
 
@@ -79,7 +79,7 @@ def load_lake(plan: Plan, extract: str) -> str:
     return guard(load, plan.runs)
 
 
-@stage_task(name="cohort")
+@task(name="cohort", cache_policy=NO_CACHE, persist_result=False)
 def build_cohort(plan: Plan, lake: str | None) -> str:
     """Lake or ready-made tables → cohort, baseline and outcomes of the run."""
 
@@ -93,15 +93,15 @@ def build_cohort(plan: Plan, lake: str | None) -> str:
         from pipelines.lake import open_lake
         from pipelines.sources.participants import read_participants
 
-        participants, _ = read_participants(participants_file(plan))
+        listed, quarantined = read_participants(participants_file(plan))
         with dask_of(read_settings(plan.runs)):
-            built = stage.build_cohort(open_lake(Path(lake)), participants, plan.protocol)
+            built = stage.build_cohort(open_lake(Path(lake)), listed, quarantined, plan.protocol)
         stage.save_cohort(built, out)
 
     return _do(plan, "cohort", work)
 
 
-@stage_task(name="design")
+@task(name="design", cache_policy=NO_CACHE, persist_result=False)
 def choose_design(plan: Plan, run: str) -> str:
     """Cohort and baseline → designs and whether they are accepted; outcomes stay closed."""
     del run
@@ -114,7 +114,7 @@ def choose_design(plan: Plan, run: str) -> str:
     return _do(plan, "design", work)
 
 
-@stage_task(name="estimate")
+@task(name="estimate", cache_policy=NO_CACHE, persist_result=False)
 def estimate_effects(plan: Plan, run: str) -> str:
     """Accepted designs and outcomes → estimates."""
     del run
@@ -127,7 +127,7 @@ def estimate_effects(plan: Plan, run: str) -> str:
     return _do(plan, "estimate", work)
 
 
-@stage_task(name="report")
+@task(name="report", cache_policy=NO_CACHE, persist_result=False)
 def write_report(plan: Plan, run: str) -> str:
     """Results → everything in release/, after disclosure control."""
     del run

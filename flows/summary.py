@@ -12,7 +12,7 @@ from pipelines.report import summarise_for_terminal
 from pipelines.store import REPORT, RunFolder
 
 Rows = Sequence[Sequence[str]]
-ESTIMATE_HEADER = ("contrast", "outcome", "scale", "design", "method", "estimate", "interval", "treated", "controls")
+ESTIMATE_HEADER = ("contrast", "outcome", "scale", "design · method", "estimate", "interval", "treated / controls")
 VERDICT_HEADER = ("check", "must be", "limit", "value", "")
 ATTRITION_HEADER = ("group", "rule", "discharges removed", "discharges left", "people left")
 WITHHELD = "–"
@@ -22,7 +22,7 @@ def show_summary(run: RunFolder, console: Console) -> None:
     """Print a finished run's released summary."""
     summary = summarise_for_terminal(run)
     study = summary["study"]
-    console.print(Panel(Group(*_heading(summary, run)), title=Text(study["title"])))
+    console.print(Panel.fit(Group(*_heading(summary, run)), title=Text(study["title"])))
     console.print(_table("Acceptance of the primary design", VERDICT_HEADER, verdict_rows(summary["verdicts"])))
     if summary["triad"]:
         triad = [row["difference"] for row in summary["triad"] if row["difference"]]
@@ -60,13 +60,13 @@ def verdict_rows(verdicts: Iterable[dict[str, Any]]) -> Rows:
     """One row per acceptance check."""
     return [
         (
-            row["check"],
-            row["direction"],
-            _number(row["limit"]),
-            _number(row["value"]),
-            "met" if row["passed"] else "NOT MET",
+            check["check"],
+            check["direction"],
+            _number(check["limit"]),
+            _number(check["value"]),
+            "met" if check["passed"] else "NOT MET",
         )
-        for row in verdicts
+        for check in verdicts
     ]
 
 
@@ -74,11 +74,11 @@ def estimate_rows(estimates: Iterable[dict[str, Any]]) -> Rows:
     """One row per estimate."""
     return [
         (
-            *(str(row[name]) for name in ("contrast", "outcome", "scale", "design", "method")),
+            *(str(row[name]) for name in ("contrast", "outcome", "scale")),
+            f"{row['design']} · {row['method']}",
             _number(row["value"]),
             WITHHELD if row["lower"] is None else f"{_number(row['lower'])} to {_number(row['upper'])}",
-            _count(row["n_treated"]),
-            _count(row["n_control"]),
+            f"{_count(row['n_treated'])} / {_count(row['n_control'])}",
         )
         for row in estimates
     ]

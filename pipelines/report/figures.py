@@ -126,10 +126,12 @@ def draw_overlap(summary: dict[str, Any]) -> str:
 
 def _mark_withheld(axes: Axes, data: dict[str, Any], middle: FloatArray) -> None:
     """A small mark where a bin holds too few people to be shown."""
+    low, high = axes.get_ylim()
+    offset = 0.02 * (high - low)
     for name, side, colour in (("treated", 1, TREATED), ("controls", -1, VIRTUAL)):
         at = [x for x, n in zip(middle, data[name], strict=True) if n is None]
         if at:
-            axes.plot(at, [0.45 * side] * len(at), ".", color=colour, markersize=3.5, clip_on=False)
+            axes.plot(at, [offset * side] * len(at), ".", color=colour, markersize=3.5, clip_on=False)
 
 
 def draw_love(summary: dict[str, Any]) -> str:

@@ -35,6 +35,16 @@ def baseline_of(matrix: np.ndarray, person: np.ndarray | None = None, group: np.
     return Baseline(matrix, names, zero if group is None else group.astype(np.int64), zero, person)
 
 
+def by_hand(outcome, treated, weights, matched_set=None, estimand="ATT"):
+    """(outcome, baseline, design) of a few rows written out."""
+    outcome, n = np.array(outcome, dtype=float), len(outcome)
+    sets = np.full(n, -1) if matched_set is None else np.array(matched_set)
+    design = Design(
+        "by_hand", estimand, np.array(treated, dtype=bool), np.full(n, 0.5), np.array(weights, dtype=float), sets
+    )
+    return outcome, baseline_of(np.arange(n, dtype=float)[:, None]), design
+
+
 def golden_matched() -> tuple[dict[str, np.ndarray], Baseline, Design]:
     """The matched sample of make_golden.R."""
     data = read_columns(GOLDEN / "matched.csv")

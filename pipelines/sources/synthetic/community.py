@@ -9,6 +9,7 @@ from collections import defaultdict
 import numpy as np
 
 from pipelines.sources.synthetic.assumptions import Assumptions
+from pipelines.sources.synthetic.network import Network
 from pipelines.sources.synthetic.population import People
 from pipelines.sources.synthetic.timeline import NEVER, Array, Columns, expit, join_columns, pick
 
@@ -27,8 +28,9 @@ KINDS = ("referrals", "contacts", "emergencies", "physical", "brief", "orders")
 class Community:
     """Events of a chunk of people, kept as column sets by kind; `since` is the discharge that opened the interval."""
 
-    def __init__(self, people: People, a: Assumptions, rng: np.random.Generator) -> None:
+    def __init__(self, people: People, network: Network, a: Assumptions, rng: np.random.Generator) -> None:
         self.people, self.a, self.rng = people, a, rng
+        self._trust_hazard = np.exp(network.log_hazard)[people.home_trust]
         self.events: dict[str, list[Columns]] = defaultdict(list)
         self._n_referrals = 0
 
@@ -149,7 +151,8 @@ class Community:
 
     def _fall_physically_ill(self, who: Array, since: Array, until: Array) -> None:
         a, rng, n = self.a, self.rng, len(who)
-        early = np.where(rng.random(n) < a["contacts.physical_30_days"], since + rng.integers(1, 31, n), NEVER)
+        risk = a["contacts.physical_30_days"] * self._trust_hazard[who]
+        early = np.where(rng.random(n) < risk, since + rng.integers(1, 31, n), NEVER)
         later = since + 30 + rng.exponential(365 / a["contacts.physical_per_year"], n).astype(np.int64)
         start = np.concatenate([early, later])
         rows = np.flatnonzero(start < np.concatenate([until, until]))

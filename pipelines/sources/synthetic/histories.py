@@ -35,7 +35,7 @@ class Histories:
         self.people, self.network, self.a, self.rng = people, network, a, rng
         self.stays: list[Columns] = []
         self.discharges: list[Columns] = []
-        self.community = Community(people, a, rng)
+        self.community = Community(people, network, a, rng)
         self.hazard_ratio = np.ones(len(people))
         self.supported_from = np.full(len(people), NEVER)
 
@@ -156,10 +156,10 @@ class Histories:
         return total, items, np.where(rng.random(n) < self.a["stays.honos_recorded"], day, -NEVER)
 
     def _draw_transfers(self, trust: Array, start: Array, end: Array, stays_whole: Array) -> tuple[Array, Array]:
-        """Number of spells and trust of the last one; only between trusts that always submit."""
+        """Number of spells and trust of the last one; only between trusts that always submit, and within the data."""
         a, rng, n = self.a, self.rng, len(trust)
         draw = rng.random(n)
-        days = np.where(stays_whole | ~self.network.is_regular[trust], 0, end - start)
+        days = np.where(stays_whole | (start < 0) | ~self.network.is_regular[trust], 0, end - start)
         three = (draw < a["stays.three_spells"]) & (days >= THREE_SPELL_DAYS)
         two = ~three & (draw < a["stays.three_spells"] + a["stays.two_spells"]) & (days >= TWO_SPELL_DAYS)
         elsewhere = (two | three) & (rng.random(n) < a["stays.transfer_elsewhere"])

@@ -174,7 +174,9 @@ def draw_wards(stays: Columns, spells: Columns, network: Network, a: Assumptions
     """One row per ward stay: spell (row number), place, start, end, class (number in WARD_CLASSES)."""
     n, stay = len(spells["stay"]), spells["stay"]
     bed, days = stays["bed"][stay], np.minimum(spells["end"], LAST_DAY) - spells["start"]
+    # What is not wholly in the data, or may lose its end, has one ward: an unseen first or last ward changes the truth.
     may_move = (days >= MINIMUM_DAYS) & (spells["fault"] != STOPS_ARRIVING) & network.is_regular[spells["trust"]]
+    may_move &= spells["start"] >= 0
     is_acute = bed == ACUTE_BED
     draw = rng.random(n)
     intensive = is_acute & (draw < a["stays.intensive_care_first"])

@@ -13,7 +13,7 @@ from pipelines.sources.synthetic.assumptions import Assumptions
 from pipelines.sources.synthetic.hazards import YEAR, days_to_next, risk_within_a_year
 from pipelines.sources.synthetic.histories import ACUTE_BED, Histories, is_excluded_code, main_group_of
 from pipelines.sources.synthetic.messes import STOPS_ARRIVING, messes_of
-from pipelines.sources.synthetic.timeline import Array, Columns, day_number, join_columns, pick
+from pipelines.sources.synthetic.timeline import NEVER, Array, Columns, day_number, join_columns, pick
 
 LOOK_BACK_DAYS = 730
 
@@ -99,7 +99,11 @@ def _stays_with_discharge(histories: Histories) -> Columns:
 
 
 def _recruit(stays: Columns, histories: Histories, quota: int, a: Assumptions, rng: np.random.Generator) -> Columns:
-    """One stay of each chosen person: weighted sampling without replacement (exponential race, Efraimidis 2006)."""
+    """One stay of each chosen person: weighted sampling without replacement (exponential race, Efraimidis 2006).
+
+    A person is approached once, at the first stay that fits: were later stays recruited from, those who stay out of
+    the trial would be those who were not readmitted, and no adjustment could undo that.
+    """
     people, network = histories.people, histories.network
     first, last = (day_number(date) for date in a["trial.recruitment"])
     age = people.age_at(stays["person"], stays["start"])
@@ -118,13 +122,22 @@ def _recruit(stays: Columns, histories: Histories, quota: int, a: Assumptions, r
         & (messes_of(stays, network, a) != STOPS_ARRIVING)
     )
     has_prior = _has_prior_stay(stays, join_columns(histories.stays))
+    is_first = _first_of_person(stays, may_join & has_prior)
     weight = a["trial.selection_strength"] * stays["log_hazard"] + a["trial.selection_age_decade"] * (age - 40) / 10
     priority = weight + rng.gumbel(size=len(weight))
     n_without = int(rng.binomial(quota, a["trial.without_prior_stay"]))
-    chosen = _best_per_person(stays, np.where(may_join & has_prior, priority, -np.inf), quota - n_without)
+    chosen = _best_per_person(stays, np.where(is_first, priority, -np.inf), quota - n_without)
     taken = np.isin(stays["person"], stays["person"][chosen])
     others = _best_per_person(stays, np.where(may_join & ~has_prior & ~taken, priority, -np.inf), n_without)
     return pick(stays, np.sort(np.concatenate([chosen, others])))
+
+
+def _first_of_person(stays: Columns, fits: Array) -> Array:
+    """Whether a stay is the earliest of its person's that fit."""
+    first = np.full(int(stays["person"].max(initial=-1)) + 1, NEVER)
+    np.minimum.at(first, stays["person"][fits], stays["end"][fits])
+    is_first: Array = fits & (stays["end"] == first[stays["person"]])
+    return is_first
 
 
 def _best_per_person(stays: Columns, priority: Array, number: int) -> Array:
