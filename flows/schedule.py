@@ -26,7 +26,7 @@ def serve_study(
     with prefect_server(settings, page_port=page_port) as address:
         schedule = _schedule(cron, timezone)
         # Prefect reads its settings when it is imported, so not before the server's address is known.
-        from prefect.deployments.runner import EntrypointType
+        from prefect.types.entrypoint import EntrypointType
 
         from flows.study import study_flow
 

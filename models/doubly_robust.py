@@ -34,12 +34,14 @@ def aipw(
     confidence: float = 0.95,
     folds: int = 5,
     l2_penalty: float = 1.0,
+    is_randomised: bool = False,
 ) -> tuple[Estimate, ...]:
     """Cross-fitted doubly robust ATT (or ATE, as the design says) on the rows with positive weight.
 
     outcome     (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
     folds       number of folds; matched sets and persons stay whole; rng deals them out, DIVISIONS times over
     l2_penalty  of both models, on standardised columns
+    is_randomised  the propensity is known to be the design's score and is not fitted: fitting it would only add noise
 
     Standard errors come from the joint influence function of the two means, summed over matched sets or persons.
     `effective_n` and the note `max_control_weight_share` describe the odds the controls count with.
@@ -56,7 +58,8 @@ def aipw(
         each = [cross_predict(matrix, target, learn_from, fold, target_kind, l2_penalty) for fold in divisions]
         return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
-    score = predict(treated.astype(np.float64), np.ones_like(treated), "binary")
+    known = design.score[rows]
+    score = known if is_randomised else predict(treated.astype(np.float64), np.ones_like(treated), "binary")
     if_control = predict(y, ~treated, kind)
     # Under the ATT the treated outcome model is not needed: the mean of the treated is the mean of the treated.
     if_treated = predict(y, treated, kind) if design.estimand == "ATE" else if_control

@@ -18,7 +18,7 @@ from models.registry import EFFECTS, check_capability
 from models.results import Baseline, Curve, Design, Estimate, FloatArray, IntArray
 from pipelines import store
 from pipelines.artefacts import save_forest
-from pipelines.design import RANDOMISED, Contrast, contrasts_of, seeded
+from pipelines.design import Contrast, contrasts_of, seeded
 from pipelines.design_matrix import build_baseline
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder, write_json, write_parquet
@@ -198,8 +198,8 @@ def _run(
     out: Path,
 ) -> tuple[Estimate, ...]:
     options = getattr(protocol.effects, method).model_dump()
-    if method == "weighted_difference" and accepted.design.method == RANDOMISED:
-        options["weights_are"] = "fixed"
+    if accepted.contrast.is_randomised:
+        options |= {"weighted_difference": {"weights_are": "fixed"}, "aipw": {"is_randomised": True}}.get(method, {})
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if method != "causal_forest":

@@ -275,7 +275,7 @@ class AipwSettings(Section):
     """Cross-fitted doubly robust estimate."""
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
-    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty of both nuisance models")
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
 
 
 class CausalForestSettings(Section):
@@ -364,8 +364,6 @@ class Protocol(Section):
                 problems.append("follow_up.days must be 365: the outcomes of raw records are defined for a year")
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
-        if self.estimand.target == "ATE" and "causal_forest" in self.effects.methods:
-            problems.append("effects.methods: causal_forest reports the ATT only")
         if is_table and "cumulative_incidence" in self.effects.methods:
             problems.append("effects.methods: cumulative_incidence needs dated outcomes, which a table source has not")
         if is_table and self.design.nearest_neighbour.calendar_days is not None:

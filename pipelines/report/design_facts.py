@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 
 from pipelines import disclosure as dc
+from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.report.wording import ARM_LABELS, label
 
-FILE = "release/summary.json"
+FILE = store.SUMMARY
 MAX_LEVELS_IN_TABLE = 12
 BIN_STEPS = (1, 2, 3, 5)  # divisors of the 30 bins that the design stage makes
 MAX_WITHHELD_SHARE = 0.15  # more than this in withheld bins and the figure no longer shows the distribution

@@ -12,7 +12,7 @@ from pipelines.protocol import Acceptance, Protocol
 from pipelines.report.released import place_of
 from pipelines.report.wording import ARM_LABELS, label, mid
 
-FILE = "release/summary.json"
+FILE = store.SUMMARY
 DIFFERENCES = ("risk_difference", "mean_difference")
 RATIOS = ("risk_ratio", "mean_ratio")
 CURVE_COLUMNS = ("day", "incidence", "lower", "upper", "at_risk")

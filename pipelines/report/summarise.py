@@ -14,7 +14,7 @@ from pipelines.protocol import Protocol
 from pipelines.report import design_facts, effects_facts, released, trial
 from pipelines.store import RunFolder
 
-NAME = "release/summary.json"
+NAME = store.SUMMARY
 
 
 def release_tables(run: RunFolder, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:

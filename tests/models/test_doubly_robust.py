@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from models.doubly_robust import DIVISIONS, aipw, doubly_robust_means
 from models.influence import find_clusters, robust_covariance
 from models.nuisance import assign_folds, cross_predict, fit_ridge, regression_columns, rows_in_order
+from models.results import Baseline, Design
 from tests.models.contract_estimates import expect_good_estimate
 from tests.models.effect_samples import (
     baseline_of,
@@ -268,3 +269,20 @@ def test_intervals_cover_the_truth_with_few_treated_and_a_large_pool(kind):
         estimate = aipw(outcome, baseline, design, rng=rng, kind=kind)[0]
         covered.append(estimate.lower < 0 < estimate.upper)
     assert 0.917 < np.mean(covered) < 0.983
+
+
+def test_a_randomised_contrast_does_not_fit_what_is_known() -> None:
+    # Many irrelevant columns, few people: fitting the known score of one half costs effective controls.
+    rng = np.random.default_rng(3)
+    n = 80
+    matrix = rng.normal(size=(n, 20))
+    treated = rng.permutation(n) < n // 2
+    outcome = matrix[:, 0] + treated + rng.normal(size=n)
+    ids, zeros = np.arange(n), np.zeros(n, dtype=np.int64)
+    baseline = Baseline(matrix, tuple(f"x{j}" for j in range(20)), zeros, zeros, ids)
+    design = Design("randomised", "ATT", treated, np.full(n, 0.5), np.ones(n), np.full(n, -1))
+    known, *_ = aipw(outcome, baseline, design, rng=np.random.default_rng(1), kind="continuous", is_randomised=True)
+    fitted, *_ = aipw(outcome, baseline, design, rng=np.random.default_rng(1), kind="continuous")
+    assert known.effective_n == pytest.approx(n / 2)
+    assert fitted.effective_n < 0.9 * known.effective_n
+    assert known.std_error < fitted.std_error
