@@ -17,8 +17,8 @@ OPENING = """# The study protocol, key by key
 
 <!-- Written by docs/generate.py from pipelines/protocol.py (`make docs`); change the models, not this page. -->
 
-One TOML file describes a whole study; its sections are the stages of a target trial emulation. Unknown keys are refused,
-and every fault of a file is reported at once with its place, what is wrong and what is allowed:
+One TOML file describes a whole study; its sections are the stages of a target trial emulation. Unknown keys are
+refused, and every fault of a file is reported at once with its place, what is wrong and what is allowed:
 `virtual-controls check STUDY.toml`. Paths are relative to the file. The examples in `configs/studies/` are good to
 start from. The protocol as it was used, with every default filled in, is written into the run folder
 (`protocol.toml`), so no setting is hidden.
@@ -102,7 +102,9 @@ def _limits(metadata: Any) -> list[str]:
     for item in metadata:
         for part in getattr(item, "metadata", [item]):
             limits += [
-                words.format(getattr(part, name)) for name, words in BOUNDS.items() if getattr(part, name, None) is not None
+                words.format(getattr(part, name))
+                for name, words in BOUNDS.items()
+                if getattr(part, name, None) is not None
             ]
             if getattr(part, "min_length", None):
                 limits.append(f"at least {part.min_length}")

@@ -16,7 +16,7 @@ from flows.lifetimes import hold
 from flows.measure import measured
 from flows.plan import Plan, cache_folder
 from flows.progress import watcher
-from flows.settings import Settings
+from flows.settings import DASK_ADDRESS, Settings
 from pipelines.errors import RunError
 from pipelines.store import write_json
 

@@ -10,11 +10,13 @@ from uuid import UUID
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterTags
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.states import Crashed
 
 from flows.lifetimes import killed
 
 FLOW = "virtual-controls"
+PAGE = 200  # the server's own limit; a process has one flow run and six task runs
 UNDER_WAY = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.SCHEDULED)
 MESSAGE = "The process was killed; the next run goes on from the last finished stage."
 
@@ -39,10 +41,13 @@ def crash_killed_runs(signs: Path, server: str) -> int:
 
 
 def _crash(client: SyncPrefectClient, token: str) -> int:
-    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[token])))
+    # The server refuses the client's own defaults for sort and limit.
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[token]))
+    runs = client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.START_TIME_ASC, limit=PAGE)
     unfinished = [run for run in runs if run.state_type in UNDER_WAY]
     for run in unfinished:
-        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+        of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = client.read_task_runs(flow_run_filter=of_run, sort=TaskRunSort.ID_DESC, limit=PAGE)
         for task_run in tasks:
             if task_run.state_type in UNDER_WAY:
                 client.set_task_run_state(task_run.id, Crashed(message=MESSAGE), force=True)

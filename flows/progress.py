@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 LONG = {
-    "server": "Starting Prefect's server",
+    "prefect": "Starting Prefect",
     "extract": "Extract: getting the raw records",
     "lake": "Lake: raw records into person buckets",
     "cohort": "Cohort: stays, eligibility, covariates, outcomes",

@@ -32,12 +32,7 @@ def run_study(study: Path, source: Path | None, runs: Path | None) -> Outcome:
     """
     settings = read_settings(runs)
     watch(TerminalWatcher())
-    plan = guard(lambda: plan_study(study, source, settings.runs), settings.runs)
-    signs = cache_folder(settings.runs, "flow_runs")
-    if plan.run.is_finished() and not killed(signs, settings.server_name):
-        return _outcome(plan, "Nothing to do: the same inputs, settings and code have been run before.")
-    _run_flow(study, source, settings)
-    return _outcome(plan, "Done.")
+    return guard(lambda: _run_unless_done(study, source, settings), settings.runs)
 
 
 def write_synthetic(out: Path, *, people: int, seed: int, trusts: int) -> None:
@@ -51,13 +46,22 @@ def write_synthetic(out: Path, *, people: int, seed: int, trusts: int) -> None:
         write_extract(out, people=people, seed=seed, trusts=trusts)
 
 
+def _run_unless_done(study: Path, source: Path | None, settings: Settings) -> Outcome:
+    plan = plan_study(study, source, settings.runs)
+    signs = cache_folder(settings.runs, "flow_runs")
+    if plan.run.is_finished() and not killed(signs, settings.server_name):
+        return _outcome(plan, "Nothing to do: the same inputs, settings and code have been run before.")
+    _run_flow(study, source, settings)
+    return _outcome(plan, "Done.")
+
+
 def _run_flow(study: Path, source: Path | None, settings: Settings) -> None:
     from flows.server import prefect_server
 
     prepare_prefect(settings, is_quiet=True)
     signs = cache_folder(settings.runs, "flow_runs")
     with sign_of_life(signs, settings.server_name) as token, ExitStack() as until_the_end:
-        with watcher().step("server"):
+        with watcher().step("prefect"):
             until_the_end.enter_context(prefect_server(settings, meanwhile=_import_flow))
             study_flow = _import_flow()
         from prefect import tags

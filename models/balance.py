@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from models.propensity import comparable_rows
 from models.results import BalanceRow, Baseline, Design, FloatArray, Propensity
 
-NEGLIGIBLE = 1e-12  # of a covariate's range: rounding error of a mean, not a difference
+NEGLIGIBLE = 1e-12  # of a covariate's largest absolute value: rounding error of a mean, not a difference
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def kish_effective_n(weights: FloatArray) -> float:
 
 def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
     arms = (design.treated, ~design.treated)
-    spread = float(np.ptp(values))
+    size = float(np.abs(values).max())
     is_binary = bool(np.isin(values, (0.0, 1.0)).all())
-    before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, spread) for arm in arms]
-    after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, spread) for arm in arms]
+    before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, size) for arm in arms]
+    after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, size) for arm in arms]
     (_, treated_variance), (_, control_variance) = before
     shared = (treated_variance + control_variance) / 2.0
     variance = treated_variance if design.estimand == "ATT" and treated_variance > 0 else shared
@@ -102,16 +102,16 @@ def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
         covariate=name,
         mean_treated_before=before[0][0],
         mean_control_before=before[1][0],
-        smd_before=_standardised(before[0][0] - before[1][0], sd, spread),
+        smd_before=_standardised(before[0][0] - before[1][0], sd, size),
         variance_ratio_before=np.nan if is_binary else _ratio(before[0][1], before[1][1]),
         mean_treated_after=after[0][0],
         mean_control_after=after[1][0],
-        smd_after=_standardised(after[0][0] - after[1][0], sd, spread),
+        smd_after=_standardised(after[0][0] - after[1][0], sd, size),
         variance_ratio_after=np.nan if is_binary else _ratio(after[0][1], after[1][1]),
     )
 
 
-def _mean_and_variance(values: FloatArray, weights: FloatArray, is_binary: bool, spread: float) -> tuple[float, float]:
+def _mean_and_variance(values: FloatArray, weights: FloatArray, is_binary: bool, size: float) -> tuple[float, float]:
     total = float(weights.sum())
     if total == 0:
         return np.nan, np.nan
@@ -123,13 +123,13 @@ def _mean_and_variance(values: FloatArray, weights: FloatArray, is_binary: bool,
     if correction <= NEGLIGIBLE:
         return mean, np.nan
     variance = float((share * (values - mean) ** 2).sum()) / correction
-    return mean, 0.0 if variance <= (NEGLIGIBLE * spread) ** 2 else variance
+    return mean, 0.0 if variance <= (NEGLIGIBLE * size) ** 2 else variance
 
 
-def _standardised(difference: float, sd: float, spread: float) -> float:
+def _standardised(difference: float, sd: float, size: float) -> float:
     if np.isnan(difference):
         return np.inf
-    if abs(difference) <= NEGLIGIBLE * spread:
+    if abs(difference) <= NEGLIGIBLE * size:
         return 0.0
     return difference / sd if sd > 0 else float(np.copysign(np.inf, difference))
 
@@ -142,13 +142,13 @@ def _ratio(treated_variance: float, control_variance: float) -> float:
 
 def _overlap_coefficient(treated: FloatArray, control: FloatArray) -> float:
     """∫ min(f, g) of two score densities. f / g rises with a propensity score (it is the odds of treatment, up to a
-    constant), so the densities cross once and the area is 1 - max (G - F): exact, and without bins or bandwidths."""
+    constant), so the densities cross once and the area is 1 - max |G - F|: exact, and without bins or bandwidths."""
     if len(treated) == 0 or len(control) == 0:
         return 0.0
     at = np.unique(np.concatenate([treated, control]))
     below_treated = np.searchsorted(np.sort(treated), at, "right") / len(treated)
     below_control = np.searchsorted(np.sort(control), at, "right") / len(control)
-    return 1.0 - max(float((below_control - below_treated).max()), 0.0)
+    return 1.0 - float(np.abs(below_control - below_treated).max())
 
 
 def _share_in_range(treated: FloatArray, control: FloatArray) -> float:

@@ -62,7 +62,7 @@ def comparable_rows(baseline: Baseline, treated: BoolArray) -> BoolArray:
     """(n,) True for rows that some design could use: not an untreated row of a treated person, and in an exact group
     that (without such rows) holds both treated and untreated rows."""
     own_row = ~treated & np.isin(baseline.person, baseline.person[treated])
-    return ~own_row & in_groups_with_both(baseline, treated, ~own_row)
+    return in_groups_with_both(baseline, treated, ~own_row)
 
 
 def in_groups_with_both(baseline: Baseline, treated: BoolArray, among: BoolArray) -> BoolArray:

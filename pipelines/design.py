@@ -66,16 +66,15 @@ def seeded(protocol: Protocol, *names: str) -> np.random.Generator:
 def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protocol: Protocol) -> DesignedContrast:
     """One design of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
 
-    Candidates in exact groups without any treated person cannot serve and are left out first. One person serves at
-    most once as a control: matching chooses which discharge serves; a weighting design would use them all, so one
-    discharge of each candidate is drawn at random before its score is fitted.
+    Candidates in exact groups without any treated person cannot serve and are left out first.
     """
     if contrast.is_randomised:
         baseline = build_baseline(rows, protocol.covariates, [])
         treated = (rows["arm"] == contrast.treated_arm).to_numpy()
         return DesignedContrast(contrast, rows, baseline, None, _as_randomised(treated))
     rng = seeded(protocol, "design", contrast.name, method)
-    pool = rows if DESIGNS[method].makes_matched_sets else _one_discharge_each(rows, contrast, rng)
+    which = getattr(protocol.design.candidate_discharges, method)
+    pool = _first_discharges(rows, contrast) if which == "first" else rows
     kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
     treated = (kept["arm"] == contrast.treated_arm).to_numpy()
@@ -91,11 +90,15 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
     return DesignedContrast(contrast, kept, baseline, propensity, design)
 
 
-def _one_discharge_each(rows: pl.DataFrame, contrast: Contrast, rng: np.random.Generator) -> pl.DataFrame:
-    ordered = rows.sort("row_id").with_columns(pl.Series(":draw", rng.permutation(rows.height)))
+def _first_discharges(rows: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
+    """Every treated row, and the earliest discharge of each candidate.
+
+    Drawing one at random would condition on the future: somebody readmitted has more discharges to draw from, so a
+    discharge that was followed by a readmission would be kept less often.
+    """
     is_treated = pl.col("arm") == contrast.treated_arm
-    drawn = pl.col(":draw") == pl.col(":draw").min().over("person_id", "arm")
-    return ordered.filter(is_treated | drawn).drop(":draw")
+    is_first = pl.col("index_date").eq_missing(pl.col("index_date").min().over("person_id", "arm"))
+    return rows.filter(is_treated | is_first)
 
 
 def _in_treated_groups(rows: pl.DataFrame, contrast: Contrast, exact: list[str]) -> pl.DataFrame:

@@ -243,11 +243,27 @@ DesignName = Literal["nearest_neighbour", "propensity_weighting"]
 EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
 
 
+class CandidateDischarges(Section):
+    """Which eligible discharges of one candidate may serve as controls, for each design method.
+
+    Using one person at most once must not look into their future: somebody readmitted has more discharges, so choosing
+    among them by chance or by score keeps a discharge less often when it was followed by a readmission.
+    """
+
+    nearest_neighbour: Literal["first", "every"] = Field(
+        "first", description="first: the earliest in the window; every: the best match, then no other of that person"
+    )
+    propensity_weighting: Literal["first", "every"] = Field(
+        "every", description="every: all of them, with errors clustered by person; first: the earliest in the window"
+    )
+
+
 class DesignSection(Section):
     """How controls are chosen. The first method is the primary design; it never sees outcomes."""
 
     methods: tuple[DesignName, ...] = Field(("nearest_neighbour",), min_length=1, description="First is primary")
     exact: tuple[str, ...] = Field((), description="Columns on which treated and controls must agree")
+    candidate_discharges: CandidateDischarges = CandidateDischarges()
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()

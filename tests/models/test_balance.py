@@ -113,6 +113,16 @@ def test_covariates_without_variation() -> None:
     assert (binary.smd_before, binary.smd_after) == (np.inf, np.inf)
 
 
+def test_rounding_of_a_weighted_mean_is_no_imbalance() -> None:
+    """A constant 0.1 averages to 0.1 give or take 1e-17; among 50 random weightings some do not give it exactly."""
+    x, treated = np.full(40, 0.1), np.arange(40) < 20
+    weights = np.random.default_rng(6).random((50, 40))
+    assert any((w / w.sum() * x[:20]).sum() != 0.1 for w in weights[:, :20])
+    for w in weights:
+        (row,) = measure_balance(plain(x[:, None]), weighted(treated, w))
+        assert (row.smd_after, row.variance_ratio_after) == (0.0, 1.0)
+
+
 def test_where_the_treated_do_not_vary_the_variance_of_both_arms_serves() -> None:
     """Untreated 5, 6, 7: variance 1, so SD = sqrt(1 / 2); untreated 0, 1, 1: variance 2 / 9, so SD = 1 / 3."""
     treated = np.arange(6) < 3
@@ -171,6 +181,8 @@ def test_overlap_at_its_ends() -> None:
     assert (same.overlap_coefficient, same.c_statistic_before, same.share_treated_in_control_range) == (1.0, 0.5, 1.0)
     apart = overlap_of([5.0, 6.0], [0.0, 1.0])
     assert (apart.overlap_coefficient, apart.c_statistic_before, apart.share_treated_in_control_range) == (0, 1, 0)
+    below = overlap_of([0.0, 1.0], [5.0, 6.0])
+    assert (below.overlap_coefficient, below.c_statistic_before) == (0, 0)
 
 
 def test_overlap_of_two_normals_is_the_known_area() -> None:

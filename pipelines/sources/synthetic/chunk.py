@@ -49,7 +49,7 @@ def write_chunk(
     stays = arrange_stays(histories, a)
     spells = cut_into_spells(stays, a, random["spells"])
     wards = draw_wards(stays, spells, network, a, random["spells"])
-    periods = draw_legal_periods(stays, spells, a, random["spells"])
+    periods = draw_legal_periods(stays, spells, network, a, random["spells"])
     clinical = code_stays(people, stays, spells, network, a, random["clinical"])
     community = {kind: histories.community.all(kind) for kind in ("referrals", "contacts", "emergencies", "physical")}
     community["contacts"] = community_rows.contacts_sent(community["contacts"], people, network)

@@ -41,9 +41,7 @@ def contacts_sent(contacts: Columns, people: People, network: Network) -> Column
 
 def months_open(events: Columns, first: str, last: str, trust: Array, network: Network) -> Months:
     """The months in which each event is open and its trust submits."""
-    row, month = spread(
-        np.maximum(month_of(events[first]), 0), np.minimum(month_of(events[last]), N_MONTHS - 1)
-    )
+    row, month = spread(np.maximum(month_of(events[first]), 0), np.minimum(month_of(events[last]), N_MONTHS - 1))
     sent = network.is_sent[trust[row], month]
     return Months(row[sent], month[sent])
 
@@ -154,4 +152,3 @@ def with_duplicates(frame: pl.DataFrame, rng: np.random.Generator, a: Assumption
     row = np.arange(frame.height)
     twice = np.repeat(row, 1 + (rng.random(frame.height) < a["messes.duplicate_rows"]))
     return frame[twice]
-

@@ -43,10 +43,14 @@ from pipelines.sources.synthetic.timeline import (
 PLACEHOLDER_DAY = day_number("1900-01-01")
 SECOND_ID_OFFSET = 500_000_000_000
 SPELLS_PER_CHUNK = 10_000_000
-HONOS_TOOLS = (
-    ["979641000000103", "979651000000100", "979661000000102", "979671000000109", "979681000000106", "979691000000108"]
-    + ["979701000000108", "979711000000105", "979721000000104", "979731000000102", "979741000000106", "979751000000109"]
-)
+HONOS_TOOLS = [
+    "979641000000103",
+    "979651000000100",
+    "979661000000102",
+    "979671000000109",
+    "979681000000106",
+    "979691000000108",
+] + ["979701000000108", "979711000000105", "979721000000104", "979731000000102", "979741000000106", "979751000000109"]
 ACCOMMODATION = ["01", "03", "07"]
 EMPLOYMENT = ["01", "02", "04", "06", "08"]
 
@@ -54,7 +58,9 @@ EMPLOYMENT = ["01", "02", "04", "06", "08"]
 class HospitalRows:
     """Rows of the tables about hospital stays of a chunk."""
 
-    def __init__(self, rows: MonthlyRows, stays: Columns, spells: Columns, a: Assumptions, rng: np.random.Generator) -> None:
+    def __init__(
+        self, rows: MonthlyRows, stays: Columns, spells: Columns, a: Assumptions, rng: np.random.Generator
+    ) -> None:
         self.rows, self.stays, self.spells, self.a, self.rng = rows, stays, spells, a, rng
         self.network = rows.network
         self.spell_number = rows.chunk * SPELLS_PER_CHUNK + 1 + np.arange(len(spells["stay"]))
@@ -85,24 +91,28 @@ class HospitalRows:
         unknown = rng.random(n) < self.a["messes.unknown_code"]
         far = self.stays["far_after"][of["stay"]] & of["is_last"] & (of["destination"] < DESTINATIONS.index("53"))
         destination = np.where(unknown & far, DESTINATIONS.index("ZZ"), of["destination"])
-        return self._start("501", row, month).with_columns(
-            UniqServReqID=self._ids("RI", row),
-            UniqHospProvSpellID=self._ids("SP", row, second),
-            StartDateHospProvSpell=date_series(start),
-            StartTimeHospProvSpell=times(rng, n),
-            SourceAdmMHHospProvSpell=pl.Series(SOURCES).gather(of["source"]),
-            MethAdmMHHospProvSpell=pl.Series(METHODS).gather(of["method"]),
-            DecidedToAdmitDate=date_series(start, rng.random(n) < 0.4),
-            EstimatedDischDateHospProvSpell=date_series(of["start"] + 28, rng.random(n) < 0.4),
-            PlannedDischDateHospProvSpell=pl.lit(None, pl.Date),
-            DischDateHospProvSpell=date_series(discharge, has_discharge),
-            DischTimeHospProvSpell=pl.when(pl.Series(has_discharge)).then(times(rng, n)),
-            MethOfDischMHHospProvSpell=_where(has_discharge, DISCHARGE_METHODS, of["discharge_method"]),
-            DestOfDischHospProvSpell=_where(has_discharge, DESTINATIONS, destination),
-            InactTimeHPS=pl.lit(None, pl.String),
-        ).with_columns(
-            soil(name, rng, n, self.a)
-            for name in ("SourceAdmMHHospProvSpell", "MethAdmMHHospProvSpell", "DestOfDischHospProvSpell")
+        return (
+            self._start("501", row, month)
+            .with_columns(
+                UniqServReqID=self._ids("RI", row),
+                UniqHospProvSpellID=self._ids("SP", row, second),
+                StartDateHospProvSpell=date_series(start),
+                StartTimeHospProvSpell=times(rng, n),
+                SourceAdmMHHospProvSpell=pl.Series(SOURCES).gather(of["source"]),
+                MethAdmMHHospProvSpell=pl.Series(METHODS).gather(of["method"]),
+                DecidedToAdmitDate=date_series(start, rng.random(n) < 0.4),
+                EstimatedDischDateHospProvSpell=date_series(of["start"] + 28, rng.random(n) < 0.4),
+                PlannedDischDateHospProvSpell=pl.lit(None, pl.Date),
+                DischDateHospProvSpell=date_series(discharge, has_discharge),
+                DischTimeHospProvSpell=pl.when(pl.Series(has_discharge)).then(times(rng, n)),
+                MethOfDischMHHospProvSpell=_where(has_discharge, DISCHARGE_METHODS, of["discharge_method"]),
+                DestOfDischHospProvSpell=_where(has_discharge, DESTINATIONS, destination),
+                InactTimeHPS=pl.lit(None, pl.String),
+            )
+            .with_columns(
+                soil(name, rng, n, self.a)
+                for name in ("SourceAdmMHHospProvSpell", "MethAdmMHHospProvSpell", "DestOfDischHospProvSpell")
+            )
         )
 
     def ward_rows(self, wards: Columns) -> pl.DataFrame:
@@ -118,22 +128,26 @@ class HospitalRows:
         days = np.minimum(month_end(month), of["end"]) - np.maximum(month_start(month), of["start"])
         trust = spells["trust"][spell]
         site = pl.Series(self.network.codes).gather(self.network.code_at[trust, month]) + labels("0", 1 + spell % 5)
-        return self._start("502", spell, month).with_columns(
-            UniqServReqID=self._ids("RI", spell),
-            UniqHospProvSpellID=self._ids("SP", spell, second),
-            UniqWardStayID=labels("WS", (self.spell_number[spell] + SECOND_ID_OFFSET * second) * 10 + of["place"]),
-            StartDateWardStay=date_series(of["start"]),
-            EndDateWardStay=date_series(of["end"], is_end),
-            HospitalBedTypeMH=pl.Series(WARD_CLASSES).gather(of["class"]),
-            WardCode=labels("W", spell % 23),
-            SiteIDOfTreat=site,
-            WardSexTypeCode=pl.Series(["1", "2", "3"]).gather(spell % 3),
-            IntendClinCareIntenCodeMH=pl.lit("51"),
-            WardSecLevel=pl.lit("0"),
-            WardAge=pl.lit("13"),
-            WardLocDistanceHome=pl.Series(self.stays["distance"][spells["stay"][spell]]),
-            BedDaysWSEndRP=pl.Series(np.maximum(days, 0) + ~is_end),
-        ).with_columns(soil("HospitalBedTypeMH", rng, n, self.a))
+        return (
+            self._start("502", spell, month)
+            .with_columns(
+                UniqServReqID=self._ids("RI", spell),
+                UniqHospProvSpellID=self._ids("SP", spell, second),
+                UniqWardStayID=labels("WS", (self.spell_number[spell] + SECOND_ID_OFFSET * second) * 10 + of["place"]),
+                StartDateWardStay=date_series(of["start"]),
+                EndDateWardStay=date_series(of["end"], is_end),
+                HospitalBedTypeMH=pl.Series(WARD_CLASSES).gather(of["class"]),
+                WardCode=labels("W", spell % 23),
+                SiteIDOfTreat=site,
+                WardSexTypeCode=pl.Series(["1", "2", "3"]).gather(spell % 3),
+                IntendClinCareIntenCodeMH=pl.lit("51"),
+                WardSecLevel=pl.lit("0"),
+                WardAge=pl.lit("13"),
+                WardLocDistanceHome=pl.Series(self.stays["distance"][spells["stay"][spell]]),
+                BedDaysWSEndRP=pl.Series(np.maximum(days, 0) + ~is_end),
+            )
+            .with_columns(soil("HospitalBedTypeMH", rng, n, self.a))
+        )
 
     def legal_rows(self, periods: Columns, orders: Columns, order_month: Months) -> pl.DataFrame:
         """MHS401MHActPeriod: periods in hospital, and community orders flowing there too."""
@@ -142,7 +156,11 @@ class HospitalRows:
         of = pick(periods, months.row)
         number = self.spell_number[of["spell"]] * 10 + of["place"]
         inside = {"start": of["start"], "end": of["end"], "code": of["code"], "number": number}
-        inside |= {"person": spells["person"][of["spell"]], "trust": spells["trust"][of["spell"]], "month": months.month}
+        inside |= {
+            "person": spells["person"][of["spell"]],
+            "trust": spells["trust"][of["spell"]],
+            "month": months.month,
+        }
         ordered = pick(orders, order_month.row)
         outside = {name: ordered[name] for name in ("start", "end", "number", "person", "trust")}
         outside |= {"code": np.full(len(order_month.row), LEGAL_CODES.index("03")), "month": order_month.month}
@@ -150,18 +168,22 @@ class HospitalRows:
         n = len(every["start"])
         is_end = (every["month"] == month_of(every["end"])) & (every["end"] <= LAST_DAY)
         only_other = pl.Series(rng.random(n) < 0.03)
-        return self.rows.start("401", every["person"], every["trust"], every["month"]).with_columns(
-            UniqMHActEpisodeID=labels("MA", every["number"]),
-            MHActLegalStatusClassPeriodId=labels("LP", every["number"]),
-            LegalStatusCode=pl.Series(LEGAL_CODES).gather(every["code"]),
-            NHSDLegalStatus=pl.when(~only_other).then(pl.Series(LEGAL_CODES).gather(every["code"])),
-            StartDateMHActLegalStatusClass=date_series(every["start"]),
-            StartTimeMHActLegalStatusClass=times(rng, n),
-            ExpiryDateMHActLegalStatusClass=pl.lit(None, pl.Date),
-            EndDateMHActLegalStatusClass=date_series(every["end"], is_end),
-            EndTimeMHActLegalStatusClass=pl.when(pl.Series(is_end)).then(times(rng, n)),
-            InactTimeMHAPeriod=pl.lit(None, pl.String),
-        ).with_columns(soil("LegalStatusCode", rng, n, self.a), soil("NHSDLegalStatus", rng, n, self.a))
+        return (
+            self.rows.start("401", every["person"], every["trust"], every["month"])
+            .with_columns(
+                UniqMHActEpisodeID=labels("MA", every["number"]),
+                MHActLegalStatusClassPeriodId=labels("LP", every["number"]),
+                LegalStatusCode=pl.Series(LEGAL_CODES).gather(every["code"]),
+                NHSDLegalStatus=pl.when(~only_other).then(pl.Series(LEGAL_CODES).gather(every["code"])),
+                StartDateMHActLegalStatusClass=date_series(every["start"]),
+                StartTimeMHActLegalStatusClass=times(rng, n),
+                ExpiryDateMHActLegalStatusClass=pl.lit(None, pl.Date),
+                EndDateMHActLegalStatusClass=date_series(every["end"], is_end),
+                EndTimeMHActLegalStatusClass=pl.when(pl.Series(is_end)).then(times(rng, n)),
+                InactTimeMHAPeriod=pl.lit(None, pl.String),
+            )
+            .with_columns(soil("LegalStatusCode", rng, n, self.a), soil("NHSDLegalStatus", rng, n, self.a))
+        )
 
     def order_rows(self, orders: Columns, order_month: Months) -> pl.DataFrame:
         """MHS404CommTreatOrder."""
@@ -182,16 +204,20 @@ class HospitalRows:
         months = months_sent(spells, self.network, spells["start"], spells["end"], np.arange(len(spells["stay"])))
         of, n = pick(spells, months.row), len(months.row)
         is_end = (months.month == month_of(of["end"])) & (of["end"] <= LAST_DAY)
-        return self._start("101", months.row, months.month).with_columns(
-            UniqServReqID=self._ids("RI", months.row),
-            ReferralRequestReceivedDate=date_series(of["start"]),
-            ServDischDate=date_series(of["end"], is_end),
-            SourceOfReferralMH=pl.lit("I1"),
-            ClinRespPriorityType=pl.lit("2"),
-            PrimReasonReferralMH=pl.lit("18"),
-            ReferRejectionDate=pl.lit(None, pl.Date),
-            ReferClosReason=pl.when(pl.Series(is_end)).then(pl.lit("01")),
-        ).with_columns(soil("SourceOfReferralMH", self.rng, n, self.a))
+        return (
+            self._start("101", months.row, months.month)
+            .with_columns(
+                UniqServReqID=self._ids("RI", months.row),
+                ReferralRequestReceivedDate=date_series(of["start"]),
+                ServDischDate=date_series(of["end"], is_end),
+                SourceOfReferralMH=pl.lit("I1"),
+                ClinRespPriorityType=pl.lit("2"),
+                PrimReasonReferralMH=pl.lit("18"),
+                ReferRejectionDate=pl.lit(None, pl.Date),
+                ReferClosReason=pl.when(pl.Series(is_end)).then(pl.lit("01")),
+            )
+            .with_columns(soil("SourceOfReferralMH", self.rng, n, self.a))
+        )
 
     def leave_rows(self) -> pl.DataFrame:
         """MHS509HomeLeave: some nights at home inside a spell, in one month."""
@@ -226,7 +252,9 @@ class HospitalRows:
                 **{name: code},
             )
             with_dot = pl.col(name).str.slice(0, 3) + "." + pl.col(name).str.slice(3).str.replace("X", "")
-            frame = frame.with_columns(pl.when(dotted).then(with_dot.str.strip_chars_end(".")).otherwise(name).alias(name))
+            frame = frame.with_columns(
+                pl.when(dotted).then(with_dot.str.strip_chars_end(".")).otherwise(name).alias(name)
+            )
             parts.append(frame.with_columns(soil(name, self.rng, n, self.a)))
         return parts[0], parts[1]
 
@@ -251,7 +279,9 @@ class HospitalRows:
         spells, stays, people, rng = self.spells, self.stays, self.rows.people, self.rng
         day = stays["status_day"][spells["stay"]]
         recorded = (spells["place"] == 0) & (day >= 0)
-        sent = recorded & is_month_sent(spells, self.network, np.arange(len(day)), np.maximum(month_of(np.maximum(day, 0)), 0))
+        sent = recorded & is_month_sent(
+            spells, self.network, np.arange(len(day)), np.maximum(month_of(np.maximum(day, 0)), 0)
+        )
         spell = np.flatnonzero(sent)
         person, month, n = spells["person"][spell], month_of(day[spell]), len(spell)
         settled = people.is_settled[person]

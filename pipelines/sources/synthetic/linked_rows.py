@@ -10,7 +10,6 @@ from pipelines.sources.synthetic.network import Network
 from pipelines.sources.synthetic.population import CODES, People
 from pipelines.sources.synthetic.spells import DESTINATIONS, DISCHARGE_METHODS, METHODS, SOURCES
 from pipelines.sources.synthetic.timeline import (
-
     LAST_DAY,
     MONTH_0,
     Array,
@@ -18,7 +17,6 @@ from pipelines.sources.synthetic.timeline import (
     date_series,
     month_of,
     pick,
-
 )
 from pipelines.sources.synthetic.writing import FIRST_YEAR, MONTHS_A_YEAR
 
@@ -37,7 +35,13 @@ SEEN = "182992009"
 
 
 def episode_rows(
-    people: People, network: Network, stays: Columns, spells: Columns, chosen: Array, physical: Columns, chunk: int,
+    people: People,
+    network: Network,
+    stays: Columns,
+    spells: Columns,
+    chosen: Array,
+    physical: Columns,
+    chunk: int,
     rng: np.random.Generator,
 ) -> pl.DataFrame:
     """HES_APC: psychiatric episodes of the chosen spells, and physical admissions."""
@@ -134,8 +138,12 @@ def attendance_rows(people: People, emergencies: Columns, rng: np.random.Generat
             "EC_Departure_Date": date_series(day),
             "EC_Departure_Time_Since_Arrival": rng.integers(30, 480, n),
             "EC_Chief_Complaint_SNOMED_CT": pl.Series(COMPLAINTS).gather(complaint),
-            "EC_Injury_Intent_SNOMED_CT": pl.Series([None, "276853009"], dtype=pl.String).gather(harmed.astype(np.int64)),
-            "Der_EC_Diagnosis_All": pl.Series(ED_DIAGNOSES).gather(rng.choice(6, n, p=[0.44, 0.44, 0.03, 0.03, 0.03, 0.03])),
+            "EC_Injury_Intent_SNOMED_CT": pl.Series([None, "276853009"], dtype=pl.String).gather(
+                harmed.astype(np.int64)
+            ),
+            "Der_EC_Diagnosis_All": pl.Series(ED_DIAGNOSES).gather(
+                rng.choice(6, n, p=[0.44, 0.44, 0.03, 0.03, 0.03, 0.03])
+            ),
             "EC_Discharge_Status_SNOMED_CT": status,
             "Age_At_Arrival": people.age_at(person, day),
             "Deleted": (why == 1).astype(np.int64),
@@ -173,5 +181,3 @@ def death_rows(people: People, deaths: Columns, rng: np.random.Generator) -> pl.
             "DEATH_RECORD_USED": pl.Series(["Y"] * n, dtype=pl.String),
         }
     )
-
-

@@ -35,12 +35,16 @@ class MonthlyRows:
         self._used: list[Array] = []
         assert len(network.codes) <= MAXIMUM_CODES
 
-    def start(self, table_number: str, person: Array, trust: Array, month: Array, can_lose: bool = True) -> pl.DataFrame:
+    def start(
+        self, table_number: str, person: Array, trust: Array, month: Array, can_lose: bool = True
+    ) -> pl.DataFrame:
         """Key columns of a monthly table, with `month`."""
         code = self.network.code_at[trust, month]
         key = (person * MAXIMUM_CODES + code) * N_MONTHS + month
         self._used.append(pl.Series(key).unique().to_numpy())
-        frame = self._keys(person, code, month).with_columns(row_numbers(f"MHS{table_number}UniqID", self.chunk, len(person)))
+        frame = self._keys(person, code, month).with_columns(
+            row_numbers(f"MHS{table_number}UniqID", self.chunk, len(person))
+        )
         return frame.with_columns(lose_person(self.rng, len(person), self.a)) if can_lose else frame
 
     def _keys(self, person: Array, code: Array, month: Array) -> pl.DataFrame:

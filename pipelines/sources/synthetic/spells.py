@@ -204,7 +204,9 @@ def is_acute_stay(stays: Columns, spells: Columns, wards: Columns) -> Array:
     return np.bincount(acute, minlength=len(stays["person"])) > 0
 
 
-def draw_legal_periods(stays: Columns, spells: Columns, a: Assumptions, rng: np.random.Generator) -> Columns:
+def draw_legal_periods(
+    stays: Columns, spells: Columns, network: Network, a: Assumptions, rng: np.random.Generator
+) -> Columns:
     """One row per legal period: spell, place, code (number in LEGAL_CODES), start, end.
 
     A detained stay is detained in each of its spells from the first or the second day; others are informal, or
@@ -217,7 +219,9 @@ def draw_legal_periods(stays: Columns, spells: Columns, a: Assumptions, rng: np.
     draw = rng.random(n)
     long_order = detained & (forensic | (draw < 0.35))
     assessed = detained & ~long_order
-    held_first = detained & (rng.random(n) < 0.06) & (end > start + 1)
+    # A place of safety comes first only where the order after it is sure to arrive: alone it would be another truth.
+    held_first = detained & (rng.random(n) < a["stays.place_of_safety_first"]) & (end > start + 1)
+    held_first &= network.is_regular[spells["trust"]] & (spells["fault"] != STOPS_ARRIVING)
     begins = start + held_first
     turns = assessed & (end > begins + SECTION_2_DAYS)
     later = ~detained & (kind == 0) & (spells["place"] == 0) & (end > start + 6) & (draw < a["stays.detained_later"])

@@ -115,9 +115,7 @@ def index_rows(
     key = at["person"] * 10_000 + at["end"]
     for is_peer, name in ((True, "peer"), (False, "control")):
         own = usable & (participants.is_peer == is_peer)
-        arm = np.where(
-            ended & np.isin(key, participants.person[own] * 10_000 + participants.index_day[own]), name, arm
-        )
+        arm = np.where(ended & np.isin(key, participants.person[own] * 10_000 + participants.index_day[own]), name, arm)
     rows = np.flatnonzero(arm != "")
     has_prior = _has_prior_stay(at)[rows]
     index = pick(at, rows)
@@ -172,7 +170,9 @@ def _has_prior_stay(at: Columns) -> Array:
 
 
 def _stratum(code: Array) -> Array:
-    other = ((code >= "F30") & (code <= "F59")) | ((code >= "F62") & (code <= "F69")) | ((code >= "F80") & (code <= "F98"))
+    other = (
+        ((code >= "F30") & (code <= "F59")) | ((code >= "F62") & (code <= "F69")) | ((code >= "F80") & (code <= "F98"))
+    )
     return np.select(
         [(code >= "F20") & (code <= "F29"), (code == "F60") | (code == "F61"), other],
         ["psychotic", "personality", "other"],
