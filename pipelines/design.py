@@ -169,7 +169,8 @@ def _histogram(design: Design, propensity: Propensity) -> dict[str, list[float]]
     control = ~design.treated
 
     def count(rows: BoolArray, weights: np.ndarray | None = None) -> list[float]:
-        return np.histogram(inside[rows], edges, weights=weights)[0].astype(float).tolist()
+        heights: list[float] = np.histogram(inside[rows], edges, weights=weights)[0].astype(float).tolist()
+        return heights
 
     return {
         "edges": edges.tolist(),

@@ -1,4 +1,4 @@
-"""Small worlds of canonical tables, drawn by Hypothesis and biased to the edges of the cohort rules (DOMAIN K).
+"""Small worlds of canonical tables, drawn by Hypothesis or at random, biased to the edges of the rules (DOMAIN K).
 
 A world is a few people with a handful of spells each, submitted by providers that merge, pause and fall silent. Choice:
 every date hangs on the start or end of some spell, moved by the few days at which a rule changes its mind (gaps of 0-4
@@ -6,9 +6,10 @@ days, 90/91 days from discharge, day 365/366, the eighteenth birthday); odd valu
 past the first rules and failing examples shrink to ordinary histories.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from itertools import count
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from pipelines.tables import PERSON_TABLES, TABLES
 from tests.naive_stays import Facts, Row, first_day, last_day, month_of, years_before
 from tests.worlds import World, submissions_of, successor, whole_row
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+Choose = Callable[[Sequence[Any]], Any]  # one of the options
 Spells = list[tuple[date, date]]
 
 FIRST_MONTH = month_of(date(2014, 12, 1))
@@ -29,12 +30,23 @@ PLACEHOLDER = date(1900, 1, 1)
 
 
 @st.composite
-def worlds(draw: Draw) -> World:
-    """One to four people, their trial arms, the providers' calendar and the options of the protocol."""
-    period_end = draw(st.sampled_from([date(2018, 12, 31)] * 3 + [date(2018, 6, 30), date(2018, 2, 28)]))
-    writer = _Writer(draw, month_of(period_end), counts_down=draw(st.booleans()))
+def worlds(draw: Callable[[st.SearchStrategy[Any]], Any]) -> World:
+    """Worlds of one to three people; failing ones shrink."""
+    return _write_world(lambda options: draw(st.sampled_from(options)), most_people=3)
+
+
+def random_world(seed: int, most_people: int) -> World:
+    """A larger world from plain random choices: more variety for the time than Hypothesis gives, but no shrinking."""
+    return _write_world(Random(seed).choice, most_people)
+
+
+def _write_world(choose: Choose, most_people: int) -> World:
+    """People with their trial arms, the providers' calendar and the options of the protocol."""
+    period_end = choose([date(2018, 12, 31)] * 3 + [date(2018, 6, 30), date(2018, 2, 28)])
+    writer = _Writer(choose, month_of(period_end), counts_down=choose([False, True]))
     participants = []
-    for person_id in ["p1", "p2", "p3", "p4"][: draw(st.integers(1, 4))]:
+    for number in range(choose(range(1, most_people + 1))):
+        person_id = f"p{number}"
         spells = _write_spells(writer, person_id, period_end)
         _write_care(writer, person_id, spells)
         _write_person(writer, person_id, spells)
@@ -46,10 +58,10 @@ def worlds(draw: Draw) -> World:
 
 
 class _Writer:
-    """Draws values and collects rows; row_ids are unique, rising or falling so that ties go either way."""
+    """Chooses values and collects rows; row_ids are unique, rising or falling so that ties go either way."""
 
-    def __init__(self, draw: Draw, last_month_id: int, *, counts_down: bool) -> None:
-        self.draw, self.last_month_id = draw, last_month_id
+    def __init__(self, choose: Choose, last_month_id: int, *, counts_down: bool) -> None:
+        self.choose, self.last_month_id = choose, last_month_id
         self.tables: dict[str, list[Row]] = {name: [] for name in PERSON_TABLES}
         self._numbers = count(999_999, -1) if counts_down else count(100_000)
 
@@ -59,15 +71,15 @@ class _Writer:
 
     def pick(self, *values: Any) -> Any:
         """Any of the values."""
-        return self.draw(st.sampled_from(values))
+        return self.choose(values)
 
     def mostly(self, plain: Any, *odd: Any) -> Any:
         """The plain value, or one time in five an odd one."""
-        return self.draw(st.sampled_from([plain] * (4 * len(odd)) + list(odd)))
+        return self.choose([plain] * (4 * len(odd)) + list(odd))
 
     def times(self, most: int) -> range:
         """Something that happens up to `most` times."""
-        return range(self.draw(st.integers(0, most)))
+        return range(self.choose(range(most + 1)))
 
     def add(self, table: str, person_id: str, *, month_id: int | None = None, **given: Any) -> None:
         """One row of a table; monthly tables get a month and its record."""
@@ -92,7 +104,7 @@ def _write_spells(writer: _Writer, person_id: str, period_end: date) -> Spells:
             break
         _write_spell(writer, person_id, start, end, is_over=end <= period_end)
         spells.append((start, min(end, period_end)))
-        if writer.pick(True, False):
+        if writer.pick(True, True, False):
             start = _moved(end, by=writer.pick(40, 100, 200))
         else:
             start = _moved(end, by=writer.pick(4, 3, 2, 1, 0, -1, -3, 364, 365, 366, 729, 730, 731))
@@ -272,7 +284,7 @@ def _facts(writer: _Writer, period_end: date) -> Facts:
     months = range(FIRST_MONTH, writer.last_month_id + 1)
     submissions = []
     for provider in PROVIDERS:
-        gap_start = writer.draw(st.integers(month_of(date(2016, 12, 1)), writer.last_month_id))
+        gap_start = writer.choose(range(month_of(date(2016, 12, 1)), writer.last_month_id + 1))
         gap = writer.mostly(
             range(0), range(gap_start, gap_start + 1), range(gap_start, 9999), range(gap_start), range(9999)
         )

@@ -82,7 +82,7 @@ def is_candidate(stay: Row, eligibility: Eligibility) -> bool:
     """K5, K16: ended for certain (also by death, which fails its rule later), inside the recruitment window."""
     if stay["end_reason"] not in ("discharge", "death"):
         return False
-    return eligibility.recruitment_start <= stay["end_date"] <= eligibility.recruitment_end
+    return bool(eligibility.recruitment_start <= stay["end_date"] <= eligibility.recruitment_end)
 
 
 def place_participant(participant: Row, stays: list[Row], *, is_known: bool) -> tuple[str | None, Row | None]:
@@ -136,7 +136,7 @@ def is_prior(other: Row, stay: Row, eligibility: Eligibility) -> bool:
         return False
     earliest = stay["start_date"] - timedelta(days=eligibility.prior_stay_window_days)
     latest = stay["start_date"] - timedelta(days=1)
-    return other["start_date"] <= latest and (other["end_date"] or FOREVER) >= earliest
+    return bool(other["start_date"] <= latest and (other["end_date"] or FOREVER) >= earliest)
 
 
 def clean_diagnosis(code: str | None, scheme: str | None = None) -> str | None:

@@ -66,7 +66,8 @@ def observe(
 
 
 def day_of(stay: Row, index_date: date) -> int:
-    return (stay["start_date"] - index_date).days
+    start: date = stay["start_date"]
+    return (start - index_date).days
 
 
 def is_readmission(stay: Row, eligibility: Eligibility) -> bool:

@@ -52,9 +52,7 @@ def arm(point: str) -> None:
     elif point == "report between moves":
         die_between_moves("report")
     elif point == "latest not yet pointed":
-        from flows import study
-
-        study.point_latest = die
+        store.point_latest = die
     else:
         raise ValueError(point)
 

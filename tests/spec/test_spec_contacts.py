@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.spec.conftest import Follow
-from tests.spec.test_spec_outcomes import BEFORE  # index date 31 March 2017, day 365 is 31 March 2018
+from tests.spec.eligible_person import ELIGIBLE  # index date 31 March 2017, day 365 is 31 March 2018
+from tests.spec.text_tables import Follow
 
 CRISIS_TEAM = """
     month    referral_id  team_id  team_type_code
@@ -17,7 +17,7 @@ CRISIS_TEAM = """
 )
 def test_k14_the_window_is_day_1_to_365(follow: Follow, day: str, n: int) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact=f"""
         month    contact_date  attendance_code  referral_id
         2017-06  {day}         3                r1
@@ -40,7 +40,7 @@ def test_k14_the_window_is_day_1_to_365(follow: Follow, day: str, n: int) -> Non
 )
 def test_k14_attendance_codes(follow: Follow, code: str, n_dna: int, n_crht: int) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact=f"""
         contact_date  attendance_code  referral_id
         2017-06-10    {code}           r1
@@ -65,7 +65,7 @@ def test_k14_crisis_contacts_belong_to_a_referral_to_a_crisis_team(
     follow: Follow, month: str, referral: str, team: str, n: int
 ) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact="""
         month    contact_date  attendance_code  referral_id
         2017-06  2017-06-10    5                r1
@@ -82,7 +82,7 @@ def test_k14_crisis_contacts_belong_to_a_referral_to_a_crisis_team(
 
 def test_k14_a_contact_of_two_crisis_teams_is_one_contact(follow: Follow) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact="""
         month    contact_date  attendance_code  referral_id
         2017-06  2017-06-10    5                r1
@@ -100,7 +100,7 @@ def test_k14_a_contact_of_two_crisis_teams_is_one_contact(follow: Follow) -> Non
 
 def test_k14_a_contact_sent_in_two_months_counts_as_it_was_sent_last(follow: Follow) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact="""
         month    contact_id  contact_date  attendance_code
         2017-07  c1          2017-06-10    3
@@ -118,7 +118,7 @@ def test_k14_a_contact_sent_in_two_months_counts_as_it_was_sent_last(follow: Fol
 
 def test_k14_contacts_without_an_id_all_count(follow: Follow) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         contact="""
         contact_id  contact_date  attendance_code
         -           2017-06-10    3
@@ -151,7 +151,7 @@ def test_k14_which_emergency_attendances_count(
     follow: Follow, department: str, category: str, status: str, deleted: str, n: int
 ) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         emergency_attendance=f"""
         arrival_date  department_type_code  attendance_category_code  discharge_status_code  is_deleted_code
         2017-06-10    {department}          {category}                {status}               {deleted}
@@ -163,7 +163,7 @@ def test_k14_which_emergency_attendances_count(
 
 
 def test_k14_without_emergency_data_the_number_is_unknown_not_nought(follow: Follow) -> None:
-    follow(BEFORE, without=("emergency_attendance",)).outcomes("""
+    follow(ELIGIBLE, without=("emergency_attendance",)).outcomes("""
         n_ed_365d  n_dna_365d
         -          0
     """)
@@ -171,7 +171,7 @@ def test_k14_without_emergency_data_the_number_is_unknown_not_nought(follow: Fol
 
 def test_k14_what_is_dated_after_death_is_not_counted(follow: Follow) -> None:
     follow(
-        BEFORE,
+        ELIGIBLE,
         death="""
         death_date
         2017-06-10

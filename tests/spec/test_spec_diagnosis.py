@@ -2,27 +2,35 @@
 
 import pytest
 
-from tests.spec.conftest import Follow
-from tests.spec.test_spec_eligibility import ELIGIBLE  # admitted 1 March, discharged 31 March 2017
+from tests.spec.eligible_person import ELIGIBLE  # admitted 1 March, discharged 31 March 2017
+from tests.spec.text_tables import Follow, one_person_for_each
 
 
 def diagnoses(rows: str) -> str:
     return f"position_code scheme_code diagnosis_code diagnosis_date\n{rows}"
 
 
-@pytest.mark.parametrize(
-    ("sent", "stratum"),
-    [
-        *[(code, "psychotic") for code in ("F20", "F20.0", "F200", "F29X", "F2X", "F25.9X")],
-        *[(code, "personality") for code in ("F60.3", "F61", "F6X")],
-        *[(code, "other") for code in ("F30", "F31.2", "F32.3", "F33X", "F41.1", "F59", "F62", "F69", "F80", "F98")],
-        *[(code, "unknown") for code in ("F99", "Z03.2", "F4", "20.0", "G20", "-")],
-    ],
-)
-def test_k8_cleaning_and_strata(follow: Follow, sent: str, stratum: str) -> None:
-    follow(ELIGIBLE, diagnosis=diagnoses(f"P 02 {sent} 2017-03-31")).cohort(f"""
-        stratum    is_eligible
-        {stratum}  true
+STRATA = {
+    "psychotic": ["F20", "F20.0", "F200", "F29X", "F2X", "F25.9X"],
+    "personality": ["F60.3", "F61", "F6X"],
+    "other": ["F30", "F31.2", "F32.3", "F33X", "F41.1", "F59", "F62", "F69", "F80", "F98"],
+    "unknown": ["F99", "Z03.2", "F4", "20.0", "G20"],
+}
+
+
+def test_k8_cleaning_and_strata(follow: Follow) -> None:
+    sent = [code for codes in STRATA.values() for code in codes]
+    coded = one_person_for_each(sent, diagnoses("P 02 CASE 2017-03-31"), person="person_id")
+    cohort = follow(one_person_for_each(sent, ELIGIBLE), diagnosis=coded).found["cohort"]
+    for stratum, codes in STRATA.items():
+        assert {row["person_id"] for row in cohort if row["stratum"] == stratum} == set(codes)
+    assert all(row["is_eligible"] for row in cohort)  # an unknown diagnosis excludes nobody
+
+
+def test_k8_a_missing_code_is_an_unknown_diagnosis(follow: Follow) -> None:
+    follow(ELIGIBLE, diagnosis=diagnoses("P 02 - 2017-03-31")).cohort("""
+        stratum  is_eligible
+        unknown  true
     """)
 
 
@@ -98,11 +106,6 @@ def test_k8_on_the_same_day_the_later_submission_wins(follow: Follow) -> None:
         ("2017-04-01", "710", "-", "F20.0", "unknown"),
         ("2017-03-10", "300", "100", "F20.0", "unknown"),  # general medicine, surgery
         ("2017-03-10", "710", "-", "K35", "unknown"),
-        *[
-            ("2017-03-10", code, "-", "F20.0", "psychotic")
-            for code in ("700", "711", "713", "715", "720", "727", "730")
-        ],
-        *[("2017-03-10", code, "-", "F20.0", "unknown") for code in ("709", "716", "728", "731")],
     ],
 )
 def test_k8_else_a_psychiatric_hospital_episode_inside_the_stay(
@@ -118,6 +121,22 @@ def test_k8_else_a_psychiatric_hospital_episode_inside_the_stay(
         stratum
         {stratum}
     """)
+
+
+def test_k8_which_specialties_are_psychiatric(follow: Follow) -> None:
+    psychiatric = {"700", "710", "711", "712", "713", "714", "715", "720", "721", "727", "730"}
+    others = {"100", "300", "709", "716", "719", "728", "731"}
+    people = sorted(psychiatric | others)
+    episodes = """
+        main_specialty_code  episode_start_date  diagnosis_1_code
+        CASE                 2017-03-10          F20.0
+    """
+    cohort = follow(
+        one_person_for_each(people, ELIGIBLE),
+        hospital_episode=one_person_for_each(people, episodes, person="person_id"),
+    ).found["cohort"]
+    assert {row["person_id"] for row in cohort if row["stratum"] == "psychotic"} == psychiatric
+    assert {row["person_id"] for row in cohort if row["stratum"] == "unknown"} == others
 
 
 def test_k8_of_several_episodes_the_latest(follow: Follow) -> None:

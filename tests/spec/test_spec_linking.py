@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.spec.conftest import Follow
+from tests.spec.text_tables import Follow
 
 # K1: linking
 

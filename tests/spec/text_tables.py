@@ -5,7 +5,7 @@ tables with the columns of pipelines.tables. Choice: one person 'p', provider RA
 of its date unless the table says otherwise, so that each test shows only what its rule is about.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 from itertools import count
@@ -52,7 +52,8 @@ def read_cell(table: str, column: str, cell: str | None) -> Any:
     kind = next(known.kind for known in columns if known.name == column)
     if cell is None:
         return None
-    return {"date": date.fromisoformat, "int": int, "float": float}.get(kind, str)(cell)
+    read: dict[str, Callable[[str], Any]] = {"date": date.fromisoformat, "int": int, "float": float}
+    return read.get(kind, str)(cell)
 
 
 class WorldWriter:
@@ -64,7 +65,7 @@ class WorldWriter:
 
     def add(self, table: str, month_id: int | None = None, **cells: Any) -> None:
         """One row; what every monthly row needs is filled in."""
-        given = {"person_id": "p", "row_id": str(next(self._numbers))}
+        given: Row = {"person_id": "p", "row_id": str(next(self._numbers))}
         if any(column.name == "month_id" for column in TABLES[table].columns):
             given |= {"provider_id": "RAA", "month_id": month_id, "record_id": f"record {month_id}"}
         known = {column.name for column in TABLES[table].columns}
@@ -190,3 +191,6 @@ def read_answer(column: str, cell: str | None) -> Any:
         return {"true": True, "false": False}[cell]
     is_number = column.startswith(("n_", "days_")) or column.endswith(("_day", "_days"))
     return int(cell) if is_number else cell
+
+
+Follow = Callable[..., Answer]  # the fixture `follow`: spells and other tables in, as of write_world

@@ -1,9 +1,8 @@
 """One chunk of people, from their birth to their rows in the files."""
 
 import numpy as np
-import polars as pl
 
-from pipelines.sources.synthetic import community_rows, linked_rows, truth
+from pipelines.sources.synthetic import community_rows, linked_rows, recorded_rows, truth
 from pipelines.sources.synthetic.assumptions import Assumptions
 from pipelines.sources.synthetic.clinical import Clinical, code_stays
 from pipelines.sources.synthetic.histories import Histories
@@ -71,11 +70,11 @@ def write_chunk(
     files.append(
         "HES_APC",
         linked_rows.episode_rows(
-            people, network, stays, spells, clinical.episodes, community["physical"], number, random["rows"]
+            people, network, stays, spells, clinical.episodes, community["physical"], number, a, random["rows"]
         ),
     )
-    files.append("ECDS", linked_rows.attendance_rows(people, community["emergencies"], random["rows"]))
-    files.append("ONS_deaths", linked_rows.death_rows(people, deaths, random["rows"]))
+    files.append("ECDS", linked_rows.attendance_rows(people, community["emergencies"], a, random["rows"]))
+    files.append("ONS_deaths", linked_rows.death_rows(people, deaths, a, random["rows"]))
     listing.add(participants, people, network, stays, spells, hospital.spell_number, seed, a, random["trial"])
     listing.add_effect(index_frame, outcomes, participants, people)
 
@@ -100,14 +99,14 @@ def _write_hospital(
     order_months = community_rows.months_open(orders, "start", "end", orders["trust"], hospital.network)
     files.append("MHS501HospProvSpell", hospital.spell_rows())
     files.append("MHS502WardStay", hospital.ward_rows(wards))
-    files.append("MHS401MHActPeriod", hospital.legal_rows(periods, orders, order_months))
-    files.append("MHS404CommTreatOrder", hospital.order_rows(orders, order_months))
+    files.append("MHS401MHActPeriod", recorded_rows.legal_rows(hospital, periods, orders, order_months))
+    files.append("MHS404CommTreatOrder", recorded_rows.order_rows(hospital, orders, order_months))
     files.append("MHS509HomeLeave", hospital.leave_rows())
-    primary, secondary = hospital.diagnosis_rows(clinical)
+    primary, secondary = recorded_rows.diagnosis_rows(hospital, clinical)
     files.append("MHS604PrimDiag", primary)
     files.append("MHS605SecDiag", secondary)
-    files.append("MHS606CodedScoreAssessmentRefer", hospital.score_rows())
-    accommodation, employment = hospital.circumstance_rows()
+    files.append("MHS606CodedScoreAssessmentRefer", recorded_rows.score_rows(hospital))
+    accommodation, employment = recorded_rows.circumstance_rows(hospital)
     files.append("MHS003AccommStatus", accommodation)
     files.append("MHS004EmpStatus", employment)
 

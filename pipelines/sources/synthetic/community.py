@@ -11,13 +11,11 @@ import numpy as np
 from pipelines.sources.synthetic.assumptions import Assumptions
 from pipelines.sources.synthetic.network import Network
 from pipelines.sources.synthetic.population import People
-from pipelines.sources.synthetic.timeline import NEVER, Array, Columns, expit, join_columns, pick
+from pipelines.sources.synthetic.timeline import NEVER, Array, Columns, draw_codes, expit, join_columns, pick
 
 ATTENDANCE = ["5", "6", "3", "2", "4", "7"]
 MISSED = ATTENDANCE.index("3")
 N_ATTENDED = 2  # the first two codes are attended contacts
-_ATTENDANCE_IF_NOT_MISSED = np.array([0, 1, 3, 4, 5])
-_SHARES_IF_NOT_MISSED = [0.905, 0.025, 0.035, 0.025, 0.01]
 COMMUNITY_TEAM, CRISIS_TEAM = 0, 1
 ZERO_DAY, SAFETY_ZERO_DAYS, SAFETY_ONE_DAY = 1, 2, 3  # kinds of brief stays; 0 is an ordinary stay
 BRIEF_STAY_MARGIN_DAYS = 6  # from other stays, so that no rule of linking can join them
@@ -108,7 +106,7 @@ class Community:
         else:
             level, per_severity = a["contacts.missed"]
             missed = expit(level + per_severity * self.people.severity[who[row]])
-        kept = rng.choice(_ATTENDANCE_IF_NOT_MISSED, len(row), p=_SHARES_IF_NOT_MISSED)
+        kept = draw_codes(rng, a["codes.attendance_if_not_missed"], ATTENDANCE, len(row))
         self._add(
             "contacts",
             {
@@ -157,7 +155,7 @@ class Community:
         start = np.concatenate([early, later])
         rows = np.flatnonzero(start < np.concatenate([until, until]))
         of = rows % n
-        end = np.minimum(start[rows] + rng.geometric(0.35, len(rows)) - 1, until[of] - 1)
+        end = np.minimum(start[rows] + rng.geometric(a["codes.physical_nights"], len(rows)) - 1, until[of] - 1)
         self._add(
             "physical",
             {"person": who[of], "since": since[of], "start": start[rows], "end": end, "is_early": rows < n},
@@ -171,5 +169,5 @@ class Community:
         start = (
             since[rows] + BRIEF_STAY_MARGIN_DAYS + np.floor(rng.random(len(rows)) * (room[rows] - 1)).astype(np.int64)
         )
-        kind = rng.choice([ZERO_DAY, SAFETY_ZERO_DAYS, SAFETY_ONE_DAY], len(rows), p=[0.5, 0.25, 0.25])
+        kind = rng.choice([ZERO_DAY, SAFETY_ZERO_DAYS, SAFETY_ONE_DAY], len(rows), p=self.a["codes.brief_stays"])
         self._add("brief", {"person": who[rows], "since": since[rows], "start": start, "kind": kind})

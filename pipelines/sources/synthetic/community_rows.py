@@ -1,10 +1,10 @@
-"""Community referrals, their teams and contacts as rows of the monthly tables; and the anonymous provider's contacts."""
+"""Community referrals, their teams and contacts as rows of the monthly tables, and the anonymous provider's."""
 
 import numpy as np
 import polars as pl
 
 from pipelines.sources.synthetic.assumptions import Assumptions
-from pipelines.sources.synthetic.community import ATTENDANCE, COMMUNITY_TEAM, CRISIS_TEAM
+from pipelines.sources.synthetic.community import ATTENDANCE, CRISIS_TEAM
 from pipelines.sources.synthetic.hospital_rows import labels, times
 from pipelines.sources.synthetic.messes import soil
 from pipelines.sources.synthetic.monthly import MonthlyRows, months_of_days, row_numbers
@@ -18,7 +18,8 @@ from pipelines.sources.synthetic.timeline import (
     Array,
     Columns,
     date_series,
-    day_number,
+    draw_labels,
+    month_number,
     month_of,
     pick,
     spread,
@@ -26,10 +27,7 @@ from pipelines.sources.synthetic.timeline import (
 
 REFERRALS_PER_CHUNK = 10_000_000
 ANONYMOUS_RECORDS = 900_000_000_000_000  # record numbers that no person index holds
-CRISIS_TEAMS = ["A02", "A03", "A04"]
-COMMUNITY_TEAMS = ["A06", "A14", "A08", "A16"]
-CRISIS_CODES_RETIRED = day_number("2019-04-01")  # A03 and A04 (DOMAIN B6)
-MECHANISMS = ["01", "02", "04", "98"]
+CRISIS_CODES_RETIRED = month_number("2019-04")  # A03 and A04 become A02, the first of the list (DOMAIN B6)
 
 
 def contacts_sent(contacts: Columns, people: People, network: Network) -> Columns:
@@ -66,7 +64,7 @@ def referral_rows(rows: MonthlyRows, referrals: Columns, rng: np.random.Generato
         ReferRejectionDate=pl.lit(None, pl.Date),
         ReferClosReason=pl.when(pl.Series(is_end)).then(pl.lit("01")),
     )
-    team = _team_types(of, group, months)
+    team = _team_types(referrals, months, a, rng)
     teams = rows.start("102", of["person"], of_trust, months.month).with_columns(
         UniqServReqID=number,
         UniqCareProfTeamID=referral["OrgIDProv"] + "T" + team,
@@ -78,14 +76,17 @@ def referral_rows(rows: MonthlyRows, referrals: Columns, rng: np.random.Generato
     return with_duplicates(referral, rng, a), teams.with_columns(soil("ServTeamTypeRefToMH", rng, n, a))
 
 
-def _team_types(of: Columns, group: Array, months: Months) -> pl.Series:
-    """Team type of each referral: the same in all its months, but for crisis codes that are retired."""
-    kind = of["referral"] % 20
-    is_retired = months.month >= int(month_of(np.array([CRISIS_CODES_RETIRED]))[0])
-    crisis = np.where((kind < 2) & ~is_retired, 1 + kind % 2, 0)
-    community = np.select([(group == 0) & (kind < 4), kind == 4, (group == 1) & (kind < 10)], [1, 2, 3], 0)
-    number = np.where(of["team"] == COMMUNITY_TEAM, len(CRISIS_TEAMS) + community, crisis)
-    return pl.Series(CRISIS_TEAMS + COMMUNITY_TEAMS).gather(number)
+def _team_types(referrals: Columns, months: Months, a: Assumptions, rng: np.random.Generator) -> pl.Series:
+    """Team type of each row: the same in all months of a referral, but for crisis codes that are retired."""
+    crisis, community = (list(a[f"codes.{kind}_team"]) for kind in ("crisis", "community"))
+    n = len(referrals["team"])
+    drawn = np.where(
+        referrals["team"] == CRISIS_TEAM,
+        draw_labels(rng, a["codes.crisis_team"], n),
+        len(crisis) + draw_labels(rng, a["codes.community_team"], n),
+    )[months.row]
+    is_retired = (drawn < len(crisis)) & (months.month >= CRISIS_CODES_RETIRED)
+    return pl.Series(crisis + community).gather(np.where(is_retired, 0, drawn))
 
 
 def contact_rows(rows: MonthlyRows, contacts: Columns, rng: np.random.Generator) -> pl.DataFrame:
@@ -100,16 +101,16 @@ def contact_rows(rows: MonthlyRows, contacts: Columns, rng: np.random.Generator)
         AttendOrDNACode=pl.Series(ATTENDANCE).gather(contacts["attendance"]),
         ActLocTypeCode=pl.Series(np.where(crisis, "A01", "B01")),
         PlannedCareContIndicator=pl.Series(np.where(crisis, "N", "Y")),
-        **_contact_details(n, rng),
+        **_contact_details(n, a, rng),
     )
     frame = with_duplicates(frame.with_columns(soil("AttendOrDNACode", rng, n, a)), rng, a)
     return pl.concat([frame, _anonymous_contacts(rows, n, rng).select(frame.columns)])
 
 
-def _contact_details(n: int, rng: np.random.Generator) -> dict[str, pl.Series | pl.Expr]:
+def _contact_details(n: int, a: Assumptions, rng: np.random.Generator) -> dict[str, pl.Series | pl.Expr]:
     return {
         "CareContTime": times(rng, n),
-        "ConsMechanismMH": pl.Series(MECHANISMS).gather(rng.choice(4, n, p=[0.72, 0.25, 0.02, 0.01])),
+        "ConsMechanismMH": pl.Series(list(a["codes.mechanism"])).gather(draw_labels(rng, a["codes.mechanism"], n)),
         "ClinContDurOfCareCont": pl.Series(rng.integers(10, 90, n)),
         "CareContCancelDate": pl.lit(None, pl.Date),
     }
@@ -143,7 +144,7 @@ def _anonymous_contacts(rows: MonthlyRows, n_contacts: int, rng: np.random.Gener
         schema_overrides={"RecordNumber": pl.Int64},
     ).with_columns(
         row_numbers("MHS201UniqID", chunk, n) + 50_000_000,  # after the chunk's other contacts
-        **_contact_details(n, rng),
+        **_contact_details(n, rows.a, rng),
     )
 
 

@@ -37,14 +37,16 @@ def log_hazard(seen: Columns, a: Assumptions) -> Array:
     total = np.full(len(seen["prior_stay"]), float(a["readmission.level"]))
     for name in COVARIATES:
         total += a[f"readmission.{name}"] * seen[name]
-    return np.clip(total, *a["readmission.log_hazard_range"])
+    lowest, highest = a["readmission.log_hazard_range"]
+    clipped: Array = np.clip(total, lowest, highest)
+    return clipped
 
 
 def days_to_next(exponential: Array, hazard: Array, a: Assumptions) -> Array:
     """Whole days (2 or more) to the next admission for unit-exponential draws; beyond the last knot, its last day."""
-    return np.ceil(np.interp(exponential / hazard, a["readmission.cumulative"], a["readmission.days"]) + 1e-9).astype(
-        np.int64
-    )
+    days = np.interp(exponential / hazard, a["readmission.cumulative"], a["readmission.days"])
+    whole: Array = np.ceil(days + 1e-9).astype(np.int64)  # day 1 itself would link the stays (DOMAIN K1)
+    return whole
 
 
 def risk_within_a_year(hazard: Array, death_rate: Array, a: Assumptions) -> Array:

@@ -12,7 +12,7 @@ from pipelines.sources.synthetic.community import Community
 from pipelines.sources.synthetic.hazards import days_to_next, log_hazard
 from pipelines.sources.synthetic.network import Network
 from pipelines.sources.synthetic.population import GROUP_OF_CODE, GROUPS, MAIN_GROUPS, People
-from pipelines.sources.synthetic.timeline import LAST_DAY, NEVER, Array, Columns, draw_labels, expit, join_columns, pick
+from pipelines.sources.synthetic.timeline import LAST_DAY, NEVER, Array, Columns, draw_codes, expit, join_columns, pick
 
 BED_CLASSES = ["10", "11", "12", "14", "17", "19", "23", "40"]
 CHILD_BED = BED_CLASSES.index("23")
@@ -132,9 +132,7 @@ class Histories:
         bed = np.zeros(len(age), dtype=np.int64)
         for kind, name in enumerate(("child", "adult", "old")):
             shares = self.a[f"stays.beds_{name}"]
-            classes = np.array([BED_CLASSES.index(bed_class) for bed_class in shares])
-            drawn = classes[draw_labels(self.rng, shares, len(age))]
-            bed = np.where(kinds == kind, drawn, bed)
+            bed = np.where(kinds == kind, draw_codes(self.rng, shares, BED_CLASSES, len(age)), bed)
         return bed
 
     def _draw_detained(self, who: Array, group: Array) -> Array:
@@ -144,7 +142,7 @@ class Histories:
         return self.rng.random(len(who)) < expit(odds)
 
     def _draw_honos(self, severity: Array, start: Array, end: Array) -> tuple[Array, Array, Array]:
-        """Total as the extract shows it, items (9 = not known) and day of the assessment (-NEVER where there is none)."""
+        """Total as the extract shows it, items (9 = not known), day of the assessment (-NEVER: none)."""
         rng, n = self.rng, len(severity)
         level, per_severity = self.a["stays.honos_item"]
         items = rng.binomial(4, expit(level + per_severity * severity)[:, None], (n, HONOS_ITEMS)).astype(np.int8)
@@ -218,7 +216,8 @@ class Histories:
 
 def main_group_of(code: Array) -> Array:
     """Trial stratum of a diagnosis: 0 psychotic, 1 personality, 2 other; 3 for those the trial excludes."""
-    return np.minimum(GROUP_OF_CODE[code], MAIN_GROUPS)
+    group: Array = np.minimum(GROUP_OF_CODE[code], MAIN_GROUPS)
+    return group
 
 
 def is_excluded_code(code: Array) -> Array:

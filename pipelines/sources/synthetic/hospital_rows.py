@@ -1,11 +1,9 @@
-"""Spells, ward stays, legal periods, community orders, leave, diagnoses and scores as rows of the monthly tables."""
+"""Spells, ward stays, the referrals to them and home leave, as rows of the monthly tables."""
 
 import numpy as np
 import polars as pl
 
 from pipelines.sources.synthetic.assumptions import Assumptions
-from pipelines.sources.synthetic.clinical import SECONDARY_CODES, Clinical
-from pipelines.sources.synthetic.histories import HONOS_ITEMS
 from pipelines.sources.synthetic.messes import (
     CORRECTED_DISCHARGE,
     DISCHARGE_BEFORE_START,
@@ -16,11 +14,9 @@ from pipelines.sources.synthetic.messes import (
     soil,
 )
 from pipelines.sources.synthetic.monthly import MonthlyRows
-from pipelines.sources.synthetic.population import CODES
 from pipelines.sources.synthetic.spells import (
     DESTINATIONS,
     DISCHARGE_METHODS,
-    LEGAL_CODES,
     METHODS,
     SOURCES,
     WARD_CLASSES,
@@ -43,16 +39,6 @@ from pipelines.sources.synthetic.timeline import (
 PLACEHOLDER_DAY = day_number("1900-01-01")
 SECOND_ID_OFFSET = 500_000_000_000
 SPELLS_PER_CHUNK = 10_000_000
-HONOS_TOOLS = [
-    "979641000000103",
-    "979651000000100",
-    "979661000000102",
-    "979671000000109",
-    "979681000000106",
-    "979691000000108",
-] + ["979701000000108", "979711000000105", "979721000000104", "979731000000102", "979741000000106", "979751000000109"]
-ACCOMMODATION = ["01", "03", "07"]
-EMPLOYMENT = ["01", "02", "04", "06", "08"]
 
 
 class HospitalRows:
@@ -65,10 +51,12 @@ class HospitalRows:
         self.network = rows.network
         self.spell_number = rows.chunk * SPELLS_PER_CHUNK + 1 + np.arange(len(spells["stay"]))
 
-    def _start(self, table: str, spell: Array, month: Array) -> pl.DataFrame:
+    def start(self, table: str, spell: Array, month: Array) -> pl.DataFrame:
+        """Key columns of rows about spells."""
         return self.rows.start(table, self.spells["person"][spell], self.spells["trust"][spell], month)
 
-    def _ids(self, prefix: str, spell: Array, second: Array | None = None) -> pl.Series:
+    def ids(self, prefix: str, spell: Array, second: Array | None = None) -> pl.Series:
+        """Identifiers of spells; of their second ids where `second`."""
         number = self.spell_number[spell] + (0 if second is None else SECOND_ID_OFFSET * second)
         return labels(prefix, number)
 
@@ -92,16 +80,16 @@ class HospitalRows:
         far = self.stays["far_after"][of["stay"]] & of["is_last"] & (of["destination"] < DESTINATIONS.index("53"))
         destination = np.where(unknown & far, DESTINATIONS.index("ZZ"), of["destination"])
         return (
-            self._start("501", row, month)
+            self.start("501", row, month)
             .with_columns(
-                UniqServReqID=self._ids("RI", row),
-                UniqHospProvSpellID=self._ids("SP", row, second),
+                UniqServReqID=self.ids("RI", row),
+                UniqHospProvSpellID=self.ids("SP", row, second),
                 StartDateHospProvSpell=date_series(start),
                 StartTimeHospProvSpell=times(rng, n),
                 SourceAdmMHHospProvSpell=pl.Series(SOURCES).gather(of["source"]),
                 MethAdmMHHospProvSpell=pl.Series(METHODS).gather(of["method"]),
-                DecidedToAdmitDate=date_series(start, rng.random(n) < 0.4),
-                EstimatedDischDateHospProvSpell=date_series(of["start"] + 28, rng.random(n) < 0.4),
+                DecidedToAdmitDate=date_series(start),
+                EstimatedDischDateHospProvSpell=pl.lit(None, pl.Date),
                 PlannedDischDateHospProvSpell=pl.lit(None, pl.Date),
                 DischDateHospProvSpell=date_series(discharge, has_discharge),
                 DischTimeHospProvSpell=pl.when(pl.Series(has_discharge)).then(times(rng, n)),
@@ -129,10 +117,10 @@ class HospitalRows:
         trust = spells["trust"][spell]
         site = pl.Series(self.network.codes).gather(self.network.code_at[trust, month]) + labels("0", 1 + spell % 5)
         return (
-            self._start("502", spell, month)
+            self.start("502", spell, month)
             .with_columns(
-                UniqServReqID=self._ids("RI", spell),
-                UniqHospProvSpellID=self._ids("SP", spell, second),
+                UniqServReqID=self.ids("RI", spell),
+                UniqHospProvSpellID=self.ids("SP", spell, second),
                 UniqWardStayID=labels("WS", (self.spell_number[spell] + SECOND_ID_OFFSET * second) * 10 + of["place"]),
                 StartDateWardStay=date_series(of["start"]),
                 EndDateWardStay=date_series(of["end"], is_end),
@@ -149,55 +137,6 @@ class HospitalRows:
             .with_columns(soil("HospitalBedTypeMH", rng, n, self.a))
         )
 
-    def legal_rows(self, periods: Columns, orders: Columns, order_month: Months) -> pl.DataFrame:
-        """MHS401MHActPeriod: periods in hospital, and community orders flowing there too."""
-        spells, rng = self.spells, self.rng
-        months = months_sent(spells, self.network, periods["start"], periods["end"], periods["spell"])
-        of = pick(periods, months.row)
-        number = self.spell_number[of["spell"]] * 10 + of["place"]
-        inside = {"start": of["start"], "end": of["end"], "code": of["code"], "number": number}
-        inside |= {
-            "person": spells["person"][of["spell"]],
-            "trust": spells["trust"][of["spell"]],
-            "month": months.month,
-        }
-        ordered = pick(orders, order_month.row)
-        outside = {name: ordered[name] for name in ("start", "end", "number", "person", "trust")}
-        outside |= {"code": np.full(len(order_month.row), LEGAL_CODES.index("03")), "month": order_month.month}
-        every = {name: np.concatenate([inside[name], outside[name]]) for name in inside}
-        n = len(every["start"])
-        is_end = (every["month"] == month_of(every["end"])) & (every["end"] <= LAST_DAY)
-        only_other = pl.Series(rng.random(n) < 0.03)
-        return (
-            self.rows.start("401", every["person"], every["trust"], every["month"])
-            .with_columns(
-                UniqMHActEpisodeID=labels("MA", every["number"]),
-                MHActLegalStatusClassPeriodId=labels("LP", every["number"]),
-                LegalStatusCode=pl.Series(LEGAL_CODES).gather(every["code"]),
-                NHSDLegalStatus=pl.when(~only_other).then(pl.Series(LEGAL_CODES).gather(every["code"])),
-                StartDateMHActLegalStatusClass=date_series(every["start"]),
-                StartTimeMHActLegalStatusClass=times(rng, n),
-                ExpiryDateMHActLegalStatusClass=pl.lit(None, pl.Date),
-                EndDateMHActLegalStatusClass=date_series(every["end"], is_end),
-                EndTimeMHActLegalStatusClass=pl.when(pl.Series(is_end)).then(times(rng, n)),
-                InactTimeMHAPeriod=pl.lit(None, pl.String),
-            )
-            .with_columns(soil("LegalStatusCode", rng, n, self.a), soil("NHSDLegalStatus", rng, n, self.a))
-        )
-
-    def order_rows(self, orders: Columns, order_month: Months) -> pl.DataFrame:
-        """MHS404CommTreatOrder."""
-        of = pick(orders, order_month.row)
-        is_end = (order_month.month == month_of(of["end"])) & (of["end"] <= LAST_DAY)
-        ended_early = of["end"] - of["start"] < 182
-        return self.rows.start("404", of["person"], of["trust"], order_month.month).with_columns(
-            UniqMHActEpisodeID=labels("MA", of["number"]),
-            StartDateCommTreatOrd=date_series(of["start"]),
-            ExpiryDateCommTreatOrd=date_series(of["start"] + 182),
-            EndDateCommTreatOrd=date_series(of["end"], is_end),
-            CommTreatOrdEndReason=pl.when(pl.Series(is_end)).then(pl.Series(np.where(ended_early, "02", "01"))),
-        )
-
     def referral_rows(self) -> pl.DataFrame:
         """MHS101Referral: the referral to each hospital spell."""
         spells = self.spells
@@ -205,9 +144,9 @@ class HospitalRows:
         of, n = pick(spells, months.row), len(months.row)
         is_end = (months.month == month_of(of["end"])) & (of["end"] <= LAST_DAY)
         return (
-            self._start("101", months.row, months.month)
+            self.start("101", months.row, months.month)
             .with_columns(
-                UniqServReqID=self._ids("RI", months.row),
+                UniqServReqID=self.ids("RI", months.row),
                 ReferralRequestReceivedDate=date_series(of["start"]),
                 ServDischDate=date_series(of["end"], is_end),
                 SourceOfReferralMH=pl.lit("I1"),
@@ -228,75 +167,10 @@ class HospitalRows:
         sent = (start >= 0) & is_month_sent(spells, self.network, spell, np.maximum(month_of(start), 0))
         spell, start = spell[sent], start[sent]
         end = np.minimum(start + rng.integers(1, 7, len(spell)), month_end(month_of(start)))
-        return self._start("509", spell, month_of(start)).with_columns(
-            UniqHospProvSpellID=self._ids("SP", spell),
+        return self.start("509", spell, month_of(start)).with_columns(
+            UniqHospProvSpellID=self.ids("SP", spell),
             StartDateHomeLeave=date_series(start),
             EndDateHomeLeave=date_series(end),
-        )
-
-    def diagnosis_rows(self, clinical: Clinical) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """MHS604PrimDiag and MHS605SecDiag."""
-        parts = []
-        secondary = pl.Series(SECONDARY_CODES).gather(clinical.secondary["code"])
-        primary = pl.Series(CODES).gather(clinical.primary["code"])
-        for table, name, coded, code in (
-            ("604", "PrimDiag", clinical.primary, primary),
-            ("605", "SecDiag", clinical.secondary, secondary),
-        ):
-            n = len(coded["stay"])
-            dotted = pl.Series(self.rng.random(n) < 0.4)
-            frame = self._start(table, coded["spell"], month_of(coded["day"])).with_columns(
-                UniqServReqID=self._ids("RI", coded["spell"]),
-                DiagSchemeInUse=pl.lit("02"),
-                CodedDiagTimestamp=date_series(coded["day"]),
-                **{name: code},
-            )
-            with_dot = pl.col(name).str.slice(0, 3) + "." + pl.col(name).str.slice(3).str.replace("X", "")
-            frame = frame.with_columns(
-                pl.when(dotted).then(with_dot.str.strip_chars_end(".")).otherwise(name).alias(name)
-            )
-            parts.append(frame.with_columns(soil(name, self.rng, n, self.a)))
-        return parts[0], parts[1]
-
-    def score_rows(self) -> pl.DataFrame:
-        """MHS606CodedScoreAssessmentRefer: twelve HoNOS items of each assessment."""
-        stays, spells = self.stays, self.spells
-        spell = np.flatnonzero(spells["is_last"] & (stays["honos_day"][spells["stay"]] >= 0))
-        stay = spells["stay"][spell]
-        day = np.maximum(stays["honos_day"][stay], spells["start"][spell])
-        sent = is_month_sent(spells, self.network, spell, month_of(day))
-        spell, stay, day = (np.repeat(part[sent], HONOS_ITEMS) for part in (spell, stay, day))
-        item = np.tile(np.arange(HONOS_ITEMS), int(sent.sum()))
-        return self._start("606", spell, month_of(day)).with_columns(
-            UniqServReqID=self._ids("RI", spell),
-            CodedAssToolType=pl.Series(HONOS_TOOLS).gather(item),
-            PersScore=pl.Series(stays["honos_items"][stay, item].astype(np.int64)),
-            AssToolCompTimestamp=date_series(day),
-        )
-
-    def circumstance_rows(self) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """MHS003AccommStatus and MHS004EmpStatus, recorded on admission."""
-        spells, stays, people, rng = self.spells, self.stays, self.rows.people, self.rng
-        day = stays["status_day"][spells["stay"]]
-        recorded = (spells["place"] == 0) & (day >= 0)
-        sent = recorded & is_month_sent(
-            spells, self.network, np.arange(len(day)), np.maximum(month_of(np.maximum(day, 0)), 0)
-        )
-        spell = np.flatnonzero(sent)
-        person, month, n = spells["person"][spell], month_of(day[spell]), len(spell)
-        settled = people.is_settled[person]
-        accommodation = self._start("003", spell, month).with_columns(
-            AccommodationType=pl.Series(ACCOMMODATION).gather(np.where(settled, rng.integers(0, 2, n), 2)),
-            AccommodationTypeDate=date_series(day[spell]),
-            SettledAccommodationInd=pl.Series(np.where(settled, "Y", "N")),
-        )
-        employment = self._start("004", spell, month).with_columns(
-            EmployStatus=pl.Series(EMPLOYMENT).gather(people.employment[person]),
-            EmployStatusRecDate=date_series(day[spell]),
-        )
-        return (
-            accommodation.with_columns(soil("SettledAccommodationInd", rng, n, self.a)),
-            employment.with_columns(soil("EmployStatus", rng, n, self.a)),
         )
 
 

@@ -15,21 +15,16 @@ from pipelines.sources.synthetic.timeline import (
     Array,
     Columns,
     date_series,
+    draw_labels,
     month_of,
     pick,
 )
 from pipelines.sources.synthetic.writing import FIRST_YEAR, MONTHS_A_YEAR
 
-# Common reasons for physical admissions soon after discharge, and at any time negative-control conditions (DOMAIN E3).
-EARLY_PHYSICAL = ["J189", "E119", "S720", "I10X", "N390", "J459", "T391"]
-LATER_PHYSICAL = ["J189", "E119", "K358", "K409", "K802", "H269", "N201", "J039"]
 GENERAL_HOSPITALS = ["ZH1", "ZH2"]
 SURGEONS = {"K": "100", "H": "130"}
-COMPLAINTS = ["29857009", "21522001", "7011001", "6471006", "248020004", "272022009", "248062006", "48694002"]
 SELF_HARM = "248062006"
 ED_DIAGNOSES = ["386661006", "125605004", "58214004", "35489007", "33449004", "197480006"]
-DEATH_CAUSES = ["I219", "J440", "C349", "I64X", "K746", "X709", "Y120", "X420"]
-EXTRA_ATTENDANCES = 0.06  # beside the ones that count: other departments, deleted, streamed, dead on arrival
 NOT_SEEN = ["1077031000000103", "1077781000000101", "63238001"]
 SEEN = "182992009"
 
@@ -42,6 +37,7 @@ def episode_rows(
     chosen: Array,
     physical: Columns,
     chunk: int,
+    a: Assumptions,
     rng: np.random.Generator,
 ) -> pl.DataFrame:
     """HES_APC: psychiatric episodes of the chosen spells, and physical admissions."""
@@ -49,9 +45,10 @@ def episode_rows(
     physical = pick(physical, (physical["end"] >= 0) & (physical["end"] <= LAST_DAY))
     n_psychiatric, n_physical = len(chosen), len(physical["person"])
     provider = pl.Series(network.codes).gather(network.code_at[of["trust"], np.maximum(month_of(of["end"]), 0)])
-    early = rng.integers(0, len(EARLY_PHYSICAL), n_physical)
-    later = rng.integers(0, len(LATER_PHYSICAL), n_physical) + len(EARLY_PHYSICAL)
-    physical_code = pl.Series(EARLY_PHYSICAL + LATER_PHYSICAL).gather(np.where(physical["is_early"], early, later))
+    soon, any_time = a["codes.physical_early"], a["codes.physical_later"]
+    early = rng.integers(0, len(soon), n_physical)
+    later = rng.integers(0, len(any_time), n_physical) + len(soon)
+    physical_code = pl.Series(soon + any_time).gather(np.where(physical["is_early"], early, later))
     specialty = physical_code.str.slice(0, 1).replace_strict(SURGEONS, default="300", return_dtype=pl.String)
     detained = stays["is_detained"][of["stay"]]
 
@@ -117,16 +114,17 @@ def _birth_months(people: People, person: Array) -> pl.Series:
     return pl.Series([f"{month:02d}{year}" for month, year in zip(months, years, strict=True)]).gather(person)
 
 
-def attendance_rows(people: People, emergencies: Columns, rng: np.random.Generator) -> pl.DataFrame:
+def attendance_rows(people: People, emergencies: Columns, a: Assumptions, rng: np.random.Generator) -> pl.DataFrame:
     """ECDS: every attendance that counts, and some on the same days that do not."""
     sent = np.flatnonzero((emergencies["day"] >= 0) & (emergencies["day"] <= LAST_DAY))
-    extra = sent[rng.random(len(sent)) < EXTRA_ATTENDANCES]
+    extra = sent[rng.random(len(sent)) < a["codes.attendances_that_do_not_count"]]
     rows = np.concatenate([sent, extra])
     why = np.concatenate([np.full(len(sent), -1), rng.integers(0, 4, len(extra))])
     person, day, n = emergencies["person"][rows], emergencies["day"][rows], len(rows)
     status = pl.Series([SEEN, *NOT_SEEN]).gather(np.where(why == 2, 1 + rng.integers(0, 3, n), 0))
-    complaint = rng.choice(len(COMPLAINTS), n, p=[0.3, 0.3, 0.07, 0.08, 0.07, 0.06, 0.06, 0.06])
-    harmed = (complaint == COMPLAINTS.index(SELF_HARM)) | (rng.random(n) < 0.06)
+    complaints = list(a["codes.complaint"])
+    complaint = draw_labels(rng, a["codes.complaint"], n)
+    harmed = (complaint == complaints.index(SELF_HARM)) | (rng.random(n) < a["codes.self_inflicted"])
     category = np.where(why == 3, 4, rng.integers(1, 4, n))
     return pl.DataFrame(
         {
@@ -137,13 +135,11 @@ def attendance_rows(people: People, emergencies: Columns, rng: np.random.Generat
             "EC_AttendanceCategory": category,
             "EC_Departure_Date": date_series(day),
             "EC_Departure_Time_Since_Arrival": rng.integers(30, 480, n),
-            "EC_Chief_Complaint_SNOMED_CT": pl.Series(COMPLAINTS).gather(complaint),
+            "EC_Chief_Complaint_SNOMED_CT": pl.Series(complaints).gather(complaint),
             "EC_Injury_Intent_SNOMED_CT": pl.Series([None, "276853009"], dtype=pl.String).gather(
                 harmed.astype(np.int64)
             ),
-            "Der_EC_Diagnosis_All": pl.Series(ED_DIAGNOSES).gather(
-                rng.choice(6, n, p=[0.44, 0.44, 0.03, 0.03, 0.03, 0.03])
-            ),
+            "Der_EC_Diagnosis_All": pl.Series(ED_DIAGNOSES).gather(rng.integers(0, len(ED_DIAGNOSES), n)),
             "EC_Discharge_Status_SNOMED_CT": status,
             "Age_At_Arrival": people.age_at(person, day),
             "Deleted": (why == 1).astype(np.int64),
@@ -167,7 +163,7 @@ def draw_registrations(people: People, a: Assumptions, rng: np.random.Generator)
     }
 
 
-def death_rows(people: People, deaths: Columns, rng: np.random.Generator) -> pl.DataFrame:
+def death_rows(people: People, deaths: Columns, a: Assumptions, rng: np.random.Generator) -> pl.DataFrame:
     """ONS_deaths."""
     n = len(deaths["person"])
     return pl.DataFrame(
@@ -175,7 +171,9 @@ def death_rows(people: People, deaths: Columns, rng: np.random.Generator) -> pl.
             "ENCRYPTED_HESID": people.person_id.gather(deaths["person"]),
             "DOD": date_series(deaths["day"], deaths["is_dated"]),
             "DOR": date_series(deaths["registered"]),
-            "CAUSE_OF_DEATH": pl.Series(DEATH_CAUSES).gather(rng.integers(0, len(DEATH_CAUSES), n)),
+            "CAUSE_OF_DEATH": pl.Series(a["codes.death_causes"]).gather(
+                rng.integers(0, len(a["codes.death_causes"]), n)
+            ),
             "COMMUNAL_ESTABLISHMENT": pl.Series([None] * n, dtype=pl.String),
             "MATCH_RANK": np.ones(n, dtype=np.int64),
             "DEATH_RECORD_USED": pl.Series(["Y"] * n, dtype=pl.String),

@@ -142,6 +142,7 @@ class Listing:
             "naive_risk_difference_in_trial_trusts": _minus(support, near),
             "selection_bias": _minus(usual, virtual),
             "selection_bias_in_trial_trusts": _minus(usual, near),
+            "expected_selection_bias": _minus(expected_usual, virtual),
         }
 
 

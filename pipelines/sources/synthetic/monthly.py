@@ -10,7 +10,7 @@ import polars as pl
 from pipelines.sources.synthetic.assumptions import Assumptions
 from pipelines.sources.synthetic.messes import lose_person, soil
 from pipelines.sources.synthetic.network import Network
-from pipelines.sources.synthetic.population import MARITAL, People
+from pipelines.sources.synthetic.population import People
 from pipelines.sources.synthetic.timeline import (
     FIRST_UNIQ_MONTH_ID,
     N_MONTHS,
@@ -74,7 +74,7 @@ class MonthlyRows:
             GenderIDCode=pl.lit(None, pl.String),
             EthnicCategory=_ethnicity_sent(people.ethnicity[person], self.a, rng),
             EthnicCategory2021=pl.lit(None, pl.String),
-            MaritalStatus=pl.Series(MARITAL).gather(people.marital[person]),
+            MaritalStatus=pl.Series(people.marital[person]),
             AgeRepPeriodStart=pl.Series(age),
             AgeRepPeriodEnd=pl.Series(people.age_at(person, last)),
             PersDeathDate=date_series(np.where(has_died, people.death_day[person], 0), has_died),

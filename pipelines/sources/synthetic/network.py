@@ -1,4 +1,4 @@
-"""The trusts of the extract: codes over time, who is silent when, sizes, and how far readmission differs between them."""
+"""The trusts of the extract: codes over time, who is silent when, sizes, and how readmission differs between them."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -44,7 +44,7 @@ class Network:
 
     @property
     def is_regular(self) -> Array:
-        regular: Array = self.is_sent.all(axis=1)
+        regular: Array = np.all(self.is_sent, axis=1)
         return regular
 
     def draw(self, rng: np.random.Generator, n: int) -> Array:

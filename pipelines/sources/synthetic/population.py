@@ -25,7 +25,6 @@ GROUP_OF_CODE = np.array([number for number, codes in enumerate(ICD10.values()) 
 _FIRST_CODE = np.array([CODES.index(codes[0]) for codes in ICD10.values()])
 _N_CODES = np.array([len(codes) for codes in ICD10.values()])
 EMPLOYMENT = ["01", "02", "04", "06", "08"]
-MARITAL = ["S", "M", "D", "W"]
 _PRIME = 9_999_999_967  # the largest prime below 10^10: a person's number times an odd factor never repeats modulo it
 
 
@@ -85,7 +84,8 @@ def draw_people(
     area = rng.choice(len(imd_decile), n, p=weight / weight.sum())
     shares = a["people.ethnic_shares"]
     ethnicity = np.array(list(shares))[draw_labels(rng, shares, n)]
-    first_day = rng.integers(*a["stays.first_admission_days"], n)
+    earliest, latest = a["stays.first_admission_days"]
+    first_day = rng.integers(earliest, latest, n)
     low, high = a["people.age_range"]
     age = np.clip(rng.normal(a["people.age_mean"], a["people.age_sd"], n), low, high)
     group = draw_labels(rng, a["people.diagnosis_shares"], n)
@@ -110,7 +110,7 @@ def draw_people(
         organic_secondary=rng.random(n) < a["people.organic_secondary"],
         is_settled=rng.random(n) >= expit(_linear(a["people.unsettled"], severity)),
         employment=np.where(employed, 0, np.where(age >= 66, 4, rng.integers(1, 4, n))),
-        marital=rng.choice(len(MARITAL), n, p=[0.62, 0.2, 0.14, 0.04]),
+        marital=np.array(list(a["codes.marital"]))[draw_labels(rng, a["codes.marital"], n)],
         distance_km=np.minimum(np.exp(rng.normal(1.8, 0.8, n)), 80.0),
         death_day=np.minimum(first_day + rng.exponential(1 / death_rate), NEVER).astype(np.int64) + 1,
         death_rate=death_rate,

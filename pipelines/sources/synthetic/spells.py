@@ -19,6 +19,7 @@ from pipelines.sources.synthetic.timeline import (
     NEVER,
     Array,
     Columns,
+    draw_codes,
     join_columns,
     month_end,
     month_of,
@@ -35,7 +36,6 @@ METHODS = ["25", "2D", "21", "22", "2A", "11", "12", "13", "2B", "81"]
 DESTINATIONS = ["19", "29", "54", "65", "85", "42", "99", "ZZ", "53", "87", "79"]
 DISCHARGE_METHODS = ["1", "2", "3", "6", "7", "4"]
 LEGAL_CODES = ["01", "02", "03", "05", "10", "19", "20"]
-_LEAVING = {"19": 0.86, "29": 0.05, "54": 0.02, "65": 0.01, "85": 0.01, "42": 0.005, "99": 0.01}
 SECTION_2_DAYS = 28
 
 
@@ -91,7 +91,7 @@ def cut_into_spells(stays: Columns, a: Assumptions, rng: np.random.Generator) ->
     ends = np.where(is_last, of["end"], cuts[stay, np.minimum(place, 1)])
     starts = of["start"].copy()
     starts[1:] = np.where(place[1:] > 0, ends[:-1] + links["days"][:-1], starts[1:])
-    codes = _draw_codes(stays, stay, place == 0, is_last, rng)
+    codes = _draw_codes(stays, stay, place == 0, is_last, a, rng)
     source = np.concatenate(
         [codes["source"][:1], np.where(links["source"][:-1] >= 0, links["source"][:-1], codes["source"][1:])]
     )
@@ -121,16 +121,17 @@ def _cut_days(stays: Columns, rng: np.random.Generator) -> Array:
     half = np.where(stays["n_spells"] == 3, days // 2, days)
     first = 2 + np.floor(rng.random(n) * np.maximum(half - 6, 1)).astype(np.int64)
     second = half + 2 + np.floor(rng.random(n) * np.maximum(days - half - 6, 1)).astype(np.int64)
-    return stays["start"][:, None] + np.column_stack([first, second])
+    cuts: Array = stays["start"][:, None] + np.column_stack([first, second])
+    return cuts
 
 
 def _draw_links(n: int, trust: Array, is_last: Array, a: Assumptions, rng: np.random.Generator) -> Columns:
-    """Days from the end of each spell to the start of the next one of the stay, and the codes at the join (-1: none)."""
+    """Days from the end of each spell to the start of the next of the stay, and the codes at the join (-1: none)."""
     shares = np.cumsum(a["stays.transfer_gap_shares"])
     days = np.minimum(np.searchsorted(shares / shares[-1], rng.random(n), side="right"), 4) - 1
     elsewhere = np.concatenate([trust[1:] != trust[:-1], [False]])
     days = np.where((days < 0) & ~elsewhere, 0, days)  # one trust does not hold two spells at once
-    is_coded = ~is_last & ((days >= 2) | (rng.random(n) < 0.6))
+    is_coded = ~is_last & ((days >= 2) | (rng.random(n) < a["codes.transfer_coded"]))
     which = rng.integers(0, 4, n)  # 0 destination, 1 source, 2 method, 3 destination and source
 
     def code(codes: list[str], options: tuple[str, str], places: tuple[int, ...]) -> Array:
@@ -145,27 +146,31 @@ def _draw_links(n: int, trust: Array, is_last: Array, a: Assumptions, rng: np.ra
     }
 
 
-def _draw_codes(stays: Columns, stay: Array, is_first: Array, is_last: Array, rng: np.random.Generator) -> Columns:
+def _draw_codes(
+    stays: Columns, stay: Array, is_first: Array, is_last: Array, a: Assumptions, rng: np.random.Generator
+) -> Columns:
     """Codes of admission and discharge that signal no transfer, but for people who come from or go to other hospitals
     with no other stay near."""
     n = len(stay)
-    source = rng.choice(3, n, p=[0.92, 0.05, 0.03])
-    from_hospital = is_first & stays["far_before"][stay] & (rng.random(n) < 0.05)
+    source = draw_codes(rng, a["codes.admission_source"], SOURCES, n)
+    from_hospital = is_first & stays["far_before"][stay] & (rng.random(n) < a["codes.from_general_hospital"])
     source = np.where(from_hospital, SOURCES.index("51"), source)
-    leaving = np.array([DESTINATIONS.index(code) for code in _LEAVING])
-    shares = np.array(list(_LEAVING.values()))
-    destination = leaving[rng.choice(len(leaving), n, p=shares / shares.sum())]
+    destination = draw_codes(rng, a["codes.destination"], DESTINATIONS, n)
     goes_on = is_last & stays["far_after"][stay] & (stays["end"][stay] < LAST_DAY - FAR_DAYS)
     draw = rng.random(n)
-    destination = np.where(goes_on & (draw < 0.015), DESTINATIONS.index("53"), destination)
-    destination = np.where(goes_on & (draw > 0.995), DESTINATIONS.index("87"), destination)
+    destination = np.where(goes_on & (draw < a["codes.to_other_hospital"]), DESTINATIONS.index("53"), destination)
+    destination = np.where(
+        goes_on & (draw > 1 - a["codes.to_independent_hospital"]), DESTINATIONS.index("87"), destination
+    )
     is_death = is_last & stays["is_death"][stay]
     return {
         "source": source,
-        "method": rng.choice(8, n, p=[0.27, 0.36, 0.12, 0.09, 0.06, 0.05, 0.02, 0.03]),
+        "method": draw_codes(rng, a["codes.admission_method"], METHODS, n),
         "destination": np.where(is_death, DESTINATIONS.index("79"), destination),
         "discharge_method": np.where(
-            is_death, DISCHARGE_METHODS.index("4"), rng.choice(5, n, p=[0.87, 0.07, 0.015, 0.035, 0.01])
+            is_death,
+            DISCHARGE_METHODS.index("4"),
+            draw_codes(rng, a["codes.discharge_method"], DISCHARGE_METHODS, n),
         ),
     }
 
@@ -181,7 +186,12 @@ def draw_wards(stays: Columns, spells: Columns, network: Network, a: Assumptions
     draw = rng.random(n)
     intensive = is_acute & (draw < a["stays.intensive_care_first"])
     unknown = is_acute & ~intensive & (draw > 1 - a["messes.unknown_code"])
-    moves = may_move & (intensive | unknown | (stays["is_acute_first"][stay] & (spells["place"] == 0)) | (draw > 0.9))
+    moves = may_move & (
+        intensive
+        | unknown
+        | (stays["is_acute_first"][stay] & (spells["place"] == 0))
+        | (rng.random(n) < a["codes.second_ward"])
+    )
     first_class = np.select(
         [intensive, unknown, stays["is_acute_first"][stay]], [INTENSIVE_CARE, UNKNOWN_WARD, ACUTE_BED], bed
     )
@@ -217,34 +227,40 @@ def draw_legal_periods(
     start, end = spells["start"], spells["end"]
     forensic = stays["bed"][stay] == FORENSIC
     draw = rng.random(n)
-    long_order = detained & (forensic | (draw < 0.35))
+    long_order = detained & (forensic | (draw < a["codes.section_3_first"]))
     assessed = detained & ~long_order
     # A place of safety comes first only where the order after it is sure to arrive: alone it would be another truth.
     held_first = detained & (rng.random(n) < a["stays.place_of_safety_first"]) & (end > start + 1)
     held_first &= network.is_regular[spells["trust"]] & (spells["fault"] != STOPS_ARRIVING)
     begins = start + held_first
     turns = assessed & (end > begins + SECTION_2_DAYS)
-    later = ~detained & (kind == 0) & (spells["place"] == 0) & (end > start + 6) & (draw < a["stays.detained_later"])
+    later = (
+        ~detained
+        & (kind == 0)
+        & (spells["place"] == 0)
+        & (end > start + 6)
+        & (rng.random(n) < a["stays.detained_later"])
+    )
     held = start + 3 + np.floor(rng.random(n) * np.maximum(np.minimum(end, LAST_DAY) - start - 5, 1)).astype(np.int64)
-    informal = ~detained & ~later & (kind < SAFETY_ZERO_DAYS) & (rng.random(n) < 0.3)
+    informal = ~detained & ~later & (kind < SAFETY_ZERO_DAYS) & (rng.random(n) < a["codes.informal_period"])
     safety = kind >= SAFETY_ZERO_DAYS
-    safety_code = np.where(rng.random(n) < 0.7, LEGAL_CODES.index("20"), LEGAL_CODES.index("19"))
+    safety_code = np.where(rng.random(n) < a["codes.section_135"], LEGAL_CODES.index("19"), LEGAL_CODES.index("20"))
     order_code = np.where(forensic, LEGAL_CODES.index("10"), LEGAL_CODES.index("03"))
-    section_2, section_3 = LEGAL_CODES.index("02"), LEGAL_CODES.index("03")
+    section_2, section_3 = (np.full(n, LEGAL_CODES.index(code)) for code in ("02", "03"))
     periods = [
         (held_first, safety_code, start, begins),
         (long_order, order_code, begins, end),
         (assessed, section_2, begins, np.where(turns, begins + SECTION_2_DAYS, end)),
         (turns, section_3, begins + SECTION_2_DAYS, end),
-        (later, LEGAL_CODES.index("05"), held, held + 1),
+        (later, np.full(n, LEGAL_CODES.index("05")), held, held + 1),
         (later, section_2, held + 1, end),
-        (informal, LEGAL_CODES.index("01"), start, end),
+        (informal, np.full(n, LEGAL_CODES.index("01")), start, end),
         (safety, safety_code, start, end),
     ]
     parts = []
     for place, (has, code, first, last) in enumerate(periods):
         rows = np.flatnonzero(has & (first <= LAST_DAY))
-        part = {"spell": rows, "place": np.full(len(rows), place), "code": np.broadcast_to(code, n)[rows]}
+        part = {"spell": rows, "place": np.full(len(rows), place), "code": code[rows]}
         parts.append(part | {"start": first[rows], "end": last[rows]})
     periods_of = join_columns(parts)
     return pick(periods_of, np.lexsort([periods_of["place"], periods_of["spell"]]))

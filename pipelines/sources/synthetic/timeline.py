@@ -69,7 +69,7 @@ def pick(columns: Columns, rows: Array) -> Columns:
 
 
 def spread(first: Array, last: Array) -> tuple[Array, Array]:
-    """Every whole number from `first` to `last` of each row: (row number, value). Rows with last < first are left out."""
+    """Every whole number from `first` to `last` of each row: (row number, value); none where last < first."""
     lengths = np.maximum(last - first + 1, 0)
     row = np.repeat(np.arange(len(first)), lengths)
     before = np.cumsum(lengths) - lengths
@@ -81,6 +81,12 @@ def draw_labels(rng: np.random.Generator, shares: dict[str, float], n: int) -> A
     """Numbers of labels drawn with the given shares (scaled to one)."""
     weights = np.cumsum(np.array(list(shares.values()), dtype=float))
     return np.minimum(np.searchsorted(weights / weights[-1], rng.random(n), side="right"), len(shares) - 1)
+
+
+def draw_codes(rng: np.random.Generator, shares: dict[str, float], codes: list[str], n: int) -> Array:
+    """The same as numbers into `codes`, which holds every label."""
+    places: Array = np.array([codes.index(code) for code in shares])[draw_labels(rng, shares, n)]
+    return places
 
 
 def expit(x: Array) -> Array:

@@ -105,7 +105,7 @@ def index_rows(
     participants: Participants,
     a: Assumptions,
 ) -> Columns:
-    """Index stays by person and day: person, index_day, admission_day, trust, stratum, arm, failed ('' when eligible)."""
+    """Index stays by person and day: person, index_day, admission_day, trust, stratum, arm, failed ('' if eligible)."""
     at = recovered.columns
     first, last = (day_number(date) for date in a["trial.recruitment"])
     ended = np.isin(at["reason"], ["discharge", "death"])

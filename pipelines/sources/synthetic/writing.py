@@ -1,4 +1,4 @@
-"""Files of an extract: one CSV per table and financial year that chunks of people are appended to, and Parquet truth."""
+"""Files of an extract: one CSV per table and financial year, to which chunks of people are appended; Parquet truth."""
 
 from contextlib import ExitStack
 from pathlib import Path
