@@ -81,7 +81,7 @@ def one_world(seed: int, people: int) -> list[dict[str, object]]:
         save_cohort(cohort, run.path)
         design_study(run, run.path, protocol)
         estimate_study(run, run.path, protocol)
-        truth = json.loads((extract / "truth" / "effect.json").read_text())["att_risk_difference"]
+        truth = json.loads((extract / "truth" / "effect.json").read_text())["risk_difference"]
         estimates = run.read(store.ESTIMATES).filter(
             (pl.col("contrast") == "peer_vs_virtual") & (pl.col("scale") == "risk_difference")
         )

@@ -11,7 +11,7 @@ from flows.plan import Plan, cache_folder, plan_study
 from flows.progress import TerminalWatcher, watch, watcher
 from flows.settings import Settings, prepare_prefect, read_settings
 from pipelines.errors import RunError
-from pipelines.store import REPORT, RUN, RunFolder
+from pipelines.store import REPORT, RUN, SUMMARY, RunFolder
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,13 @@ def _import_flow() -> Any:
 
 def _outcome(plan: Plan, opening: str) -> Outcome:
     accepted = bool(plan.run.read_json(RUN)["accepted"])
-    verdict = "The design was accepted." if accepted else "THE DESIGN WAS NOT ACCEPTED: the report shows no effect."
+    verdict = "The design was accepted." if accepted else _refusal(plan)
     lines = [opening, verdict, f"Report: {plan.run.file(REPORT)}", f"virtual-controls show {plan.run.path}"]
     return Outcome(plan.run, accepted, "\n".join(lines))
+
+
+def _refusal(plan: Plan) -> str:
+    summary = plan.run.read_json(SUMMARY)
+    failed = ", ".join(verdict["check"] for verdict in summary["verdicts"] if not verdict["passed"])
+    overlap = "\nOVERLAP IS POOR: too few candidates resemble the treated." if summary["has_poor_overlap"] else ""
+    return f"THE DESIGN WAS NOT ACCEPTED: the report shows no effect. Fell short: {failed}.{overlap}"

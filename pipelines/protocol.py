@@ -125,7 +125,7 @@ class Eligibility(Section):
     zero_day_stays_are_readmissions: bool = Field(False, description="Sensitivity: zero-day stays count")
     rules: tuple[ExclusionRule, ...] = Field(RULE_ORDER, description="Exclusions applied, first that fails is recorded")
     candidate_discharges: Literal["every", "first"] = Field(
-        "every", description="Which eligible discharges of one person are candidates; a person serves at most once"
+        "every", description="Which eligible discharges of one person are in the cohort; a design says which serve"
     )
 
     @model_validator(mode="after")

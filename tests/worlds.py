@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.cohort import People, follow_people
+from pipelines.extract import ExtractFacts
 from pipelines.protocol import Eligibility, FollowUp
 from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
 from tests.naive import COLUMNS, naive_follow
@@ -46,9 +48,11 @@ class World:
 
     def follow_fast(self) -> Found:
         """The pipeline's answer, in the same columns and order."""
-        from pipelines.cohort import follow_people
-        from pipelines.extract import ExtractFacts
+        people = self.people()
+        return {name: in_order(getattr(people, name).select(COLUMNS[name].split()).to_dicts()) for name in COLUMNS}
 
+    def people(self) -> People:
+        """Everything the pipeline finds."""
         facts = ExtractFacts(
             period_end=self.facts.period_end,
             last_month_id=self.facts.last_month_id,
@@ -58,8 +62,7 @@ class World:
         )
         participants = pl.DataFrame(self.participants, schema=PARTICIPANT.schema)
         held = frozenset(self.tables)
-        people = follow_people(self.frames(), facts, participants, self.eligibility, self.follow_up, held)
-        return {name: in_order(getattr(people, name).select(COLUMNS[name].split()).to_dicts()) for name in COLUMNS}
+        return follow_people(self.frames(), facts, participants, self.eligibility, self.follow_up, held)
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """Every table by person; one the extract does not hold is empty."""

@@ -15,6 +15,7 @@ from pipelines.report import design_facts, effects_facts, released, trial
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
+OVERLAP_CHECKS = ("min_share_treated_kept", "min_overlap", "min_effective_controls")
 
 
 def release_tables(run: RunFolder, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:
@@ -42,7 +43,8 @@ def summarise(
         "study": _study(protocol),
         "accepted": accepted,
         "disclosure": protocol.disclosure.model_dump(),
-        "verdicts": design_facts.read_verdicts(design["contrasts"][0]["designs"][0], log),
+        "verdicts": (verdicts := design_facts.read_verdicts(design["contrasts"][0]["designs"][0], log)),
+        "has_poor_overlap": any(v["check"] in OVERLAP_CHECKS and not v["passed"] for v in verdicts),
         "designs": design_facts.list_designs(design, log),
         "trial": trial.describe_trial(protocol),
         "flow": design_facts.draw_up_flow(design, tables[store.RELEASED_ATTRITION], log),

@@ -75,9 +75,21 @@ def _eligibility_emulated(protocol: Protocol) -> str:
     which = "every eligible discharge" if rules.candidate_discharges == "every" else "the first eligible discharge"
     return (
         f"The same rules, applied to the records of participants and candidates alike; candidates are {which} from "
-        f"{_day(rules.recruitment_start)} to {_day(rules.recruitment_end)} of people outside the trial, each "
-        "person serving at most once as a control. Clinicians’ judgements are not in the records"
+        f"{_day(rules.recruitment_start)} to {_day(rules.recruitment_end)} of people outside the trial. "
+        f"{_serving(protocol)}Clinicians’ judgements are not in the records"
     )
+
+
+def _serving(protocol: Protocol) -> str:
+    """Which discharges of one candidate each design uses."""
+    uses = {
+        ("nearest_neighbour", "first"): "Matching uses each candidate’s first. ",
+        ("nearest_neighbour", "every"): "Matching uses each candidate at most once. ",
+        ("propensity_weighting", "first"): "Weighting uses each candidate’s first. ",
+        ("propensity_weighting", "every"): "Weighting uses all of them, with errors by person. ",
+    }
+    which = protocol.design.candidate_discharges
+    return "".join(uses[method, getattr(which, method)] for method in protocol.design.methods)
 
 
 def _day(day: date) -> str:

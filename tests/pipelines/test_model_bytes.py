@@ -31,13 +31,10 @@ def fitted() -> object:
 
 
 def test_two_processes_write_the_same_bytes() -> None:
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", DUMP, number], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for number in ("10", "1000003")
-    }
-    assert hashes == {hashlib.sha256(model_bytes(fitted())).hexdigest()}
+    other = subprocess.run(
+        [sys.executable, "-c", DUMP, "1000003"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == hashlib.sha256(model_bytes(fitted())).hexdigest()
 
 
 def test_the_file_is_read_back_as_the_same_model(tmp_path: Path) -> None:
