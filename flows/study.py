@@ -141,20 +141,19 @@ def write_report(plan: Plan, run: str) -> str:
 
 
 def finish(plan: Plan, started: datetime) -> None:
-    """Write run.json, the last file of a run, and point `latest` at it; a finished run is left as it is."""
-    if plan.run.is_finished():
-        return
-    stamps = {stage: plan.run.read_stamp(stage) or {} for stage in STAGES}
-    stages = measurements(plan) | {
-        stage: {key: stamp[key] for key in ("seconds", "peak_memory_mib")} for stage, stamp in stamps.items()
-    }
-    times = {
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    accepted = plan.run.read_json(DESIGN_SUMMARY)["accepted"]
-    write_json(plan.run.file(RUN), plan.facts | times | {"stages": stages, "accepted": accepted})
-    point_latest(plan.run.path.parent, plan.run_id)
+    """Write run.json, the last file of a run, unless it is there, and point `latest` at the newest finished run."""
+    if not plan.run.is_finished():
+        stamps = {stage: plan.run.read_stamp(stage) or {} for stage in STAGES}
+        stages = measurements(plan) | {
+            stage: {key: stamp[key] for key in ("seconds", "peak_memory_mib")} for stage, stamp in stamps.items()
+        }
+        moments = {"started": started, "finished": datetime.now(UTC)}
+        times = {name: moment.isoformat(timespec="seconds") for name, moment in moments.items()}
+        accepted = plan.run.read_json(DESIGN_SUMMARY)["accepted"]
+        write_json(plan.run.file(RUN), plan.facts | times | {"stages": stages, "accepted": accepted})
+    latest = RunFolder(plan.run.path.parent / "latest")
+    if not latest.file(RUN).exists() or latest.read_json(RUN)["finished"] < plan.run.read_json(RUN)["finished"]:
+        point_latest(plan.run.path.parent, plan.run_id)
 
 
 def publish_summary(run: str) -> None:

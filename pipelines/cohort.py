@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import dask
 import polars as pl
+from dask.base import compute
+from dask.delayed import delayed
 
 from pipelines import store
 from pipelines.attrition import ATTRITION_SCHEMA, add_up_attrition, count_attrition
@@ -130,12 +131,10 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
     parts = [
-        dask.delayed(_follow_bucket)(
-            lake, number, listed.filter(bucket == number), protocol.eligibility, protocol.follow_up
-        )
+        delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), protocol.eligibility, protocol.follow_up)
         for number in range(lake.n_buckets)
     ]
-    people: Sequence[People] = dask.compute(*parts)
+    people: Sequence[People] = compute(*parts)
     cohort = _number_rows([part.cohort for part in people])
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)

@@ -268,7 +268,11 @@ def _curve_frame(accepted: AcceptedDesign, arm: str, curve: Curve) -> pl.DataFra
         "design": pl.lit(accepted.design.method),
         "arm": pl.lit(arm),
     }
-    return pl.DataFrame(steps).with_columns(**labels).select(list(CURVE_SCHEMA)).cast(CURVE_SCHEMA)
+    return (
+        pl.DataFrame(steps)
+        .with_columns(**labels)
+        .select(pl.col(name).cast(kind) for name, kind in CURVE_SCHEMA.items())
+    )
 
 
 def _row(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pipelines.cohort import cohort_from_table, save_cohort
 from pipelines.design import design_study
 from pipelines.estimate import estimate_study
 from pipelines.protocol import load_protocol
+from pipelines.report import render_report
 from pipelines.store import RunFolder
 
 STUDIES = Path(__file__).parents[2] / "configs/studies"
@@ -66,6 +67,11 @@ def test_psid_is_refused_for_poor_overlap(tmp_path: Path) -> None:
     failed = {verdict["check"] for verdict in primary["verdicts"] if not verdict["passed"]}
     assert {"max_abs_smd", "min_share_treated_kept"} <= failed
     assert weighting["overlap"]["effective_n_controls"] < 50  # of 2,490 men
+    facts = {"versions": {}, "inputs": {}, "code": "code", "run_id": "run", "protocol_hash": "hash"}
+    render_report(run, tmp_path, load_protocol(STUDIES / "lalonde_psid1.toml"), facts)
+    page = run.file(store.REPORT).read_text()
+    assert "NOT ACCEPTED" in page
+    assert "Overlap is poor" in page
 
 
 def test_nhefs_weighting_is_the_books(tmp_path: Path) -> None:
