@@ -26,7 +26,7 @@ FIRST_MONTH = month_of(date(2014, 12, 1))
 RECRUITMENT = {"recruitment_start": date(2017, 1, 1), "recruitment_end": date(2017, 12, 31)}
 PROVIDERS = ("RAA", "RBB", "RC1", "RC2", "RC3")
 SUCCESSORS = (("RC1", "RC2"), ("RC2", "RC3"))  # a chain: RC1 became RC2 became RC3
-PLACEHOLDER = date(1900, 1, 1)
+PLACEHOLDERS = (date(1900, 1, 1), date(1900, 12, 31))
 
 
 @st.composite
@@ -114,7 +114,7 @@ def _write_spells(writer: _Writer, person_id: str, period_end: date) -> Spells:
 def _write_spell(writer: _Writer, person_id: str, start: date, end: date, *, is_over: bool) -> None:
     ending = writer.mostly("told", "untold", "placeholder", "too early") if is_over else "still there"
     ending = writer.mostly(ending, ending, ending, "still there")
-    discharge = {"told": end, "placeholder": PLACEHOLDER, "too early": _moved(start, by=-1)}.get(ending)
+    discharge = {"told": end, "placeholder": writer.pick(*PLACEHOLDERS), "too early": _moved(start, by=-1)}.get(ending)
     month = min(month_of(end) + writer.mostly(0, 1), writer.last_month_id)
     if ending == "still there":
         month = writer.last_month_id
@@ -122,7 +122,7 @@ def _write_spell(writer: _Writer, person_id: str, start: date, end: date, *, is_
     told = {
         "spell_id": spell_id,
         "provider_id": provider,
-        "start_date": writer.mostly(start, PLACEHOLDER, None),
+        "start_date": writer.mostly(start, *PLACEHOLDERS, None),
         "source_code": writer.mostly("19", "51", "53"),
         "method_code": writer.mostly("21", "2B", "81"),
         "discharge_date": discharge,
@@ -150,8 +150,8 @@ def _write_ward(
     given = {
         "spell_id": spell_id,
         "ward_stay_id": writer.number(),
-        "start_date": writer.mostly(_moved(start, by=number), _moved(start, by=-1), PLACEHOLDER, None),
-        "end_date": writer.mostly(end, _moved(end, by=-1), PLACEHOLDER, None),
+        "start_date": writer.mostly(_moved(start, by=number), _moved(start, by=-1), *PLACEHOLDERS, None),
+        "end_date": writer.mostly(end, _moved(end, by=-1), *PLACEHOLDERS, None),
         "bed_class_code": writer.mostly(writer.pick("10", "200"), "11", "23", "300", "311", "41", "ZZ", None),
     }
     writer.add("ward_stay", person_id, month_id=month, **given)
@@ -298,6 +298,7 @@ def _eligibility(writer: _Writer) -> Eligibility:
         **RECRUITMENT,
         link_gap_days=link_gap_days,
         transfer_gap_days=transfer_gap_days,
+        prior_stay_window_days=writer.mostly(730, 40, 100),  # gaps of 40 and 100 days are common, of 730 rare
         acute_ward=writer.mostly("any", "last"),
         zero_day_stays_are_readmissions=writer.mostly(False, True),
         candidate_discharges=writer.mostly("every", "first"),

@@ -72,7 +72,7 @@ def _run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
         SourceError: with the problems of all calls that found any.
     """
     tasks = [delayed(partial(_catch_problems, call), pure=False, traverse=False)() for call in calls]
-    results = list(compute(*tasks))  # type: ignore[no-untyped-call]
+    results = list(compute(*tasks))
     problems = [problem for _, found in results for problem in found]
     if problems:
         raise SourceError(problems)

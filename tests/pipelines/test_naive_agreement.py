@@ -32,7 +32,7 @@ def test_small_worlds(world: World) -> None:
 def test_large_worlds_in_which_everything_happens() -> None:
     seen: set[object] = set()
     for seed in range(40):
-        seen |= branches_of(expect_agreement(random_world(seed, most_people=60)))
+        seen |= branches_of(expect_agreement(random_world(seed, most_people=100)))
     # Agreement where nothing happens would prove nothing: every rule, end and outcome must have been met.
     assert seen >= EVERY_BRANCH, sorted(map(str, EVERY_BRANCH - seen))
 

@@ -199,6 +199,21 @@ def test_k10_contradicting_ages_the_month_nearest_to_admission_is_believed(follo
     """)
 
 
+@pytest.mark.parametrize(("before", "after", "failed"), [("17", "40", "under_18"), ("40", "17", "-")])
+def test_k10_of_two_months_equally_near_the_earlier(follow: Follow, before: str, after: str, failed: str) -> None:
+    follow(
+        ELIGIBLE,
+        person_month=f"""
+        month    age_start_years  age_end_years
+        2017-04  {after}          {after}
+        2017-02  {before}         {before}
+        """,
+    ).cohort(f"""
+        index_date  first_failed_rule
+        2017-03-31  {failed}
+    """)
+
+
 def test_k10_the_first_rule_that_fails_is_named(follow: Follow) -> None:
     everything_wrong = {
         "person_month": """

@@ -41,6 +41,17 @@ def test_k6_impossible_discharges_are_missing_and_the_stay_is_inactive(follow: F
     """)
 
 
+def test_k6_an_inactive_stay_does_not_end_before_it_starts(follow: Follow) -> None:
+    # Submitted once, in the month before its own start.
+    follow("""
+        spell  month    start       end
+        a      2018-02  2018-03-05  -
+    """).stays("""
+        start_date  end_date    end_reason
+        2018-03-05  2018-03-05  inactive
+    """)
+
+
 def test_k6_a_missing_discharge_is_the_end_of_the_last_ward(follow: Follow) -> None:
     follow(
         """
@@ -213,12 +224,12 @@ def test_k7_another_end_is_another_spell(follow: Follow) -> None:
     """)
 
 
-def test_k7_two_open_ids_are_one_spell(follow: Follow) -> None:
+def test_k7_two_open_ids_are_one_spell_with_the_wards_of_both(follow: Follow) -> None:
     follow("""
-        spell  month    start       end
-        a      2020-03  2018-01-01  -
-        b      2020-03  2018-01-01  -
+        spell  month    start       end  ward
+        a      2020-03  2018-01-01  -    10
+        b      2020-03  2018-01-01  -    17
     """).stays("""
-        end_date  n_spells  end_reason
-        -         1         open
+        end_date  n_spells  end_reason  is_acute
+        -         1         open        true
     """)
