@@ -115,7 +115,9 @@ def demographics(records: Records) -> pl.DataFrame:
     )
     deprivation = records.facts.deprivation.select("lsoa_code", imd_decile="imd_2015_decile")
     return (
-        newest.join(deprivation, on="lsoa_code", how="left")
+        records.index.select(KEY)
+        .join(newest, on=KEY, how="left")
+        .join(deprivation, on="lsoa_code", how="left")
         .join(_ethnic_group(months), on="person_id", how="left")
         .select(
             *KEY,

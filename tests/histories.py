@@ -248,9 +248,9 @@ def _write_person(writer: _Writer, person_id: str, spells: Spells) -> None:
 
 
 def _write_ages(writer: _Writer, person_id: str, admission: date) -> None:
-    """Most are forty; some turn eighteen within days of an admission; some months contradict the others."""
-    eighteen = _moved(years_before(admission, 18), by=writer.pick(0, 1, -1, 20))
-    born = writer.mostly(years_before(admission, 40), eighteen)
+    """Most are forty, some eighteen, within days of an admission; some months contradict the others."""
+    birthday_is = writer.pick(0, 1, -1, 20)  # days from an admission
+    born = _moved(years_before(admission, writer.mostly(40, 18)), by=birthday_is)
     for _ in writer.times(3):
         month = month_of(admission) + writer.pick(0, -1, 1, 12)
         at_start, at_end = _age(born, first_day(month)), _age(born, last_day(month))
@@ -298,6 +298,7 @@ def _eligibility(writer: _Writer) -> Eligibility:
         **RECRUITMENT,
         link_gap_days=link_gap_days,
         transfer_gap_days=transfer_gap_days,
+        minimum_age_years=writer.mostly(18, 40),
         prior_stay_window_days=writer.mostly(730, 40, 100),  # gaps of 40 and 100 days are common, of 730 rare
         acute_ward=writer.mostly("any", "last"),
         zero_day_stays_are_readmissions=writer.mostly(False, True),

@@ -46,8 +46,9 @@ def _settings() -> list[tuple[str, type, object]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "settings", "function"), _settings(), ids=lambda value: str(value)[:30])
-def test_settings_and_signatures_agree(name: str, settings: type, function: object) -> None:
+@pytest.mark.parametrize("method", _settings(), ids=lambda method: method[0])
+def test_settings_and_signatures_agree(method: tuple[str, type, object]) -> None:
+    _, settings, function = method
     parameters = inspect.signature(function).parameters.values()
     options = {
         p.name: p.default

@@ -170,18 +170,28 @@ def test_k10_age_on_the_day_of_admission(follow: Follow, month: str, age_start: 
 
 
 def test_k10_ages_of_several_months_narrow_the_birthday(follow: Follow) -> None:
-    # 17 at the end of January and 18 at the end of February 2017: born in February 1999, at the latest on the 28th.
-    # January alone would allow a birthday as late as January 2000.
+    # 18 at the end of March leaves a birthday between the first and the end of March possible; 18 at the end of
+    # January does not.
     follow(
         ELIGIBLE,
         person_month="""
         month    age_start_years  age_end_years
-        2017-01  -                17
-        2017-02  -                18
+        2017-01  -                18
+        2017-03  -                18
         """,
     ).cohort("""
         index_date  first_failed_rule
         2017-03-31  -
+    """)
+    follow(
+        ELIGIBLE,
+        person_month="""
+        month    age_start_years  age_end_years
+        2017-03  -                18
+        """,
+    ).cohort("""
+        index_date  first_failed_rule
+        2017-03-31  under_18
     """)
 
 
