@@ -76,7 +76,11 @@ def run(
     """
     from flows.running import run_study
 
-    outcome = run_study(study, source, runs)
+    try:
+        outcome = run_study(study, source, runs)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on from the last finished stage.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo(outcome.message)
     if strict and not outcome.accepted:
         raise typer.Exit(NOT_ACCEPTED)
@@ -156,9 +160,6 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         app()
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from the last finished stage.", err=True)
-        sys.exit(INTERRUPTED)
     except Exception as error:
         from flows.complaints import complain
 

@@ -75,7 +75,7 @@ def dask_of(settings: Settings) -> Iterator[None]:
     from distributed import Client
 
     try:
-        client = Client(settings.dask_address, timeout=30)  # type: ignore[no-untyped-call]
+        client = Client(settings.dask_address)  # type: ignore[no-untyped-call]
     except (OSError, ValueError):
         raise RunError(f"no Dask scheduler answers at {settings.dask_address} ({DASK_ADDRESS})") from None
     with client:

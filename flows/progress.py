@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 LONG = {
     "prefect": "Starting Prefect",
@@ -59,16 +59,18 @@ class TerminalWatcher(Watcher):
 
     @contextmanager
     def _live(self, name: str) -> Iterator[None]:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True) as self._progress:
-            self._task = self._progress.add_task(LONG[name], total=None)
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counted]}"))
+        # Four times a second: the cores are for the study.
+        live = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True, refresh_per_second=4)
+        with live as self._progress:
+            self._task = live.add_task(LONG[name], total=None, counted="")
             yield
         self._progress = None
 
     def count(self, done: int, total: int) -> None:
         """Fill the bar of the live line."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=done, total=total)
+            self._progress.update(self._task, completed=done, total=total, counted=f"{done}/{total}")
 
 
 _watcher = Watcher()

@@ -76,6 +76,25 @@ def expect_artifact(address: str, runs: Path) -> None:
     assert "Synthetic data" in artifact["data"]
 
 
+def test_a_refused_design_has_exit_code_9_when_strict_and_shows_no_effect(
+    tmp_path: Path, command: Command, prefect_address: str
+) -> None:
+    served = Command(command.environment | {"PREFECT_API_URL": prefect_address})
+    study, runs = write_small_study(tmp_path), tmp_path / "runs"
+    study.write_text(study.read_text().replace("max_abs_smd = 0.5", "max_abs_smd = 0.0001"))
+    refused = served.run("run", study, "--runs", runs, "--strict")
+    assert refused.returncode == 9, refused.stderr
+    assert "THE DESIGN WAS NOT ACCEPTED" in refused.stdout
+    shown = served.run("show", "--runs", runs)
+    assert shown.returncode == 0, shown.stderr
+    assert "max_abs_smd" in shown.stdout
+    assert "NOT MET" in shown.stdout
+    assert "risk_difference" not in shown.stdout
+    lenient = served.run("run", study, "--runs", runs)
+    assert lenient.returncode == 0
+    assert "Nothing to do" in lenient.stdout
+
+
 def test_the_embedded_server_leaves_nothing_behind_even_when_killed(tmp_path: Path, command: Command) -> None:
     study, runs = write_small_study(tmp_path), tmp_path / "runs"
     killed = command.python(KILLED_RUN, "latest not yet pointed", "run", study, "--runs", runs)
@@ -95,6 +114,8 @@ def test_the_embedded_server_leaves_nothing_behind_even_when_killed(tmp_path: Pa
     database.close()
     assert kinds == [("CRASHED",), ("COMPLETED",)]
 
+    shown = command.run("show", "--runs", runs)
+    assert "risk_difference" in shown.stdout
     third = command.python("-c", NOTHING_TO_DO, study, runs)
     assert third.returncode == 0, third.stderr
     assert "Nothing to do" in third.stdout

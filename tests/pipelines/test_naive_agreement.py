@@ -1,6 +1,5 @@
 """The columnar kernel and the slow reference give the same rows on worlds drawn at the edges of DOMAIN K."""
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
 from pipelines.protocol import RULE_ORDER
@@ -18,7 +17,7 @@ def expect_agreement(world: World) -> Found:
 
 
 @settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -81,11 +80,3 @@ COUNTED = {
     "crisis": "n_crht_365d",
     "emergency": "n_ed_365d",
 }
-
-
-@pytest.mark.parametrize("name", COLUMNS)
-def test_comparison_notices_a_changed_value(name: str) -> None:
-    """The comparison above is not blind: one changed cell of any of the four tables is a difference."""
-    row = dict.fromkeys(COLUMNS[name].split(), 0)
-    for column in row:
-        assert [row | {column: 1}] != [row]
