@@ -19,7 +19,7 @@ from typing import Any
 import tomli_w
 
 from pipelines.errors import ProtocolError, SourceError
-from pipelines.governance import MANIFEST
+from pipelines.governance import MANIFEST, check_manifest
 from pipelines.protocol import Protocol, load_protocol
 from pipelines.store import PROTOCOL, RunFolder, checksum, write_bytes
 
@@ -190,8 +190,11 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
     assert source.folder is not None, "the protocol's own rule"
     if not source.folder.is_dir():
         raise SourceError(f"{source.folder}: there is no such folder; --source DIR names another")
+    check_manifest(source.folder)
+    if not (source.folder / source.participants).is_file():
+        raise SourceError(f"{source.folder / source.participants}: the allocation list is missing")
     beside = {"participants": source.participants, "statements": MANIFEST}
-    hashes = {key: checksum(source.folder / name) for key, name in beside.items() if (source.folder / name).is_file()}
+    hashes = {key: checksum(source.folder / name) for key, name in beside.items()}
     return {"extract": fingerprint_source(source.folder), **hashes}, source.folder
 
 
