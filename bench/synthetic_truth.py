@@ -4,7 +4,7 @@ For every seed the generator writes an extract, the pipeline loads it, chooses v
 difference of readmission for the peer arm. The truth is the mean of both potential outcomes over the linked, eligible
 peer arm. The table says how often the 95 % intervals cover it, beside the naive contrast with all eligible candidates.
 
-    python bench/synthetic_truth.py [--seeds 20] [--people 20000]
+    python bench/synthetic_truth.py [--seeds 20] [--people 40000] [--participants 472]
 """
 
 import argparse
@@ -38,14 +38,16 @@ MARK = "<!-- synthetic_truth -->"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="synthetic worlds (default 20)")
-    parser.add_argument("--people", type=int, default=20_000, help="people in each (default 20000)")
+    parser.add_argument("--people", type=int, default=40_000, help="people in each (default 40000)")
+    parser.add_argument("--participants", type=int, default=472, help="participants, both arms (default 472)")
     options = parser.parse_args()
     started = time.monotonic()
     rows = []
     for seed in range(1, options.seeds + 1):
-        rows += one_world(seed, options.people)
+        rows += one_world(seed, options.people, options.participants)
         print(f"seed {seed} of {options.seeds}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    command = f"python bench/synthetic_truth.py --seeds {options.seeds} --people {options.people}"
+    numbers = f"--seeds {options.seeds} --people {options.people} --participants {options.participants}"
+    command = f"python bench/synthetic_truth.py {numbers}"
     text = as_markdown(pl.DataFrame(rows), options.people, command, time.monotonic() - started)
     write_section(text)
     print(text)
@@ -70,14 +72,15 @@ def small_protocol(people: int, seed: int) -> Protocol:
     )
 
 
-def one_world(seed: int, people: int) -> list[dict[str, object]]:
+def one_world(seed: int, people: int, participants: int) -> list[dict[str, object]]:
     """All estimates of the primary outcome in one world, with the truth beside them."""
     protocol = small_protocol(people, seed)
     with tempfile.TemporaryDirectory() as folder:
         extract, lake, run = Path(folder) / "extract", Path(folder) / "lake", RunFolder(Path(folder) / "run")
-        write_extract(extract, people=people, seed=seed, trusts=protocol.source.synthetic.trusts)
-        participants, unreadable = read_participants(extract / protocol.source.participants)
-        cohort = build_cohort(write_lake(extract, lake, n_buckets=8), participants, unreadable, protocol)
+        trusts = protocol.source.synthetic.trusts
+        write_extract(extract, people=people, seed=seed, trusts=trusts, participants=participants)
+        listed, unreadable = read_participants(extract / protocol.source.participants)
+        cohort = build_cohort(write_lake(extract, lake, n_buckets=8), listed, unreadable, protocol)
         save_cohort(cohort, run.path)
         design_study(run, run.path, protocol)
         estimate_study(run, run.path, protocol)
