@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.results import Baseline, Propensity
+from pipelines.model_bytes import model_bytes
 from pipelines.store import write_bytes, write_json
 
 
@@ -15,9 +16,7 @@ def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | N
     """Write propensity/propensity.skops and its model_card.json; nothing for a randomised contrast."""
     if propensity is None or propensity.model is None:
         return
-    import skops.io
-
-    write_bytes(folder / "propensity" / "propensity.skops", skops.io.dumps(propensity.model))
+    write_bytes(folder / "propensity" / "propensity.skops", model_bytes(propensity.model))
     card = {
         "model": "logistic regression for the propensity score, ridge penalty on standardised covariates",
         "columns": list(baseline.columns),
