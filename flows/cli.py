@@ -121,7 +121,7 @@ def synth(
     """Write a synthetic extract in MHSDS layout, with the truth beside it.
 
     \b
-    Example: virtual-controls synth /tmp/extract --people 20000 --seed 7
+    Example: virtual-controls synth extract --people 20000 --seed 7
     """
     from flows.running import write_synthetic
 
