@@ -61,7 +61,7 @@ def test_tables_hold_the_rows_the_account_says(lakes: dict[str, Lake], name: str
     for table in (*PERSON_TABLES, *REFERENCE_TABLES):
         rows = read_all(lake, table) if TABLES[table].by_person else lake.read_reference(table)
         kept = sum(entry["rows_kept"] for entry in lake.manifest["files"] if entry["table"] == table)
-        assert lake.manifest["tables"][table]["rows"] == rows.height
+        assert lake.manifest["tables"].get(table, {"rows": 0})["rows"] == rows.height
         if (name, table) != ("mhsds_mini_v6", "referral_team"):  # gets the main teams of MHS101 as well
             assert rows.height == kept
 
@@ -154,8 +154,8 @@ def test_a_table_with_a_header_alone_is_there_but_empty(tmp_path: Path) -> None:
     header = "Person_ID,RecordNumber,OrgIDProv,UniqMonthID,UniqHospProvSpellID,StartDateHomeLeave,EndDateHomeLeave\n"
     (source / "MHS509HomeLeave_2017.csv").write_text(header)
     lake = write_lake(source, tmp_path / "lake")
-    assert lake.has("home_leave")
-    assert read_all(lake, "home_leave").is_empty()
+    assert lake.has("leave")
+    assert read_all(lake, "leave").is_empty()
 
 
 def test_absent_optional_columns_are_listed(tmp_path: Path) -> None:

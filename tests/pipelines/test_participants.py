@@ -30,7 +30,7 @@ def read(folder: Path, *rows: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFram
 def test_a_row_is_typed(tmp_path: Path) -> None:
     people, aside = read(tmp_path, ROW)
     assert people.schema == PARTICIPANT.schema
-    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y")]
+    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y", None, None)]
     assert aside.is_empty()
 
 
