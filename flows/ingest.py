@@ -7,8 +7,7 @@ peak memory, written last: without it the thing was never finished.
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from flows.lifetimes import hold
 from flows.measure import measured
 from flows.plan import Plan, cache_folder
 from flows.progress import watcher
-from flows.settings import DASK_ADDRESS, Settings
-from pipelines.errors import RunError
 from pipelines.store import write_json
 
 
@@ -57,43 +54,6 @@ def measurements(plan: Plan) -> dict[str, dict[str, Any]]:
     made = {"extract": plan.extract, "lake": plan.lake}
     records = {name: _record(folder) for name, folder in made.items() if folder is not None}
     return {name: json.loads(record.read_text()) for name, record in records.items() if record.is_file()}
-
-
-@contextmanager
-def dask_of(settings: Settings) -> Iterator[None]:
-    """Where Dask's tasks run: on the scheduler whose address is set, else on this process's threads.
-
-    Raises:
-        RunError: nobody answers at the address.
-    """
-    import dask
-
-    if settings.dask_address is None:
-        with dask.config.set(scheduler="threads", num_workers=settings.workers), _counting():
-            yield
-        return
-    from distributed import Client
-
-    try:
-        client = Client(settings.dask_address)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError):
-        raise RunError(f"no Dask scheduler answers at {settings.dask_address} ({DASK_ADDRESS})") from None
-    with client:
-        yield
-
-
-@contextmanager
-def _counting() -> Iterator[None]:
-    """Tell the watcher how many of a computation's tasks are done."""
-    from dask.callbacks import Callback
-
-    class Counter(Callback):
-        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-            total = sum(len(state[kind]) for kind in ("ready", "waiting", "running", "finished"))
-            watcher().count(len(state["finished"]), total)
-
-    with Counter():  # type: ignore[no-untyped-call]
-        yield
 
 
 def _once(name: str, folder: Path, runs: Path, make: Callable[[], None]) -> None:

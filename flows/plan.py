@@ -97,7 +97,7 @@ def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
     resolved = _as_toml(protocol, _paths_as_written(study, source))
     protocol_hash = _hash(_as_toml(protocol, {}))
     inputs, extract = _inputs(protocol, runs)
-    versions = _versions()
+    versions = library_versions()
     code = code_version(RESULT_CODE)
     identity = {"protocol": protocol_hash, "inputs": inputs, "code": code, "versions": versions}
     run_id = _hash(json.dumps(identity, sort_keys=True).encode())[:12]
@@ -198,7 +198,8 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
     return {"extract": fingerprint_source(source.folder), **hashes}, source.folder
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of Python, this program and the libraries that compute numbers."""
     python = ".".join(str(part) for part in sys.version_info[:3])
     return {
         "python": python,

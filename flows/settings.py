@@ -12,6 +12,8 @@ from pathlib import Path
 
 RUNS = "VIRTUAL_CONTROLS_RUNS"
 DASK_ADDRESS = "VIRTUAL_CONTROLS_DASK_ADDRESS"
+DASK_TLS = ("VIRTUAL_CONTROLS_DASK_TLS_CA", "VIRTUAL_CONTROLS_DASK_TLS_CERT", "VIRTUAL_CONTROLS_DASK_TLS_KEY")
+LOCAL = "local"  # as the address: a cluster of this machine's own processes
 WORKERS = "VIRTUAL_CONTROLS_WORKERS"
 EMBEDDED = "VIRTUAL_CONTROLS_EMBEDDED_SERVER"
 START_LIMIT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
@@ -34,7 +36,8 @@ class Settings:
     """What this machine provides.
 
     `server_name` names the Prefect server whose records a run is in; that of an embedded one, whose port changes each
-    time, is the folder of its database.
+    time, is the folder of its database. `dask_tls` holds the paths of authority, certificate and key, as far as they
+    are given; `missing_tls` names the variables of those that are not.
     """
 
     runs: Path
@@ -43,6 +46,8 @@ class Settings:
     dask_address: str | None
     workers: int
     server_start_seconds: int
+    dask_tls: tuple[str, ...] = ()
+    missing_tls: tuple[str, ...] = ()
 
     @property
     def prefect_log(self) -> Path:
@@ -64,6 +69,8 @@ def read_settings(runs: Path | None = None, environment: Mapping[str, str] = os.
         dask_address=environment.get(DASK_ADDRESS) or None,
         workers=int(workers) if workers.isdecimal() and int(workers) > 0 else (os.cpu_count() or 1),
         server_start_seconds=int(start_limit or _QUIET_PREFECT[START_LIMIT]),
+        dask_tls=tuple(environment[name] for name in DASK_TLS if environment.get(name)),
+        missing_tls=tuple(name for name in DASK_TLS if not environment.get(name)),
     )
 
 

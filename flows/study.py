@@ -15,8 +15,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.utilities.annotations import quote
 
+from flows.cluster import dask_of
 from flows.failures import guard
-from flows.ingest import dask_of, ensure_extract, ensure_lake, measurements
+from flows.ingest import ensure_extract, ensure_lake, measurements
 from flows.lifetimes import hold, sign_of_life
 from flows.measure import measured
 from flows.mending import FLOW, add_tag, crash_killed_runs
