@@ -191,8 +191,8 @@ def as_markdown(rungs: list[dict[str, Any]], ladder: list[int]) -> str:
     lines = [
         "## A whole synthetic nation",
         "",
-        f"`python bench/nation.py --people {' '.join(map(str, ladder))}`, {os.cpu_count()} cores; one run of each; memory"
-        " is the largest of the whole process tree.",
+        f"`python bench/nation.py --people {' '.join(map(str, ladder))}`, {os.cpu_count()} cores; one run of each; "
+        "memory is the largest of the whole process tree.",
         "",
         "| people | stage | what | wall, s | CPU, s | peak memory, GiB |",
         "|---|---|---|---|---|---|",
