@@ -41,7 +41,7 @@ def test_any_change_of_content_is_another_run(study: Path, monkeypatch: pytest.M
     third = planned(study).run_id
     monkeypatch.setattr(planning, "_source_files", lambda: (("models/effects.py", "another"),))
     fourth = planned(study).run_id
-    monkeypatch.setattr(planning, "_versions", lambda: {"polars": "another"})
+    monkeypatch.setattr(planning, "library_versions", lambda: {"polars": "another"})
     fifth = planned(study).run_id
     assert len({first, second, third, fourth, fifth}) == 5
 
