@@ -20,6 +20,7 @@ from pipelines.covariates import Records, measure_covariates
 from pipelines.diagnosis import add_diagnosis, clean_icd10
 from pipelines.eligibility import (
     add_age,
+    add_stays_before_mhsds,
     apply_rules,
     in_recruitment_window,
     keep_first_discharge,
@@ -71,6 +72,7 @@ def follow_people(
     rules = LinkingRules(eligibility.link_gap_days, eligibility.transfer_gap_days, eligibility.acute_ward)
     stays = build_stays(tables, facts, rules)
     real = stays.filter(~pl.col("is_zero_day") & ~pl.col("is_place_of_safety_only"))
+    real = add_stays_before_mhsds(real, tables["hospital_episode"], facts, eligibility)
     known = pl.concat([tables[name].select("person_id") for name in PERSON_TABLES]).unique()
     linked, excluded = link_participants(participants, stays, known)
     pool = in_recruitment_window(stays, eligibility)

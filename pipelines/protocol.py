@@ -119,6 +119,9 @@ class Eligibility(Section):
     recruitment_end: date = Field(date(2019, 2, 28), description="Last discharge date of candidates")
     minimum_age_years: int = Field(18, ge=0, le=120, description="Age at the index admission")
     prior_stay_window_days: int = Field(730, ge=1, description="Days before admission in which another stay must lie")
+    prior_stays_from_hes: bool = Field(
+        True, description="Psychiatric stays in HES that ended before the first MHSDS month are prior stays as well"
+    )
     link_gap_days: int = Field(1, ge=0, le=30, description="Spells at most this far apart are one continuous stay")
     transfer_gap_days: int = Field(3, ge=0, le=30, description="The same where either side carries a transfer signal")
     acute_ward: Literal["any", "last"] = Field("any", description="Which ward of the stay must be adult acute")

@@ -191,6 +191,8 @@ def has_organic(index_date: date, own: Mapping[str, list[Row]]) -> bool:
     for episode in psychiatric_episodes(own):
         for column in ("diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"):
             dated.append((episode["episode_start_date"], clean_diagnosis(episode[column])))
+        for code in (episode["all_diagnosis_codes"] or "").split():
+            dated.append((episode["episode_start_date"], clean_diagnosis(code)))
     return any(day <= index_date and is_between(code, 0, 9) for day, code in dated)
 
 
