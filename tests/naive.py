@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from pipelines.protocol import Eligibility, FollowUp
+from tests.naive_hospital import naive_stays
 from tests.naive_outcomes import observe
 from tests.naive_stays import FOREVER, Facts, Row, find_stays, first_day, last_day, month_of, years_before
 
@@ -47,6 +48,7 @@ def naive_follow(
         own = {name: [row for row in rows if row["person_id"] == person_id] for name, rows in tables.items()}
         own_stays = find_stays(own, facts, eligibility)
         stays += own_stays
+        before_mhsds = stays_before_mhsds(own, own_stays, facts, eligibility)
 
         # K16: participants serve with one stay, everybody else with every discharge of the recruitment window.
         arm = "virtual"
@@ -63,7 +65,7 @@ def naive_follow(
 
         has_served = False
         for stay in indexes:
-            row = judge(stay, own_stays, own, eligibility) | {"arm": arm}
+            row = judge(stay, [*own_stays, *before_mhsds], own, eligibility) | {"arm": arm}
             if row["is_eligible"] and has_served and eligibility.candidate_discharges == "first":
                 row |= {"is_eligible": False, "first_failed_rule": "not_first_discharge"}
             cohort.append(row)
@@ -137,6 +139,29 @@ def is_prior(other: Row, stay: Row, eligibility: Eligibility) -> bool:
     earliest = stay["start_date"] - timedelta(days=eligibility.prior_stay_window_days)
     latest = stay["start_date"] - timedelta(days=1)
     return bool(other["start_date"] <= latest and (other["end_date"] or FOREVER) >= earliest)
+
+
+def stays_before_mhsds(
+    own: Mapping[str, list[Row]], stays: list[Row], facts: Facts, eligibility: Eligibility
+) -> list[Row]:
+    """A8.5: psychiatric stays of HES that ended before the first submitted day and are no real stay of MHSDS."""
+    first_day = min((row["period_start_date"] for row in facts.submissions), default=None)
+    if not eligibility.prior_stays_from_hes or first_day is None:
+        return []
+    found = []
+    for hospital_stay in naive_stays(own.get("hospital_episode", [])):
+        start, end = hospital_stay["psychiatric"] or (None, None)
+        if end is None or end >= first_day or end == start:
+            continue
+        near = timedelta(days=eligibility.link_gap_days)
+        if not any(
+            stay["start_date"] - near <= end and start <= (stay["end_date"] or date.max - near) + near
+            for stay in stays
+            if not stay["is_zero_day"] and not stay["is_place_of_safety_only"]
+        ):
+            none = {"is_zero_day": False, "is_place_of_safety_only": False}
+            found.append({"start_date": start, "end_date": end} | none)
+    return found
 
 
 def clean_diagnosis(code: str | None, scheme: str | None = None) -> str | None:
