@@ -62,7 +62,8 @@ def count_once(attendance: pl.DataFrame) -> pl.DataFrame:
         return attendance
     same = ["person_id", "arrival_date", "provider_id", "diagnosis_codes", "treatment_codes"]
     ordered = hes.with_columns(_minute=_minute_of_day()).sort(*same, "_minute", "row_id", nulls_last=True)
-    repeats = pl.col("_minute") - pl.col("_minute").shift(1).over(same) <= DUPLICATE_WITHIN_MINUTES
+    is_same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in same)
+    repeats = is_same & (pl.col("_minute") - pl.col("_minute").shift(1) <= DUPLICATE_WITHIN_MINUTES)
     kept_of_ecds = ecds.filter(pl.col("is_deleted_code").fill_null("0") != "1")
     single = (
         ordered.filter(repeats.fill_null(False).not_())

@@ -24,6 +24,7 @@ SAME_EPISODE = [
     "admission_date",
     "discharge_date",
 ]
+STAY_COLUMNS = ["start_date", "end_date", "primary_code", "method_code", "n_spells", "is_psychiatric"]
 _ORDER = ["person_id", "provider_id", "episode_start_date", "episode_order", "transit_code", "episode_end_date"]
 
 
@@ -35,16 +36,9 @@ def continuous_stays(episode: pl.DataFrame) -> pl.DataFrame:
     """
     spells = number_stays(join_spells(deduplicate_episodes(episode)))
     return (
-        spells.group_by("person_id", "cips_id", maintain_order=True)
-        .agg(
-            pl.col("start_date").min(),
-            end_date=pl.when(pl.col("end_date").is_not_null().all()).then(pl.col("end_date").max()),
-            primary_code=pl.col("primary_code").first(),
-            method_code=pl.col("method_code").first(),
-            n_spells=pl.len().cast(pl.Int64),
-            is_psychiatric=pl.col("is_psychiatric").any(),
-        )
-        .sort("person_id", "start_date", "cips_id")
+        _whole(spells)
+        .with_columns(cips_id=pl.int_range(pl.len()).over("person_id"))
+        .select("person_id", "cips_id", *STAY_COLUMNS)
     )
 
 
@@ -52,17 +46,8 @@ def psychiatric_stays(episode: pl.DataFrame) -> pl.DataFrame:
     """person_id, start_date, end_date of stays under a psychiatric specialty: of each continuous spell the days from
     the first to the last spell with such a specialty. One that has not ended is left out."""
     spells = number_stays(join_spells(deduplicate_episodes(episode)))
-    return (
-        spells.filter("is_psychiatric")
-        .group_by("person_id", "cips_id")
-        .agg(
-            pl.col("start_date").min(),
-            end_date=pl.when(pl.col("end_date").is_not_null().all()).then(pl.col("end_date").max()),
-        )
-        .drop_nulls("end_date")
-        .select("person_id", "start_date", "end_date")
-        .sort("person_id", "start_date", "end_date")
-    )
+    stays = _whole(spells.filter("is_psychiatric"))
+    return stays.drop_nulls("end_date").select("person_id", "start_date", "end_date").sort(pl.all())
 
 
 def deduplicate_episodes(episode: pl.DataFrame) -> pl.DataFrame:
@@ -89,54 +74,83 @@ def join_spells(episode: pl.DataFrame) -> pl.DataFrame:
     An episode goes on with the spell before it, of the same person and provider, when it has its admission date or its
     start, or when that one was not the last of its spell and ended on the day this one starts.
     """
-    ordered = _fill_admission(episode).sort(*_ORDER, "row_id", nulls_last=False)
-    before = {name: pl.col(name).shift(1).over("person_id", "provider_id") for name in ordered.columns}
+    ordered = (
+        _fill_admission(episode)
+        .with_columns(_end=_end_of_episode(), _psychiatric=is_psychiatric())
+        .sort(*_ORDER, "row_id", nulls_last=False)
+    )
+    goes_on = pl.col("discharge_method_code").is_in(NOT_THE_LAST_EPISODE).shift(1) & (
+        pl.col("episode_start_date") == pl.col("episode_end_date").shift(1)
+    )
     continues = (
-        (pl.col("admission_date") == before["admission_date"]).fill_null(False)
-        | (pl.col("episode_start_date") == before["episode_start_date"]).fill_null(False)
-        | (
-            before["discharge_method_code"].is_in(NOT_THE_LAST_EPISODE)
-            & (pl.col("episode_start_date") == before["episode_end_date"])
-        ).fill_null(False)
-    ) & pl.col("provider_id").is_not_null()
+        _as_before("person_id")
+        & _as_before("provider_id")
+        & (_as_before("admission_date") | _as_before("episode_start_date") | goes_on.fill_null(False))
+    )
     return (
-        ordered.with_columns(_spell=(~continues).cum_sum(), _psychiatric=is_psychiatric(), _end=_end_of_episode())
-        .group_by("person_id", "provider_id", "_spell", maintain_order=True)
+        ordered.with_columns(
+            spell=(~continues).cum_sum(), start_date=pl.min_horizontal("episode_start_date", "admission_date")
+        )
+        .group_by("spell", maintain_order=True)
         .agg(
-            start_date=pl.min_horizontal("episode_start_date", "admission_date").min(),
-            end_date=pl.when(pl.col("_end").last().is_not_null()).then(pl.col("_end").max()),
+            pl.col("person_id").first(),
+            pl.col("provider_id").first(),
+            pl.col("start_date").min(),
+            end_date=pl.col("_end").max(),
+            last_end=pl.col("_end").last(),
             source_code=pl.col("source_code").first(),
             method_code=pl.col("method_code").first(),
             destination_code=pl.col("destination_code").last(),
             primary_code=pl.col("diagnosis_1_code").first(),
             is_psychiatric=pl.col("_psychiatric").any(),
         )
-        .drop("_spell")
+        .with_columns(end_date=pl.when(pl.col("last_end").is_not_null()).then("end_date"))
+        .drop("spell", "last_end")
     )
 
 
 def number_stays(spells: pl.DataFrame) -> pl.DataFrame:
-    """Adds cips_id: a spell belongs to the one before it when it starts at most three days after that one's end and
-    either side carries a transfer code."""
+    """Adds cips_id, rising with person and time: a spell belongs to the one before it when it starts at most three days
+    after that one's end and either side carries a transfer code."""
     order = ["start_date", "end_date", "provider_id", "primary_code", "source_code", "method_code", "destination_code"]
     ordered = spells.sort("person_id", *order, nulls_last=True)
-    before = {name: pl.col(name).shift(1).over("person_id") for name in ("end_date", "destination_code")}
-    gap = (pl.col("start_date") - before["end_date"]).dt.total_days()
-    is_transfer = (
-        before["destination_code"].is_in(TRANSFER_PLACES).fill_null(False)
-        | pl.col("source_code").is_in(TRANSFER_PLACES).fill_null(False)
-        | pl.col("method_code").is_in(TRANSFER_METHODS).fill_null(False)
+    gap = (pl.col("start_date") - pl.col("end_date").shift(1)).dt.total_days()
+    is_transfer = _arrives_by_transfer() | pl.col("destination_code").is_in(TRANSFER_PLACES).shift(1).fill_null(False)
+    continues = _as_before("person_id") & (gap <= TRANSFER_GAP_DAYS).fill_null(False) & is_transfer
+    return ordered.with_columns(cips_id=(~continues).cum_sum())
+
+
+def _whole(spells: pl.DataFrame) -> pl.DataFrame:
+    """One row for each cips_id, in its order; without an end where one of its spells has none."""
+    return (
+        spells.group_by("cips_id", maintain_order=True)
+        .agg(
+            pl.col("person_id").first(),
+            pl.col("start_date").min(),
+            pl.col("end_date").max(),
+            pl.col("primary_code", "method_code").first(),
+            n_spells=pl.len().cast(pl.Int64),
+            is_psychiatric=pl.col("is_psychiatric").any(),
+            n_open=pl.col("end_date").null_count(),
+        )
+        .with_columns(end_date=pl.when(pl.col("n_open") == 0).then("end_date"))
     )
-    continues = (gap <= TRANSFER_GAP_DAYS).fill_null(False) & is_transfer
-    return ordered.with_columns(cips_id=(~continues).cum_sum().over("person_id").cast(pl.Int64) - 1)
+
+
+def _as_before(column: str) -> pl.Expr:
+    """Whether the row before has the same value; nothing is not the same as nothing."""
+    return (pl.col(column) == pl.col(column).shift(1)).fill_null(False)
+
+
+def _arrives_by_transfer() -> pl.Expr:
+    return pl.col("source_code").is_in(TRANSFER_PLACES).fill_null(False) | pl.col("method_code").is_in(
+        TRANSFER_METHODS
+    ).fill_null(False)
 
 
 def _fill_admission(episode: pl.DataFrame) -> pl.DataFrame:
     """A missing admission date is the start of a first episode that is no transfer."""
-    is_transfer = pl.col("source_code").is_in(TRANSFER_PLACES).fill_null(False) | pl.col("method_code").is_in(
-        TRANSFER_METHODS
-    ).fill_null(False)
-    filled = pl.when((pl.col("episode_order") == 1) & ~is_transfer).then("episode_start_date")
+    filled = pl.when((pl.col("episode_order") == 1) & ~_arrives_by_transfer()).then("episode_start_date")
     return episode.with_columns(admission_date=pl.coalesce("admission_date", filled))
 
 
