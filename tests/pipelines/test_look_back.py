@@ -1,16 +1,21 @@
 """How far back the sources reach, and whose look-back starts before that (DOMAIN A8.5)."""
 
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 
+from pipelines.cohort import build_cohort
 from pipelines.extract import ExtractFacts
+from pipelines.lake import write_lake
 from pipelines.look_back import count_truncated, look_back_start, months_covered
-from pipelines.protocol import Eligibility
+from pipelines.protocol import Eligibility, load_protocol
+from pipelines.sources.participants import read_participants
 from pipelines.tables import TABLES
 from tests.spec.text_tables import month_of
 from tests.worlds import submissions_of
 
+SAMPLE = Path(__file__).parents[2] / "configs" / "studies" / "mhsds_sample_v5.toml"
 MHSDS_FROM = month_of(date(2016, 1, 1))
 
 
@@ -75,3 +80,18 @@ def test_people_whose_window_opens_before_the_data_are_counted() -> None:
 def test_hospital_data_make_the_window_whole() -> None:
     groups = count_truncated(PEOPLE, facts(date(2014, 12, 1)), Eligibility())["groups"]
     assert [group["n_truncated"] for group in groups] == [0, 1]
+
+
+def test_the_account_of_a_cohort_says_how_far_back_it_looks(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[1] / "data" / "mhsds_mini_v5"
+    lake = write_lake(folder, tmp_path / "lake", n_buckets=2)
+    listed, quarantined = read_participants(folder / "participants.csv")
+    cohort = build_cohort(lake, listed, quarantined, load_protocol(SAMPLE))
+    found = cohort.account["look_back"]
+    # The sample was made from April 2014 on (its extract_manifest.json), and recruits from December 2016.
+    assert found["mhsds_from"] == "2014-04-01"
+    assert found["hes_from"] in ("2014-04-01", "2014-05-01")
+    assert [group["n_truncated"] for group in found["groups"]] == [0, 0]
+    names = ["neg_control_admission_365d", "placebo_readmission_prior"]
+    assert cohort.outcomes.select(names).null_count().row(0) == (0, 0)
+    assert all(cohort.outcomes[name].any() for name in names)
