@@ -1,9 +1,9 @@
 """Attendances at emergency departments, each counted once, and which of them were for mental health (DOMAIN C2, K14).
 
-Choice made: where both collections hold a person on one day, ECDS counts and HES A&E does not. Providers moved from
-one to the other at different times, so a day on which ECDS starts for all would lose those that moved late; ECDS rows
-name no provider, so the day of the person decides, and two true visits on one day count once only while both
-collections run.
+Choice made: where both collections hold a person on one day at the same type of department, ECDS counts and HES A&E
+does not. Providers moved from one to the other at different times, so a day on which ECDS starts for all would lose
+those that moved late; ECDS rows name no provider, so person, day and type decide, and two true visits of that kind on
+one day count once only where each collection holds one of them.
 """
 
 import polars as pl
@@ -55,7 +55,7 @@ def is_self_harm() -> pl.Expr:
 
 def count_once(attendance: pl.DataFrame) -> pl.DataFrame:
     """Attendances without repeated HES A&E rows (same person, day, provider, diagnoses and treatments, at most an hour
-    after the one before) and without HES A&E rows of a person's day that ECDS holds."""
+    after the one before) and without HES A&E rows of a person, day and type of department that ECDS holds."""
     is_hes = pl.col("collection_code").eq_missing(HES_AE)
     hes, ecds = attendance.filter(is_hes), attendance.filter(~is_hes)
     if hes.is_empty():
@@ -68,7 +68,7 @@ def count_once(attendance: pl.DataFrame) -> pl.DataFrame:
     single = (
         ordered.filter(repeats.fill_null(False).not_())
         .drop("_minute")
-        .join(kept_of_ecds, on=["person_id", "arrival_date"], how="anti")
+        .join(kept_of_ecds, on=["person_id", "arrival_date", "department_type_code"], how="anti")
     )
     return pl.concat([ecds, single])
 

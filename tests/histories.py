@@ -185,6 +185,7 @@ def _write_care(writer: _Writer, person_id: str, spells: Spells) -> None:
             "emergency_attendance",
             person_id,
             arrival_date=_moved(writer.pick(*spells)[1], by=writer.pick(10, 1, 0, 365, 366)),
+            collection_code=writer.mostly("ECDS", "HES_AE"),
             department_type_code=writer.mostly("01", "03"),
             attendance_category_code=writer.mostly(writer.pick("1", "2", "3"), "4", None),
             is_deleted_code=writer.mostly(writer.pick("0", None), "1"),

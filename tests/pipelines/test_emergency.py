@@ -80,20 +80,21 @@ def test_ecds_rows_are_not_taken_for_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("person", "day", "deleted", "n"),
+    ("person", "day", "deleted", "kind", "n"),
     [
-        ("p", "2019-06-01", "0", 1),
-        ("p", "2019-06-01", "1", 1),
-        ("p", "2019-06-02", "0", 2),
-        ("q", "2019-06-01", "0", 2),
+        ("p", "2019-06-01", "0", "01", 1),
+        ("p", "2019-06-01", "1", "01", 1),
+        ("p", "2019-06-02", "0", "01", 2),
+        ("q", "2019-06-01", "0", "01", 2),
+        ("p", "2019-06-01", "0", "03", 1),  # a minor injuries unit and the emergency department: only that one counts
     ],
 )
-def test_a_day_that_ecds_holds_is_not_counted_again(person: str, day: str, deleted: str, n: int) -> None:
+def test_a_day_that_ecds_holds_is_not_counted_again(person: str, day: str, deleted: str, kind: str, n: int) -> None:
     # A deleted ECDS row does not count itself, and hides nothing.
     found = attendances(f"""
-        from    person    day         deleted
-        ECDS    {person}  {day}       {deleted}
-        HES_AE  p         2019-06-01  -
+        from    person    day         deleted    type
+        ECDS    {person}  {day}       {deleted}  {kind}
+        HES_AE  p         2019-06-01  -          01
     """)
     assert emergency_attendances(found).height == n
 
@@ -141,6 +142,7 @@ ROWS = st.fixed_dictionaries(
         ),
         "arrival_time": st.sampled_from(["0900", "0930", "10:00", "1031", "1130", "23:59:59", "9:00", None]),
         "provider_id": st.sampled_from(["RAA", "RBB"]),
+        "department_type_code": st.sampled_from(["01", "01", "01", "03", None]),
         "diagnosis_codes": st.sampled_from(["38", None]),
         "is_deleted_code": st.sampled_from(["0", "1", None]),
     }
@@ -163,7 +165,7 @@ def test_counting_once_agrees_with_plain_loops(drawn: list[dict[str, Any]]) -> N
 def naive_once(rows: list[Row]) -> set[str]:
     """Ids of the rows that stay."""
     same = ("person_id", "arrival_date", "provider_id", "diagnosis_codes", "treatment_codes")
-    held = {(r["person_id"], r["arrival_date"]) for r in rows if r["collection_code"] == "ECDS" and is_sent(r)}
+    held = {place(r) for r in rows if r["collection_code"] == "ECDS" and is_sent(r) and r["department_type_code"]}
     kept = {r["row_id"] for r in rows if r["collection_code"] == "ECDS"}
     hes = [r for r in rows if r["collection_code"] == "HES_AE"]
     for row in hes:
@@ -177,9 +179,13 @@ def naive_once(rows: list[Row]) -> set[str]:
             and minutes(row) - minutes(r) <= 60
             for r in alike
         )
-        if not repeats and (row["person_id"], row["arrival_date"]) not in held:
+        if not repeats and place(row) not in held:
             kept.add(row["row_id"])
     return kept
+
+
+def place(row: Row) -> Any:
+    return row["person_id"], row["arrival_date"], row["department_type_code"]
 
 
 def is_sent(row: Row) -> bool:
