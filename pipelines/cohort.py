@@ -7,6 +7,7 @@ list and never a contact after discharge. Attrition is recorded by every step.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipelines.covariates import Records, measure_covariates
 from pipelines.diagnosis import add_diagnosis, clean_icd10
 from pipelines.eligibility import (
     add_age,
+    add_stays_before_mhsds,
     apply_rules,
     in_recruitment_window,
     keep_first_discharge,
@@ -29,6 +31,8 @@ from pipelines.eligibility import (
 from pipelines.errors import CohortError
 from pipelines.extract import ExtractFacts
 from pipelines.lake import Lake, bucket_of
+from pipelines.look_back import count_truncated, hospital_reach
+from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import measure_outcomes
 from pipelines.protocol import Eligibility, FollowUp, Protocol
 from pipelines.sources.table import read_table
@@ -71,6 +75,7 @@ def follow_people(
     rules = LinkingRules(eligibility.link_gap_days, eligibility.transfer_gap_days, eligibility.acute_ward)
     stays = build_stays(tables, facts, rules)
     real = stays.filter(~pl.col("is_zero_day") & ~pl.col("is_place_of_safety_only"))
+    real = add_stays_before_mhsds(real, tables["hospital_episode"], facts, eligibility)
     known = pl.concat([tables[name].select("person_id") for name in PERSON_TABLES]).unique()
     linked, excluded = link_participants(participants, stays, known)
     pool = in_recruitment_window(stays, eligibility)
@@ -90,6 +95,10 @@ def follow_people(
         follow_up,
         has_emergency="emergency_attendance" in held,
     )
+    followed = outcomes.join(eligible.select(*KEY, "admission_date"), on=KEY, how="left", maintain_order="left")
+    episode = tables["hospital_episode"] if "hospital_episode" in held else None
+    negative = measure_negative_controls(followed, real, episode, facts, eligibility, follow_up)
+    outcomes = outcomes.join(negative, on=KEY, how="left", maintain_order="left")
     attrition = count_attrition(pool, participants, excluded, index, eligibility)
     return People(stays, _cohort_columns(index), measure_covariates(records), outcomes, excluded, attrition)
 
@@ -130,8 +139,10 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     """
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
+    reach = hospital_reach(lake)
+    options = (protocol.eligibility, protocol.follow_up, reach)
     parts = [
-        delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), protocol.eligibility, protocol.follow_up)
+        delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), *options)
         for number in range(lake.n_buckets)
     ]
     people: Sequence[People] = compute(*parts)
@@ -145,16 +156,22 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
         quarantined=quarantined,
-        account=account_of(lake),
+        account=account_of(lake)
+        | {"look_back": count_truncated(cohort, lake_facts(lake, reach), protocol.eligibility)},
     )
 
 
 def _follow_bucket(
-    lake: Lake, number: int, participants: pl.DataFrame, eligibility: Eligibility, follow_up: FollowUp
+    lake: Lake,
+    number: int,
+    participants: pl.DataFrame,
+    eligibility: Eligibility,
+    follow_up: FollowUp,
+    reach: tuple[date, date] | None,
 ) -> People:
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
-    people = follow_people(tables, lake_facts(lake), participants, eligibility, follow_up, present)
+    people = follow_people(tables, lake_facts(lake, reach), participants, eligibility, follow_up, present)
     return replace(people, stays=people.stays.clear())
 
 
@@ -177,14 +194,15 @@ def account_of(lake: Lake) -> dict[str, Any]:
     }
 
 
-def lake_facts(lake: Lake) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake."""
+def lake_facts(lake: Lake, reach: tuple[date, date] | None = None) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake; `reach` as look_back.hospital_reach gives it."""
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
         lake.read_reference("submission"),
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
+        *(reach or (None, None)),
     )
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipelines.emergency import emergency_attendances, self_harm_attendances
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
-from pipelines.outcomes import ATTENDED, DID_NOT_ATTEND, attended_or_missed, crisis_contacts, emergency_attendances
+from pipelines.outcomes import ATTENDED, DID_NOT_ATTEND, attended_or_missed, crisis_contacts
 from pipelines.stays import latest
 
 KEY = ["person_id", "index_date"]
@@ -35,8 +36,6 @@ ETHNIC_GROUPS = {
     **dict.fromkeys("MNP", "black"),
     **dict.fromkeys("RS", "other"),
 }
-SELF_HARM_COMPLAINTS = ["248062006"]
-SELF_INFLICTED = "276853009"
 COMMUNITY_TEAMS = {"cmht": ["A06"], "early_intervention": ["A14"], "assertive_outreach": ["A08"]}
 SELF_DISCHARGE_METHODS = ["2", "6", "7"]
 USUAL_RESIDENCE = "19"
@@ -172,15 +171,12 @@ def service_use(records: Records) -> pl.DataFrame:
     [-730, 0)."""
     contact, team = records.tables["contact"], records.tables["referral_team"]
     emergency = records.tables["emergency_attendance"]
-    self_harm = emergency.filter(
-        pl.col("chief_complaint_code").is_in(SELF_HARM_COMPLAINTS) | (pl.col("injury_intent_code") == SELF_INFLICTED)
-    )
     counts = [
         _count_before(records, attended_or_missed(contact, ATTENDED), "n_attended_365d_before", 365),
         _count_before(records, attended_or_missed(contact, DID_NOT_ATTEND), "n_dna_365d_before", 365),
         _count_before(records, crisis_contacts(contact, team), "n_crht_365d_before", 365),
         _count_before(records, emergency_attendances(emergency), "n_ed_365d_before", 365),
-        _count_before(records, emergency_attendances(self_harm), "n_self_harm_730d_before", 730),
+        _count_before(records, self_harm_attendances(emergency), "n_self_harm_730d_before", 730),
     ]
     frame = records.index.select(KEY)
     for count in counts:

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from pipelines.hospital import is_psychiatric
+
 KEY = ["person_id", "index_date"]
 NEAREST_WITHIN_DAYS = 90
 ICD10_SCHEME = "02"
 EPISODE_DIAGNOSES = ["diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"]
-PSYCHIATRIC_SPECIALTIES = [
-    *[str(code) for code in (700, 710, 711, 712, 713, 714, 715, *range(720, 728), 730)],
-]
 
 
 def clean_icd10(code: str, scheme: str | None = None) -> pl.Expr:
@@ -85,12 +84,13 @@ def _nearest_primary(index: pl.DataFrame, diagnosis: pl.DataFrame) -> pl.DataFra
 
 
 def _psychiatric_episodes(episode: pl.DataFrame) -> pl.DataFrame:
-    is_psychiatric = pl.col("main_specialty_code").is_in(PSYCHIATRIC_SPECIALTIES) | pl.col(
-        "treatment_specialty_code"
-    ).is_in(PSYCHIATRIC_SPECIALTIES)
     cleaned = {name: clean_icd10(name) for name in EPISODE_DIAGNOSES}
-    return episode.filter(is_psychiatric).select(
-        "person_id", "row_id", "episode_start_date", *[code.alias(name) for name, code in cleaned.items()]
+    return episode.filter(is_psychiatric()).select(
+        "person_id",
+        "row_id",
+        "episode_start_date",
+        "all_diagnosis_codes",
+        *[code.alias(name) for name, code in cleaned.items()],
     )
 
 
@@ -106,14 +106,20 @@ def _episode_inside_stay(index: pl.DataFrame, episode: pl.DataFrame) -> pl.DataF
 
 
 def _organic(index: pl.DataFrame, diagnosis: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
-    """Any F00-F09, primary or secondary, dated on or before discharge."""
+    """Any F00-F09, primary or secondary in whatever position, dated on or before discharge."""
     coded = diagnosis.select("person_id", "icd10_code", day="diagnosis_date")
     admitted = [
         episode.select("person_id", icd10_code=pl.col(name), day="episode_start_date") for name in EPISODE_DIAGNOSES
     ]
+    further = (
+        episode.drop_nulls("all_diagnosis_codes")
+        .select("person_id", day="episode_start_date", code=pl.col("all_diagnosis_codes").str.split(" "))
+        .explode("code")
+        .select("person_id", icd10_code=clean_icd10("code"), day="day")
+    )
     return (
         index.select(KEY)
-        .join(pl.concat([coded, *admitted]), on="person_id")
+        .join(pl.concat([coded, *admitted, further]), on="person_id")
         .filter((pl.col("day") <= pl.col("index_date")) & pl.col("icd10_code").str.starts_with("F0"))
         .select(KEY)
         .unique()

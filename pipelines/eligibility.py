@@ -6,7 +6,8 @@ that holds the allocation date.
 
 import polars as pl
 
-from pipelines.extract import LAST_DAY_OF_MONTH_ID, month_id_of
+from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts, month_id_of
+from pipelines.hospital import psychiatric_stays
 from pipelines.protocol import Eligibility
 
 KEY = ["person_id", "index_date"]
@@ -134,6 +135,35 @@ def apply_rules(index: pl.DataFrame, real_stays: pl.DataFrame, eligibility: Elig
         .with_columns(first_failed_rule=first)
         .with_columns(is_eligible=pl.col("first_failed_rule").is_null())
     )
+
+
+def add_stays_before_mhsds(
+    stays: pl.DataFrame, episode: pl.DataFrame, facts: ExtractFacts, eligibility: Eligibility
+) -> pl.DataFrame:
+    """`stays` with a column `source` (mhsds), and the psychiatric stays of HES that ended before the first submitted
+    month (hes; of their columns only person_id, start_date, end_date and los_days are known) (DOMAIN A8.5).
+
+    Stays of a day do not count (K2), nor do those that MHSDS holds too: it sends a stay that was open in its first
+    month with its true start, so whatever touches one of a person's stays, or lies no further off than linked spells
+    may, is taken for the same time in hospital.
+    """
+    known = stays.with_columns(source=pl.lit("mhsds"))
+    if not eligibility.prior_stays_from_hes or facts.first_day is None:
+        return known
+    earlier = psychiatric_stays(episode).filter(
+        (pl.col("end_date") < facts.first_day) & (pl.col("end_date") > pl.col("start_date"))
+    )
+    gap = pl.duration(days=eligibility.link_gap_days)
+    seen_twice = earlier.join(stays.select("person_id", start="start_date", end="end_date"), on="person_id").filter(
+        (pl.col("start") <= pl.col("end_date") + gap) & (pl.col("end") + gap >= pl.col("start_date")).fill_null(True)
+    )
+    key = ["person_id", "start_date", "end_date"]
+    added = (
+        earlier.join(seen_twice, on=key, how="anti")
+        .unique(key)
+        .with_columns(los_days=(pl.col("end_date") - pl.col("start_date")).dt.total_days(), source=pl.lit("hes"))
+    )
+    return pl.concat([known, added], how="diagonal_relaxed").sort("person_id", "start_date", "end_date")
 
 
 def keep_first_discharge(index: pl.DataFrame, eligibility: Eligibility) -> pl.DataFrame:

@@ -18,14 +18,23 @@ def month_id_of(day: pl.Expr) -> pl.Expr:
 
 @dataclass(frozen=True)
 class ExtractFacts:
-    """period_end: last day anybody submitted for; last_month_id: its month; the rest are reference tables
-    (`submission`, `provider_successor`, `area_deprivation` in pipelines.tables)."""
+    """period_end: last day anybody submitted for; last_month_id: its month; then reference tables (`submission`,
+    `provider_successor`, `area_deprivation` in pipelines.tables); first and last day that hospital episodes (HES)
+    cover, None where the extract has none or it is not known."""
 
     period_end: date
     last_month_id: int
     submissions: pl.DataFrame
     successors: pl.DataFrame
     deprivation: pl.DataFrame
+    hospital_start: date | None = None
+    hospital_end: date | None = None
+
+    @cached_property
+    def first_day(self) -> date | None:
+        """First day of the first month anybody submitted; None where there are no submissions."""
+        first: date | None = self.submissions["period_start_date"].min()  # type: ignore[assignment]
+        return first
 
     @cached_property
     def final_code(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from pipelines.emergency import emergency_attendances, mental_health_attendances
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts, month_id_of
 from pipelines.protocol import FollowUp
 from pipelines.stays import deaths, latest
@@ -16,9 +17,6 @@ KEY = ["person_id", "index_date"]
 ATTENDED = ["5", "6"]
 DID_NOT_ATTEND = ["3"]
 CRISIS_TEAMS = ["A02", "A03", "A04"]
-TYPE_1_DEPARTMENT = "01"
-EMERGENCY_CATEGORIES = ["1", "2", "3"]
-NOT_SEEN_IN_EMERGENCY = ["1077031000000103", "1077781000000101", "63238001"]  # streamed elsewhere, dead on arrival
 
 
 def measure_outcomes(
@@ -41,6 +39,7 @@ def measure_outcomes(
         _count(observed, attended_or_missed(tables["contact"], DID_NOT_ATTEND), "n_dna_365d", follow_up),
         _count(observed, crisis_contacts(tables["contact"], tables["referral_team"]), "n_crht_365d", follow_up),
         _count(observed, emergency_attendances(tables["emergency_attendance"]), "n_ed_365d", follow_up),
+        _count(observed, mental_health_attendances(tables["emergency_attendance"]), "n_mh_ed_365d", follow_up),
     ]
     frame = observed.join(readmissions, on=KEY, how="left", maintain_order="left")
     for part in parts:
@@ -58,6 +57,7 @@ def measure_outcomes(
         "n_dna_365d",
         "n_crht_365d",
         "n_ed_365d",
+        "n_mh_ed_365d",
     )
 
 
@@ -126,16 +126,6 @@ def _each_contact_once(contact: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([latest(named, ["person_id", "contact_id"]), nameless])
 
 
-def emergency_attendances(attendance: pl.DataFrame) -> pl.DataFrame:
-    """person_id, event_date of attendances at a type 1 department that count (K14)."""
-    return attendance.filter(
-        (pl.col("department_type_code") == TYPE_1_DEPARTMENT)
-        & pl.col("attendance_category_code").is_in(EMERGENCY_CATEGORIES)
-        & (pl.col("is_deleted_code").fill_null("0") != "1")
-        & pl.col("discharge_status_code").is_in(NOT_SEEN_IN_EMERGENCY).fill_null(False).not_()
-    ).select("person_id", event_date="arrival_date")
-
-
 def _readmissions(observed: pl.DataFrame, stays: pl.DataFrame, follow_up: FollowUp) -> pl.DataFrame:
     """Readmissions on day 1..last_day of each index row, and days in hospital to the end of what was observed."""
     later = stays.select("person_id", "start_date", "end_date", "is_detained_on_admission")
@@ -179,6 +169,7 @@ def _null_where_unobserved(frame: pl.DataFrame, has_emergency: bool) -> pl.DataF
     return frame.with_columns(
         *[pl.when(is_complete).then(pl.col(name).fill_null(0)).alias(name) for name in counts],
         n_ed_365d=pl.when(emergency_known).then(pl.col("n_ed_365d").fill_null(0)),
+        n_mh_ed_365d=pl.when(emergency_known).then(pl.col("n_mh_ed_365d").fill_null(0)),
         readmitted_365d=pl.when(was_readmitted).then(pl.lit(True)).when(is_complete).then(pl.lit(False)),
         is_formally_readmitted_365d=pl.when(was_readmitted)
         .then("is_first_readmission_formal")

@@ -5,6 +5,7 @@ fault of a file is reported at once with its place, what is wrong and what is al
 components; TARGET 2025 for what must be stated).
 """
 
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -37,8 +38,15 @@ RAW_OUTCOMES: dict[str, Literal["binary", "continuous"]] = {
     "n_dna_365d": "continuous",
     "n_crht_365d": "continuous",
     "n_ed_365d": "continuous",
+    "n_mh_ed_365d": "continuous",
+    "neg_control_admission_365d": "binary",
+    "placebo_readmission_prior": "binary",
 }
 """Outcomes of raw records, with their scale; the table of dates behind them is private/outcomes.parquet."""
+
+PLACEBO = "placebo_readmission_prior"
+PLACEBO_UNTIL_DAYS = 365
+_LOOK_BACK = re.compile(r"_(\d+)d(?:_|$)")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -119,6 +127,9 @@ class Eligibility(Section):
     recruitment_end: date = Field(date(2019, 2, 28), description="Last discharge date of candidates")
     minimum_age_years: int = Field(18, ge=0, le=120, description="Age at the index admission")
     prior_stay_window_days: int = Field(730, ge=1, description="Days before admission in which another stay must lie")
+    prior_stays_from_hes: bool = Field(
+        True, description="Psychiatric stays in HES that ended before the first MHSDS month are prior stays as well"
+    )
     link_gap_days: int = Field(1, ge=0, le=30, description="Spells at most this far apart are one continuous stay")
     transfer_gap_days: int = Field(3, ge=0, le=30, description="The same where either side carries a transfer signal")
     acute_ward: Literal["any", "last"] = Field("any", description="Which ward of the stay must be adult acute")
@@ -378,6 +389,12 @@ class Protocol(Section):
                 problems.append(f"outcomes: {', '.join(unknown)} not known; known are {', '.join(RAW_OUTCOMES)}")
             if self.follow_up.days != 365:
                 problems.append("follow_up.days must be 365: the outcomes of raw records are defined for a year")
+        seen = sorted(filter(_sees_placebo_window, {*self.covariates.numeric, *self.covariates.categorical}))
+        if not is_table and PLACEBO in named and seen:
+            problems.append(
+                f"outcomes: {PLACEBO} is a test only if no covariate looks into months 13 to 24 before time zero, as "
+                f"{', '.join(seen)} do; take look-backs of at most {PLACEBO_UNTIL_DAYS} days"
+            )
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
         if is_table and "cumulative_incidence" in self.effects.methods:
@@ -387,6 +404,14 @@ class Protocol(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _sees_placebo_window(covariate: str) -> bool:
+    """Whether a covariate's name says that it counts events further back than a year before time zero."""
+    look_back = _LOOK_BACK.search(covariate)
+    return covariate == "days_since_last_discharge" or (
+        look_back is not None and int(look_back.group(1)) > PLACEBO_UNTIL_DAYS
+    )
 
 
 def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous"]]:

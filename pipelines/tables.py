@@ -368,7 +368,7 @@ _ALL = (
             _c("injury_intent_code", "code", "SNOMED; 276853009 self-inflicted"),
             _c("diagnosis_codes", "text", "ECDS: SNOMED, as sent; HES A&E: DIAG_01 to DIAG_12 joined by spaces"),
             _c("treatment_codes", "text", "HES A&E: TREAT_01 to TREAT_12 joined by spaces"),
-            _c("discharge_status_code", "code", "SNOMED"),
+            _c("discharge_status_code", "code", "ECDS: SNOMED; HES A&E: AEATTENDDISP"),
             _c("is_deleted_code", "code", "1 = deleted"),
         ),
     ),

@@ -185,6 +185,7 @@ def _write_care(writer: _Writer, person_id: str, spells: Spells) -> None:
             "emergency_attendance",
             person_id,
             arrival_date=_moved(writer.pick(*spells)[1], by=writer.pick(10, 1, 0, 365, 366)),
+            collection_code=writer.mostly("ECDS", "HES_AE"),
             department_type_code=writer.mostly("01", "03"),
             attendance_category_code=writer.mostly(writer.pick("1", "2", "3"), "4", None),
             is_deleted_code=writer.mostly(writer.pick("0", None), "1"),
@@ -233,10 +234,13 @@ def _write_person(writer: _Writer, person_id: str, spells: Spells) -> None:
     for _ in writer.times(2):
         start, end = writer.pick(*spells)
         main, treatment = writer.pick(("710", None), ("100", "712"), (None, "730"), ("300", "100"))
+        begun = writer.pick(start, end, _moved(start, by=-1), _moved(end, by=1), _moved(start, by=-200))
         writer.add(
             "hospital_episode",
             person_id,
-            episode_start_date=writer.pick(start, end, _moved(start, by=-1), _moved(end, by=1)),
+            episode_start_date=begun,
+            episode_end_date=writer.pick(None, begun, _moved(begun, by=9)),
+            provider_id=writer.pick("RAA", "RBB"),
             main_specialty_code=main,
             treatment_specialty_code=treatment,
             diagnosis_1_code=writer.mostly(writer.pick("F20.0", "F31X", "F60.2"), "F71.0", "F05", "K35", None),
@@ -281,7 +285,7 @@ def _participant(writer: _Writer, person_id: str, spells: Spells) -> Row:
 
 def _facts(writer: _Writer, period_end: date) -> Facts:
     """Every provider submits every month, but for those that pause, fall silent, start late or never do."""
-    months = range(FIRST_MONTH, writer.last_month_id + 1)
+    months = range(writer.mostly(FIRST_MONTH, month_of(date(2016, 9, 1))), writer.last_month_id + 1)
     submissions = []
     for provider in PROVIDERS:
         gap_start = writer.choose(range(month_of(date(2016, 12, 1)), writer.last_month_id + 1))

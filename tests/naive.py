@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 
 from pipelines.protocol import Eligibility, FollowUp
+from tests.naive_hospital import naive_stays
 from tests.naive_outcomes import observe
 from tests.naive_stays import FOREVER, Facts, Row, find_stays, first_day, last_day, month_of, years_before
 
@@ -47,6 +48,7 @@ def naive_follow(
         own = {name: [row for row in rows if row["person_id"] == person_id] for name, rows in tables.items()}
         own_stays = find_stays(own, facts, eligibility)
         stays += own_stays
+        before_mhsds = stays_before_mhsds(own, own_stays, facts, eligibility)
 
         # K16: participants serve with one stay, everybody else with every discharge of the recruitment window.
         arm = "virtual"
@@ -63,7 +65,7 @@ def naive_follow(
 
         has_served = False
         for stay in indexes:
-            row = judge(stay, own_stays, own, eligibility) | {"arm": arm}
+            row = judge(stay, [*own_stays, *before_mhsds], own, eligibility) | {"arm": arm}
             if row["is_eligible"] and has_served and eligibility.candidate_discharges == "first":
                 row |= {"is_eligible": False, "first_failed_rule": "not_first_discharge"}
             cohort.append(row)
@@ -139,6 +141,29 @@ def is_prior(other: Row, stay: Row, eligibility: Eligibility) -> bool:
     return bool(other["start_date"] <= latest and (other["end_date"] or FOREVER) >= earliest)
 
 
+def stays_before_mhsds(
+    own: Mapping[str, list[Row]], stays: list[Row], facts: Facts, eligibility: Eligibility
+) -> list[Row]:
+    """A8.5: psychiatric stays of HES that ended before the first submitted day and are no real stay of MHSDS."""
+    first_day = min((row["period_start_date"] for row in facts.submissions), default=None)
+    if not eligibility.prior_stays_from_hes or first_day is None:
+        return []
+    found = []
+    for hospital_stay in naive_stays(own.get("hospital_episode", [])):
+        start, end = hospital_stay["psychiatric"] or (None, None)
+        if end is None or end >= first_day or end == start:
+            continue
+        near = timedelta(days=eligibility.link_gap_days)
+        if not any(
+            stay["start_date"] - near <= end and start <= (stay["end_date"] or date.max - near) + near
+            for stay in stays
+            if not stay["is_zero_day"] and not stay["is_place_of_safety_only"]
+        ):
+            none = {"is_zero_day": False, "is_place_of_safety_only": False}
+            found.append({"start_date": start, "end_date": end} | none)
+    return found
+
+
 def clean_diagnosis(code: str | None, scheme: str | None = None) -> str | None:
     """K8: 'F32.X' -> 'F32'; None for anything that is not chapter F of ICD-10."""
     if code is None or scheme not in (None, "02"):
@@ -191,6 +216,8 @@ def has_organic(index_date: date, own: Mapping[str, list[Row]]) -> bool:
     for episode in psychiatric_episodes(own):
         for column in ("diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"):
             dated.append((episode["episode_start_date"], clean_diagnosis(episode[column])))
+        for code in (episode["all_diagnosis_codes"] or "").split():
+            dated.append((episode["episode_start_date"], clean_diagnosis(code)))
     return any(day <= index_date and is_between(code, 0, 9) for day, code in dated)
 
 

@@ -113,12 +113,19 @@ def count_crisis(own: Mapping[str, list[Row]], after: date, until: date) -> int:
 
 
 def count_emergency(own: Mapping[str, list[Row]], after: date, until: date) -> int:
-    """K14: type 1 department, category 1-3, not deleted, neither streamed away nor dead on arrival."""
+    """K14: type 1 department, category 1-3, not deleted, neither streamed away nor dead on arrival; of HES A&E only on
+    days without a row of ECDS for such a department."""
+    in_ecds = {
+        row["arrival_date"]
+        for row in own["emergency_attendance"]
+        if row["collection_code"] != "HES_AE" and row["department_type_code"] == "01" and row["is_deleted_code"] != "1"
+    }
     return sum(
         row["department_type_code"] == "01"
         and row["attendance_category_code"] in ("1", "2", "3")
         and row["is_deleted_code"] != "1"
         and row["discharge_status_code"] not in STREAMED_OR_DEAD
         and after < row["arrival_date"] <= until
+        and not (row["collection_code"] == "HES_AE" and row["arrival_date"] in in_ecds)
         for row in own["emergency_attendance"]
     )

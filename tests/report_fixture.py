@@ -336,6 +336,15 @@ def _account(fake: Fake) -> dict[str, Any]:
         "reasons": {"no_start_date": few, "unknown_provider": some, "contact_after_extract": many},
         "period_end": "2020-03-31",
         "ignored_files": ["README.txt"],
+        "look_back": {
+            "window_days": 730,
+            "mhsds_from": "2016-01-01",
+            "hes_from": "2014-04-01",
+            "groups": [
+                {"group": "candidates", "n_people": 41_236, "n_truncated": 1_012},
+                {"group": "participants", "n_people": 588, "n_truncated": few},
+            ],
+        },
     }
 
 

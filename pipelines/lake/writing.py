@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import polars as pl
 from dask.base import compute
 from dask.delayed import delayed
 
 from pipelines.errors import SourceError
 from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
-from pipelines.lake.reading import FORMAT, MANIFEST, Lake, open_lake, reference_path
+from pipelines.lake.period import last_reported
+from pipelines.lake.reading import FORMAT, MANIFEST, Lake, open_lake
 from pipelines.lake.scatter import (
     Part,
     Receipt,
@@ -123,14 +123,14 @@ def _account(
     """The manifest. Every row read is kept, dropped as a duplicate or set aside with a reason: file by file, or it is
     our mistake. Nothing in it depends on time or place, so the same extract gives the same bytes."""
     files = [_account_file(receipt, tally) for receipt in receipts]
-    submission = pl.read_parquet(reference_path(building, "submission"), glob=False)
+    period_end, last_month_id = last_reported(building)
     # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
     tables = sorted({receipt.table for receipt in receipts} | {name for name, rows in tally.rows.items() if rows})
     return {
         "format": FORMAT,
         "n_buckets": n_buckets,
-        "period_end": str(submission["period_end_date"].max()),
-        "last_month_id": submission["month_id"].max(),
+        "period_end": str(period_end),
+        "last_month_id": last_month_id,
         "fingerprint": fingerprint(extract, {receipt.name: receipt.digest for receipt in receipts}),
         "aliases_version": aliases_version(),
         "extract": extract.description,

@@ -116,6 +116,7 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
         "n_files": len(account["files"]),
         "n_ignored_files": len(account.get("ignored_files", [])),
         "period_end": account.get("period_end"),
+        "look_back": _look_back(account.get("look_back"), log),
         "tables": [
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
             for table, row in sorted(tables.items())
@@ -125,3 +126,15 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
             for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
         ],
     }
+
+
+def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
+    """Since when earlier stays are known, and for how many people that is not the whole window."""
+    if not found:
+        return None
+    counts = [
+        {"group": row["group"]}
+        | {name: log.count(row[name], NAME, f"look_back/{row['group']}/{name}") for name in ("n_people", "n_truncated")}
+        for row in found["groups"]
+    ]
+    return {**found, "groups": counts}

@@ -8,8 +8,8 @@ one extract may mix layouts (DOMAIN B3: "always detect by header, not by date").
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "sources"
 @dataclass(frozen=True)
 class SourceColumn:
     """Where one canonical (or carried) column is. `names` is a list of choices: of each choice the first header that
-    exists is read, and in a row the first choice that holds a value wins."""
+    exists is read, and in a row the first choice that holds a value wins; of a `joined` column all values stand, one
+    space between them. `recoded` gives values that are written in several ways one way."""
 
     column: Column
     names: tuple[tuple[str, ...], ...]
     may_be_absent: bool
+    joined: bool = False
+    recoded: Mapping[str, str] = field(default_factory=dict)
 
     def headers(self, header: Header) -> tuple[str, ...]:
         """The case-folded headers to read, in order of preference; empty where the file has none of them."""
@@ -48,6 +51,7 @@ class SourceTable:
     date_formats: tuple[str, ...]
     missing_dates: tuple[str, ...]
     anonymous_providers: tuple[str, ...]
+    missing_codes: tuple[str, ...] = ()
 
     def missing(self, header: Header) -> list[SourceColumn]:
         return [column for column in self.columns if not column.may_be_absent and not column.headers(header)]
@@ -98,21 +102,33 @@ def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table])
     kinds = {column.name: column for column in target.columns}
     carried = {key: Column(f"_{key}", "id", False, "serves a join") for key in section.get("carried", {})}
     optional = set(section.get("may_be_absent", ()))
+    recoded = section.get("recoded", {})
+    numbered = {key: _numbered(**pattern) for key, pattern in section.get("joined", {}).items()}
     entries = [(kinds[key], names) for key, names in (shared | section["columns"]).items()]
     entries += [(carried[key], names) for key, names in section.get("carried", {}).items()]
     assert optional <= set(kinds), f"{name}: unknown columns {optional - set(kinds)}"
+    columns = [
+        SourceColumn(column, _choices(names), column.name in optional, recoded=recoded.get(column.name, {}))
+        for column, names in entries
+    ]
+    columns += [SourceColumn(kinds[key], names, key in optional, joined=True) for key, names in numbered.items()]
     return SourceTable(
         release=content["name"],
         names=(name, *section.get("also_called", ())),
         target=target,
-        columns=tuple(SourceColumn(column, _choices(names), column.name in optional) for column, names in entries),
+        columns=tuple(columns),
         constants=section.get("constants", {}),
         accepted={header.casefold(): tuple(codes) for header, codes in section.get("accepted", {}).items()},
         date_formats=tuple(content["date_formats"]),
         missing_dates=tuple(content.get("missing_dates", ())),
         anonymous_providers=tuple(content.get("anonymous_providers", ())),
+        missing_codes=tuple(content.get("missing_codes", ())),
     )
 
 
 def _choices(names: list[Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(choice) for choice in names) if isinstance(names[0], list) else (tuple(names),)
+
+
+def _numbered(numbers: int, names: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(name.format(number) for name in names) for number in range(1, numbers + 1))

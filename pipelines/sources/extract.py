@@ -5,6 +5,7 @@ Only headers are read here, so a wrong extract is refused in seconds, with all i
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -69,14 +70,16 @@ def examine(folder: Path) -> Extract:
     chosen = choose_layouts([(header, choices) for _, header, choices in found])
     files = [SourceFile(path, header, layout) for (path, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in _missing_columns(file)]
-    problems += _missing_tables(files, layouts)
+    problems += _missing_tables(files)
     description, faults = _read_description(folder)
     return Extract(tuple(files), tuple(ignored), description, (*problems, *faults))
 
 
 def check_source(source: Path) -> list[str]:
-    """Everything that is wrong with a source folder, from the headers alone; empty when it can be read."""
-    return list(examine(source).problems)
+    """Everything that keeps a study from using a source folder, from the headers alone. Hospital data alone can be
+    loaded (see `examine`), but a study needs the MHSDS tables that its stays come from."""
+    extract = examine(source)
+    return [*extract.problems, *(_mandatory_tables(extract.files) if _is_hospital_data(extract.files) else [])]
 
 
 def fingerprint_source(source: Path) -> str:
@@ -116,12 +119,22 @@ def _missing_columns(file: SourceFile) -> list[str]:
     ]
 
 
-def _missing_tables(files: list[SourceFile], layouts: tuple[SourceTable, ...]) -> list[str]:
-    found = Counter(file.layout.target.name for file in files)
-    expected = {layout.target.name: layout.names[0] for layout in layouts}
-    missing = [table for table in mhsds.MANDATORY if not found[table]]
-    problems = [f"no file of {expected[table]}: the table {table} is mandatory" for table in missing]
+def _missing_tables(files: Sequence[SourceFile]) -> list[str]:
+    problems = [] if _is_hospital_data(files) else _mandatory_tables(files)
     return problems + mhsds.missing_details([file.layout for file in files])
+
+
+def _is_hospital_data(files: Sequence[SourceFile]) -> bool:
+    """HES, ECDS or ONS files, and no MHSDS."""
+    releases = {file.layout.release for file in files}
+    return bool(releases & set(hes.RELEASES)) and not releases & set(mhsds.RELEASES)
+
+
+def _mandatory_tables(files: Sequence[SourceFile]) -> list[str]:
+    found = Counter(file.layout.target.name for file in files)
+    expected = {layout.target.name: layout.names[0] for layout in reversed(mhsds.layouts())}
+    missing = [table for table in mhsds.MANDATORY if not found[table]]
+    return [f"no file of {expected[table]}: the table {table} is mandatory" for table in missing]
 
 
 def _read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:

@@ -86,6 +86,8 @@ def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable) -> dict[str, p
     for name in sorted(needed):
         text = raw[name].str.strip_chars()
         empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
+        if layout.missing_codes:
+            empty |= text.is_in(layout.missing_codes)
         texts[name] = text.set(empty.fill_null(False), None) if empty.any() else text
     return texts
 
@@ -111,8 +113,12 @@ def _column(
     sources = [texts[header_name] for header_name in column.headers(header)]
     if not sources:
         return pl.Series(name, [None], POLARS_TYPE[kind]).new_from_index(0, len(next(iter(texts.values())))), Counter()
+    if column.joined:
+        codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
+        return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()
     parsed = [_parse(text, kind, layout) for text in sources]
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
+    value = value.replace(column.recoded) if column.recoded else value
     emptied = Counter[str]()
     for text, series in zip(sources, parsed, strict=True):
         if series.null_count() > text.null_count():

@@ -371,6 +371,13 @@ def test_at_risk_and_percentages_of_curves_are_midpoints(accepted: RunFolder) ->
         assert all(abs(n - round(n)) < 0.02 and round(n) % 6 in (0, 3) for n in events)  # shares have four decimals
 
 
+def test_the_page_says_how_far_back_earlier_stays_are_known(accepted: RunFolder) -> None:
+    page = " ".join(accepted.file(store.REPORT).read_text(encoding="utf-8").split())
+    assert "MHSDS holds them from 2016-01-01, hospital episodes (HES) from 2014-04-01." in page
+    # 1,012 of 41,236 are rounded to fives, and the few participants (of 588) are withheld.
+    assert re.search(r"1,010 of 41,235 candidates, \S+ of 590 participants\.", page)
+
+
 def test_show_reads_released_files_only(accepted: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path)
     for name, text in released(accepted).items():

@@ -190,3 +190,19 @@ def test_k14_what_is_dated_after_death_is_not_counted(follow: Follow) -> None:
         n_dna_365d  n_ed_365d
         1           1
     """)
+
+
+def test_k14_before_ecds_hes_counts_and_never_twice(follow: Follow) -> None:
+    follow(
+        ELIGIBLE,
+        emergency_attendance="""
+        collection_code  arrival_date  department_type_code  attendance_category_code
+        HES_AE           2017-06-10    01                    1
+        HES_AE           2017-10-02    01                    1
+        ECDS             2017-10-02    01                    1
+        ECDS             2017-12-05    01                    1
+        """,
+    ).outcomes("""
+        n_ed_365d
+        3
+    """)
