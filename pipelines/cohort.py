@@ -27,7 +27,7 @@ from pipelines.eligibility import (
     readmission_stays,
 )
 from pipelines.errors import CohortError
-from pipelines.extract import ExtractFacts
+from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
 from pipelines.lake import Lake, bucket_of
 from pipelines.outcomes import measure_outcomes
 from pipelines.protocol import Eligibility, FollowUp, Protocol
@@ -130,8 +130,11 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     """
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
+    thin = find_thin_months(lake, protocol.follow_up)
     parts = [
-        delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), protocol.eligibility, protocol.follow_up)
+        delayed(_follow_bucket)(
+            lake, number, listed.filter(bucket == number), thin, protocol.eligibility, protocol.follow_up
+        )
         for number in range(lake.n_buckets)
     ]
     people: Sequence[People] = compute(*parts)
@@ -149,12 +152,29 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     )
 
 
+def find_thin_months(lake: Lake, follow_up: FollowUp) -> pl.DataFrame:
+    """The months that each provider submitted with too few spells to count (pipelines.extract.thin_months), from a
+    pass over four columns of the spells."""
+    parts: Sequence[pl.DataFrame] = compute(*[delayed(_count_spells)(lake, n) for n in range(lake.n_buckets)])
+    submissions = lake.read_reference("submission")
+    return thin_months(submissions, add_up_spells(parts), follow_up.silence_below, follow_up.silence_minimum_spells)
+
+
+def _count_spells(lake: Lake, number: int) -> pl.DataFrame:
+    return count_spells(lake.read_bucket(number, "spell", ["person_id", "spell_id", "provider_id", "month_id"]))
+
+
 def _follow_bucket(
-    lake: Lake, number: int, participants: pl.DataFrame, eligibility: Eligibility, follow_up: FollowUp
+    lake: Lake,
+    number: int,
+    participants: pl.DataFrame,
+    thin: pl.DataFrame,
+    eligibility: Eligibility,
+    follow_up: FollowUp,
 ) -> People:
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
-    people = follow_people(tables, lake_facts(lake), participants, eligibility, follow_up, present)
+    people = follow_people(tables, lake_facts(lake, thin), participants, eligibility, follow_up, present)
     return replace(people, stays=people.stays.clear())
 
 
@@ -177,14 +197,15 @@ def account_of(lake: Lake) -> dict[str, Any]:
     }
 
 
-def lake_facts(lake: Lake) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake."""
+def lake_facts(lake: Lake, thin: pl.DataFrame) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months."""
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
         lake.read_reference("submission"),
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
+        thin,
     )
 
 
