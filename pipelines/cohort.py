@@ -5,6 +5,7 @@ is the one that holds the allocation date; both trial arms are removed from the 
 list and never a contact after discharge. Attrition is recorded by every step.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,16 +205,18 @@ def _follow_bucket(
 def account_of(lake: Lake) -> dict[str, Any]:
     """What became of every raw row: the run folder's data_account.json."""
     manifest = lake.manifest
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
+    nulled: Counter[str] = Counter()
     files = []
     for entry in manifest["files"]:
         names = ("file", "table", "rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
         files.append({**{name: entry[name] for name in names}, "reasons": entry["quarantined_by_reason"]})
-        for reason, count in entry["quarantined_by_reason"].items():
-            reasons[reason] = reasons.get(reason, 0) + count
+        reasons.update(entry["quarantined_by_reason"])
+        nulled.update(entry["cells_nulled_by_rule"])
     return {
         "files": files,
-        "reasons": reasons,
+        "reasons": dict(reasons),
+        "nulled": dict(nulled),
         "period_end": manifest["period_end"],
         "ignored_files": manifest["ignored_files"],
         "notes": manifest["notes"],

@@ -326,7 +326,7 @@ def test_no_small_count_is_ever_released(
     )
     run, protocol = write_run(tmp_path_factory.mktemp("run"), fake), make_protocol()
     log = DisclosureLog(protocol.disclosure)
-    tables = release_tables(run, log)
+    tables = release_tables(run, protocol, log)
     summary = summarise(run, protocol, FACTS, tables, log)
     for frame in tables.values():
         for name in (n for n in frame.columns if n.startswith("n_") or n == "effective_n"):
