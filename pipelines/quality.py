@@ -41,8 +41,8 @@ class BucketQuality:
 
 
 def add_up(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The counts of all people from those of disjoint sets of people."""
-    return pl.concat(parts).group_by(KEY).agg(pl.col("n").sum()).sort(KEY) if parts else _rows([])
+    """The counts of all people from those of disjoint sets of people, in the order they first come in."""
+    return pl.concat(parts).group_by(KEY, maintain_order=True).agg(pl.col("n").sum())
 
 
 def measure_bucket(

@@ -13,17 +13,17 @@ from pipelines.report.wording import label, percent
 WIDTH = 900
 ROW = 13
 TOP = 44  # legend and years
-INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
+INK, MUTED, FAINT, RULE = "#1f2933", "#616e7c", "#9aa5b1", "#dfe4e9"
 PROVIDER_LEFT, COVARIATE_LEFT = 66, 262
 FILLS = {"submitted": "#cddbe7", "too_few": "#e0913f", "nothing": "#6f2410", "nothing_or_too_few": "#6f2410"}
-LINES = {"before_first": "none", "after_last": "none", "merged": "1.5 2.5"}  # dashes of a thin line
+LINES = {"before_first": "none", "merged": "1.5 2.5"}  # dashes of a thin line
 STATE_LABELS = {
     "submitted": "Submitted",
     "too_few": "Too few spells",
     "nothing": "Nothing",
     "nothing_or_too_few": "Nothing or too few",
-    "before_first": "Not yet, or no longer",
-    "after_last": "Not yet, or no longer",
+    "before_first": "Not yet",
+    "after_last": "Stopped for good",
     "merged": "Merged into another",
 }
 HEIGHTS = {"submitted": 9.0, "too_few": 6.0}  # of a row's bar; others fill the row
@@ -63,14 +63,16 @@ def _runs(runs: Sequence[Sequence[Any]], y: float, step: float) -> Iterator[str]
 
 
 def _mark(state: str, x: float, y: float, width: float) -> str:
-    """One run of months: a bar, or a thin line where nothing was expected."""
+    """One run of months: a bar, an empty one after the last month, or a thin line where nothing was expected."""
     if state in LINES:
-        dashes = "" if LINES[state] == "none" else f' stroke-dasharray="{LINES[state]}"'
-        middle = y + ROW / 2
-        return (
-            f'<line x1="{x + 1:.1f}" y1="{middle:g}" x2="{x + width - 1:.1f}" y2="{middle:g}" stroke="{RULE}"{dashes}/>'
-        )
+        ends = f'x1="{x + 1:.1f}" y1="{y + ROW / 2:g}" x2="{x + width - 1:.1f}" y2="{y + ROW / 2:g}"'
+        return f'<line {ends} stroke="{FAINT}" stroke-dasharray="{LINES[state]}"/>'
     height = HEIGHTS.get(state, ROW - 2)
+    if state == "after_last":
+        return (
+            f'<rect x="{x + 1:.1f}" y="{y + 2.5:g}" width="{max(width - 2, 1):.1f}" height="{ROW - 5}" fill="none" '
+            f'stroke="{FILLS["nothing"]}"/>'
+        )
     return (
         f'<rect x="{x:.1f}" y="{y + (ROW - height) / 2:g}" width="{width:.1f}" height="{height:g}" '
         f'fill="{FILLS[state]}"/>'
@@ -79,12 +81,8 @@ def _mark(state: str, x: float, y: float, width: float) -> str:
 
 def _legend_of_states(states: Sequence[str]) -> Iterator[str]:
     x = float(PROVIDER_LEFT)
-    named: set[str] = set()
     for state in states:
         text = STATE_LABELS[state]
-        if text in named:
-            continue
-        named.add(text)
         yield _mark(state, x, 1, 22)
         yield _text(x + 28, 11.5, text)
         x += 28 + 6.6 * len(text) + 22

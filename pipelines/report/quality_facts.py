@@ -26,6 +26,7 @@ SCHEMA = {
 }
 ARMS = ("peer", "control", "virtual")
 MAX_PROVIDERS = 80  # rows of the heat map; providers with gaps come first
+MAX_COVARIATES = 40  # the same for covariates
 GAPS = ("nothing", "too_few", "nothing_or_too_few")
 STATES = ("submitted", "too_few", "nothing", "nothing_or_too_few", "before_first", "after_last", "merged")
 CODE_STATES = ("valid", "missing", "unknown")
@@ -197,7 +198,7 @@ def _missing_by_month(missing: pl.DataFrame) -> dict[str, Any] | None:
         shares = dict(zip(group["month"], group["share"], strict=True))
         rows.append({"covariate": subject, "shares": [shares.get(month) for month in months]})
     rows.sort(key=lambda row: (-sum(share or 0 for share in row["shares"]), row["covariate"]))
-    return {"calendar": months, "covariates": rows}
+    return {"calendar": months, "covariates": rows[:MAX_COVARIATES]}
 
 
 def _provider_rows(provider_months: pl.DataFrame, protocol: Protocol) -> dict[str, Any] | None:
@@ -208,7 +209,7 @@ def _provider_rows(provider_months: pl.DataFrame, protocol: Protocol) -> dict[st
     rows: Rows = []
     for (provider,), group in provider_months.group_by(["subject"], maintain_order=True):
         states = group.sort("month")["state"].to_list()
-        gaps = sum(state in GAPS for state in states)
+        gaps = sum(state in (*GAPS, "after_last") for state in states)
         rows.append({"provider": provider, "runs": _runs(states), "gaps": gaps})
     shown = sorted(sorted(rows, key=lambda row: (-row["gaps"], row["provider"]))[:MAX_PROVIDERS], key=_code)
     window = protocol.eligibility
