@@ -1,6 +1,5 @@
 """What is counted of the records' quality, on worlds small enough to count by hand; buckets add up."""
 
-import csv
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -306,7 +305,6 @@ def test_every_code_list_says_where_it_comes_from(path: Path) -> None:
     terms = read_codelist(path.stem)
     assert len(terms) == len(lines) - len(comment) - 1
     assert all(code == code.strip().upper() and code for code in terms)
-    rows = list(csv.reader(line for line in lines if not line.startswith("#")))
     assert path.stem in LIST_OF_COLUMN.values()
 
 
