@@ -5,6 +5,7 @@ is the one that holds the allocation date; both trial arms are removed from the 
 list and never a contact after discharge. Attrition is recorded by every step.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -29,12 +30,20 @@ from pipelines.eligibility import (
     readmission_stays,
 )
 from pipelines.errors import CohortError
-from pipelines.extract import ExtractFacts
+from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
 from pipelines.lake import Lake, bucket_of
 from pipelines.look_back import count_truncated, hospital_reach
 from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import measure_outcomes
 from pipelines.protocol import Eligibility, FollowUp, Protocol
+from pipelines.quality import (
+    QUALITY_SCHEMA,
+    BucketQuality,
+    add_up,
+    count_missing,
+    count_provider_months,
+    measure_bucket,
+)
 from pipelines.sources.table import read_table
 from pipelines.stays import LinkingRules, build_stays
 from pipelines.store import write_json, write_parquet
@@ -120,7 +129,8 @@ def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
 class Cohort:
     """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
     person_id and index_date. `quarantined` names the source lines that could not be used (of raw records: those of the
-    allocation list; the extract's own are in the lake)."""
+    allocation list; the extract's own are in the lake). `quality` counts what the records and the baseline are like,
+    `outcome_quality` what of follow-up was seen (quality.QUALITY_SCHEMA)."""
 
     people: pl.DataFrame
     baseline: pl.DataFrame
@@ -129,6 +139,8 @@ class Cohort:
     excluded: pl.DataFrame
     quarantined: pl.DataFrame
     account: dict[str, Any]
+    quality: pl.DataFrame
+    outcome_quality: pl.DataFrame
 
 
 def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, protocol: Protocol) -> Cohort:
@@ -140,68 +152,98 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     assert protocol.eligibility is not None
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
     reach = hospital_reach(lake)
-    options = (protocol.eligibility, protocol.follow_up, reach)
+    submitted = count_submitted_spells(lake)
+    thin = find_thin_months(lake, submitted, protocol.follow_up)
+    options = (thin, reach, protocol.eligibility, protocol.follow_up)
     parts = [
         delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), *options)
         for number in range(lake.n_buckets)
     ]
-    people: Sequence[People] = compute(*parts)
+    found: Sequence[tuple[People, BucketQuality]] = compute(*parts)
+    people = [part for part, _ in found]
     cohort = _number_rows([part.cohort for part in people])
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)
+    baseline = _with_row_id(key, [part.baseline for part in people])
+    facts = lake_facts(lake, thin, reach)
+    providers = count_provider_months(facts, submitted)
     return Cohort(
         people=cohort,
-        baseline=_with_row_id(key, [part.baseline for part in people]),
+        baseline=baseline,
         outcomes=_with_row_id(key, [part.outcomes for part in people]),
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
         quarantined=quarantined,
-        account=account_of(lake)
-        | {"look_back": count_truncated(cohort, lake_facts(lake, reach), protocol.eligibility)},
+        account=account_of(lake) | {"look_back": count_truncated(cohort, facts, protocol.eligibility)},
+        quality=add_up([*[of.records for _, of in found], providers, count_missing(cohort, baseline)]),
+        outcome_quality=add_up([of.outcomes for _, of in found]),
     )
+
+
+def count_submitted_spells(lake: Lake) -> pl.DataFrame:
+    """Spells in each provider's monthly submission (pipelines.extract.count_spells), from a pass over four columns."""
+    parts: Sequence[pl.DataFrame] = compute(*[delayed(_count_spells)(lake, n) for n in range(lake.n_buckets)])
+    return add_up_spells(parts)
+
+
+def find_thin_months(lake: Lake, submitted: pl.DataFrame, follow_up: FollowUp) -> pl.DataFrame:
+    """The months that hold too few of the spells `submitted` to count (pipelines.extract.thin_months)."""
+    submissions = lake.read_reference("submission")
+    return thin_months(submissions, submitted, follow_up.silence_below, follow_up.silence_minimum_spells)
+
+
+def _count_spells(lake: Lake, number: int) -> pl.DataFrame:
+    return count_spells(lake.read_bucket(number, "spell", ["person_id", "spell_id", "provider_id", "month_id"]))
 
 
 def _follow_bucket(
     lake: Lake,
     number: int,
     participants: pl.DataFrame,
+    thin: pl.DataFrame,
+    reach: tuple[date, date] | None,
     eligibility: Eligibility,
     follow_up: FollowUp,
-    reach: tuple[date, date] | None,
-) -> People:
+) -> tuple[People, BucketQuality]:
+    facts = lake_facts(lake, thin, reach)
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
-    people = follow_people(tables, lake_facts(lake, reach), participants, eligibility, follow_up, present)
-    return replace(people, stays=people.stays.clear())
+    people = follow_people(tables, facts, participants, eligibility, follow_up, present)
+    quality = measure_bucket(tables, people.stays, people.cohort, people.outcomes, facts, follow_up)
+    return replace(people, stays=people.stays.clear()), quality
 
 
 def account_of(lake: Lake) -> dict[str, Any]:
     """What became of every raw row: the run folder's data_account.json."""
     manifest = lake.manifest
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()
+    nulled: Counter[str] = Counter()
     files = []
     for entry in manifest["files"]:
         names = ("file", "table", "rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
         files.append({**{name: entry[name] for name in names}, "reasons": entry["quarantined_by_reason"]})
-        for reason, count in entry["quarantined_by_reason"].items():
-            reasons[reason] = reasons.get(reason, 0) + count
+        reasons.update(entry["quarantined_by_reason"])
+        nulled.update(entry["cells_nulled_by_rule"])
     return {
         "files": files,
-        "reasons": reasons,
+        "reasons": dict(reasons),
+        "nulled": dict(nulled),
         "period_end": manifest["period_end"],
         "ignored_files": manifest["ignored_files"],
         "notes": manifest["notes"],
     }
 
 
-def lake_facts(lake: Lake, reach: tuple[date, date] | None = None) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake; `reach` as look_back.hospital_reach gives it."""
+def lake_facts(lake: Lake, thin: pl.DataFrame, reach: tuple[date, date] | None = None) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `reach` as of
+    look_back.hospital_reach."""
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
         lake.read_reference("submission"),
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
+        thin,
         *(reach or (None, None)),
     )
 
@@ -237,14 +279,17 @@ def cohort_from_table(protocol: Protocol) -> Cohort:
     )
     _refuse_empty(people)
     named = {f"outcome:{name}": name for name in outcomes}
+    baseline = rows.select(*key, *wanted, *[name for name in protocol.design.exact if name not in wanted])
     return Cohort(
         people=people,
-        baseline=rows.select(*key, *wanted, *[name for name in protocol.design.exact if name not in wanted]),
+        baseline=baseline,
         outcomes=rows.select(*key, *named).rename(named),
         attrition=pl.DataFrame(schema=ATTRITION_SCHEMA),
         excluded=pl.DataFrame(schema={"person_id": pl.String, "arm": pl.String, "reason": pl.String}),
         quarantined=table.quarantined,
         account=table.account,
+        quality=count_missing(people, baseline),
+        outcome_quality=pl.DataFrame(schema=QUALITY_SCHEMA),
     )
 
 
@@ -257,3 +302,5 @@ def save_cohort(cohort: Cohort, out: Path) -> None:
     write_parquet(out / store.EXCLUDED_PARTICIPANTS, cohort.excluded)
     write_parquet(out / store.QUARANTINE, cohort.quarantined)
     write_json(out / store.DATA_ACCOUNT, cohort.account)
+    write_parquet(out / store.QUALITY, cohort.quality)
+    write_parquet(out / store.OUTCOME_QUALITY, cohort.outcome_quality)

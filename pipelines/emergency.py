@@ -32,8 +32,8 @@ def mental_health_attendances(attendance: pl.DataFrame) -> pl.DataFrame:
     first_diagnosis = pl.col("diagnosis_codes").str.extract(r"^\s*(\d+)")
     is_mental_health = (
         is_self_harm()
-        | pl.col("chief_complaint_code").is_in(read_codelist("mental_health_complaint")).fill_null(False)
-        | first_diagnosis.is_in(read_codelist("mental_health_emergency_diagnosis")).fill_null(False)
+        | pl.col("chief_complaint_code").is_in(list(read_codelist("mental_health_complaint"))).fill_null(False)
+        | first_diagnosis.is_in(list(read_codelist("mental_health_emergency_diagnosis"))).fill_null(False)
     )
     return _counted(attendance).filter(is_mental_health).select("person_id", event_date="arrival_date")
 

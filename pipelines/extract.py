@@ -1,11 +1,19 @@
-"""What is known about an extract as a whole: its end, who submitted when, and which provider became which."""
+"""What is known about an extract as a whole: its end, who submitted when and how much, which provider became which.
 
-from dataclasses import dataclass
+Choice made (DOMAIN I15, K12): a month counts as submitted when the provider's header came and, where the provider is
+large enough to tell, with at least half of its usual number of spells. A provider code is judged by its own history,
+since a merged provider is larger than each of those it came from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
 import polars as pl
 
+MONTH = ["provider_id", "month_id"]
+MONTH_SCHEMA = {"provider_id": pl.String, "month_id": pl.Int64}
 LAST_DAY_OF_MONTH_ID = pl.date(
     1900 + (pl.col("month_id") + 2) // 12, (pl.col("month_id") + 2) % 12 + 1, 1
 ).dt.month_end()
@@ -16,17 +24,55 @@ def month_id_of(day: pl.Expr) -> pl.Expr:
     return (day.dt.year().cast(pl.Int64) - 1900) * 12 + day.dt.month().cast(pl.Int64) - 3
 
 
+def count_spells(spell: pl.DataFrame) -> pl.DataFrame:
+    """provider_id, month_id, n_spells: the distinct spells in each provider's monthly submission; of rows of the
+    table `spell` (all of it, or one bucket of people: add_up_spells puts buckets together)."""
+    return (
+        spell.select("person_id", "spell_id", *MONTH)
+        .drop_nulls(MONTH)
+        .unique()
+        .group_by(MONTH)
+        .agg(n_spells=pl.len().cast(pl.Int64))
+        .sort(MONTH)
+    )
+
+
+def add_up_spells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The counts of all people from those of disjoint sets of people."""
+    return pl.concat(parts).group_by(MONTH).agg(pl.col("n_spells").sum()).sort(MONTH)
+
+
+def thin_months(submissions: pl.DataFrame, spells: pl.DataFrame, below: float, minimum_median: float) -> pl.DataFrame:
+    """The months a provider submitted with fewer than `below` times its median number of spells (DOMAIN I15).
+
+    Args:
+        submissions: the table `submission`.
+        spells: provider_id, month_id, n_spells (count_spells); a month without a row had none.
+        below: share of the median; 0 finds nothing.
+        minimum_median: a code with a smaller median is not judged, since it varies by chance.
+
+    Returns:
+        provider_id, month_id, in order. The median is that of the months the code submitted.
+    """
+    sent = submissions.select(MONTH).unique().join(spells, on=MONTH, how="left")
+    count = pl.col("n_spells").fill_null(0)
+    usual = count.median().over("provider_id")
+    return sent.filter((usual >= minimum_median) & (count < below * usual)).select(MONTH).sort(MONTH)
+
+
 @dataclass(frozen=True)
 class ExtractFacts:
-    """period_end: last day anybody submitted for; last_month_id: its month; then reference tables (`submission`,
-    `provider_successor`, `area_deprivation` in pipelines.tables); first and last day that hospital episodes (HES)
-    cover, None where the extract has none or it is not known."""
+    """period_end: last day anybody submitted for; last_month_id: its month; the next three are reference tables
+    (`submission`, `provider_successor`, `area_deprivation` in pipelines.tables). `thin` holds the months that were
+    submitted with too little in them to count (provider_id, month_id: thin_months); hospital_start and hospital_end
+    are the first and last day that hospital episodes (HES) cover, None where there are none or it is not known."""
 
     period_end: date
     last_month_id: int
     submissions: pl.DataFrame
     successors: pl.DataFrame
     deprivation: pl.DataFrame
+    thin: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MONTH_SCHEMA))
     hospital_start: date | None = None
     hospital_end: date | None = None
 
@@ -44,13 +90,13 @@ class ExtractFacts:
 
     @cached_property
     def silence(self) -> pl.DataFrame:
-        """For each provider code and month: the next month that it did not submit (K12).
+        """For each provider code and month: the next month that it did not submit, or not enough of (K12, I15).
 
         Columns provider_id, month_id, silent_from_month_id (the month after the last one where nothing is missing).
-        A code counts as submitting when it or a code it became submitted, so a merger is no silence.
+        A code counts as submitting when it or a code it became submitted enough, so a merger is no silence.
         """
         sent: dict[str, set[int]] = {}
-        for provider, month in self.submissions.select("provider_id", "month_id").iter_rows():
+        for provider, month in self.submissions.join(self.thin, on=MONTH, how="anti").select(MONTH).iter_rows():
             sent.setdefault(provider, set()).add(month)
         rows = []
         step = dict(self.successors.select("old_provider_id", "new_provider_id").iter_rows())

@@ -50,7 +50,7 @@ def physical_admission(
     began in (index, index + 365]; null where hospital data end before that, or are not there at all."""
     if episode is None:
         return followed.select(*KEY, neg_control_admission_365d=pl.lit(None, pl.Boolean))
-    is_listed = pl.col("primary_code").str.slice(0, 3).is_in(read_codelist("negative_control"))
+    is_listed = pl.col("primary_code").str.slice(0, 3).is_in(list(read_codelist("negative_control")))
     begun = continuous_stays(episode).filter(is_listed).select("person_id", "start_date")
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
     observed_until = pl.lit(facts.hospital_end or facts.period_end)

@@ -178,6 +178,19 @@ class FollowUp(Section):
     censor_at: tuple[Literal["end_of_data", "provider_silence"], ...] = Field(
         ("end_of_data", "provider_silence"), description="What ends observation; death is a competing event"
     )
+    silence_below: float = Field(
+        0.5,
+        ge=0,
+        lt=1,
+        description="A month with fewer than this share of the provider's median monthly spells counts as not "
+        "submitted; 0: only a month without a submission does",
+    )
+    silence_minimum_spells: int = Field(
+        30,
+        ge=1,
+        description="Smallest median for that rule. By chance alone (Poisson) a provider with 30 spells a month falls "
+        "below half in 1 month of 1,100, one with 20 in 1 of 200",
+    )
 
 
 class TableOutcome(Section):

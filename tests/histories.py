@@ -311,4 +311,9 @@ def _eligibility(writer: _Writer) -> Eligibility:
 
 
 def _follow_up(writer: _Writer) -> FollowUp:
-    return FollowUp(censor_at=writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",)))
+    # A provider of a small world has a spell or two in most months, if that.
+    return FollowUp(
+        censor_at=writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",)),
+        silence_below=writer.mostly(0.5, 0.9, 0.0),
+        silence_minimum_spells=writer.mostly(1, 2, 30),
+    )

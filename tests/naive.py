@@ -7,12 +7,23 @@ lead's reading is followed and said at the place. Source: DOMAIN K1-K16, code se
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 
 from pipelines.protocol import Eligibility, FollowUp
 from tests.naive_hospital import naive_stays
 from tests.naive_outcomes import observe
-from tests.naive_stays import FOREVER, Facts, Row, find_stays, first_day, last_day, month_of, years_before
+from tests.naive_stays import (
+    FOREVER,
+    Facts,
+    Row,
+    find_stays,
+    find_thin_months,
+    first_day,
+    last_day,
+    month_of,
+    years_before,
+)
 
 STAYS = """
     person_id start_date end_date end_reason trust n_spells is_acute is_adult
@@ -37,6 +48,7 @@ def naive_follow(
     follow_up: FollowUp,
 ) -> dict[str, list[Row]]:
     """Stays, cohort, outcomes and excluded participants of a small world, as rows with the columns named above."""
+    facts = replace(facts, thin=find_thin_months(tables.get("spell", []), facts, follow_up))
     stays: list[Row] = []
     cohort: list[Row] = []
     outcomes: list[Row] = []

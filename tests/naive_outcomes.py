@@ -82,7 +82,11 @@ def last_observed_day(stay: Row, facts: Facts, follow_up: FollowUp) -> date:
     if "provider_silence" not in follow_up.censor_at:
         return facts.period_end
     codes = providers_after(stay["submitted_provider"], facts)
-    submitted = {row["month_id"] for row in facts.submissions if row["provider_id"] in codes}
+    submitted = {
+        row["month_id"]
+        for row in facts.submissions
+        if row["provider_id"] in codes and (row["provider_id"], row["month_id"]) not in facts.thin
+    }
     month = month_of(stay["end_date"])  # the index month counts as submitted: the discharge was seen
     while month + 1 in submitted:
         month += 1

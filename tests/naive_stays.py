@@ -7,9 +7,10 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from statistics import median
 from typing import Any
 
-from pipelines.protocol import Eligibility
+from pipelines.protocol import Eligibility, FollowUp
 
 Row = dict[str, Any]
 
@@ -28,12 +29,29 @@ DETENTION = {"02", "03", "07", "08", "09", "10", "12", "13", "14", "15", "16", "
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the extract as a whole; `submissions` and `successors` are rows of the reference tables."""
+    """What is known of the extract as a whole; `submissions` and `successors` are rows of the reference tables,
+    `thin` the provider and month of submissions that held too little to count."""
 
     period_end: date
     last_month_id: int
     submissions: list[Row]
     successors: list[Row]
+    thin: frozenset[tuple[str, int]] = frozenset()
+
+
+def find_thin_months(spells: list[Row], facts: Facts, follow_up: FollowUp) -> frozenset[tuple[str, int]]:
+    """I15: months with fewer than a share of the provider's median number of spells, where the median is large."""
+    found = set()
+    for provider in {row["provider_id"] for row in facts.submissions}:
+        months = {row["month_id"] for row in facts.submissions if row["provider_id"] == provider}
+        counts = {}
+        for month in months:
+            sent = [row for row in spells if (row["provider_id"], row["month_id"]) == (provider, month)]
+            counts[month] = len({(row["person_id"], row["spell_id"]) for row in sent})
+        usual = median(counts.values())
+        if usual >= follow_up.silence_minimum_spells:
+            found |= {(provider, month) for month in months if counts[month] < follow_up.silence_below * usual}
+    return frozenset(found)
 
 
 def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibility) -> list[Row]:

@@ -17,6 +17,7 @@ import polars as pl
 from pipelines import store
 from pipelines.attrition import ATTRITION_SCHEMA, PARTICIPANT_REASONS
 from pipelines.protocol import RULE_ORDER, Protocol
+from pipelines.quality import QUALITY_SCHEMA
 from pipelines.store import RunFolder, write_json, write_parquet
 
 FACTS: dict[str, Any] = {
@@ -131,6 +132,8 @@ def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:
     write_parquet(run.file(store.ATTRITION), _attrition(fake))
     write_json(run.file(store.DESIGN_SUMMARY), _design(rng, fake))
     write_json(run.file(store.DATA_ACCOUNT), _account(fake))
+    write_parquet(run.file(store.QUALITY), _quality(rng, fake))
+    write_parquet(run.file(store.OUTCOME_QUALITY), _outcome_quality(fake))
     # Written even when the design is refused: a stale file of effects must not find its way into the page.
     write_parquet(run.file(store.ESTIMATES), _estimates(rng, fake))
     write_parquet(run.file(store.CURVES), _curves(rng, fake))
@@ -166,6 +169,11 @@ def write_table_run(folder: Path) -> RunFolder:
     }
     write_json(run.file(store.DESIGN_SUMMARY), {"accepted": True, "contrasts": [contrast]})
     write_json(run.file(store.DATA_ACCOUNT), {})
+    people = (("peer", 185), ("virtual", 15_992))
+    write_parquet(
+        run.file(store.QUALITY),
+        pl.concat([_missing("re74", arm, None, n // 10, n) for arm, n in people]),
+    )
     rows = []
     for method, value, error in (("weighted_difference", 1712.4, 742.1), ("aipw", 1588.9, 701.3)):
         row = ("participants_vs_virtual", "re78", "ATT", "mean_difference", "nearest_neighbour", method)
@@ -334,6 +342,7 @@ def _account(fake: Fake) -> dict[str, Any]:
     return {
         "files": [dict(zip(names, row, strict=True)) | {"reasons": {}} for row in files],
         "reasons": {"no_start_date": few, "unknown_provider": some, "contact_after_extract": many},
+        "nulled": {"bad_date:discharge_date": few, "bad_int:distance_home": some},
         "period_end": "2020-03-31",
         "ignored_files": ["README.txt"],
         "look_back": {
@@ -346,6 +355,63 @@ def _account(fake: Fake) -> dict[str, Any]:
             ],
         },
     }
+
+
+def _quality(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
+    """Sixty providers over six years, covariates over the recruitment months, codes and links: exact counts."""
+    few, some, many = fake.rows_set_aside
+    rows: list[dict[str, Any]] = []
+    for number in range(60):
+        gap = range(40 + number, 44 + number) if number % 9 == 4 else range(0)
+        for month in range(1369, 1441):
+            state = "nothing" if month - 1369 in gap else "too_few" if (number, month) == (7, 1420) else "submitted"
+            state = "before_first" if number == 59 and month < 1400 else state
+            state = "after_last" if number == 58 and month > 1430 else state
+            n = {"submitted": 40 + number, "too_few": few}.get(state, 0)
+            row = {"part": "provider_month", "subject": f"R{number:02d}", "month_id": month, "state": state, "n": n}
+            rows.append(row)
+    named = {
+        "linkage": ("rows_submitted", "spells_latest_month", "spells_without_twins", "continuous_stays"),
+        "repair": ("placeholder_date", "discharge_before_start", "still_open"),
+        "stay": ("of_several_spells", "is_zero_day", "ended_by_discharge"),
+    }
+    for part, names in named.items():
+        rows += [
+            {"part": part, "subject": name, "n": n} for name, n in zip(names, (many, some, few, some), strict=False)
+        ]
+    for subject in ("spell.method_code", "ward_stay.bed_class_code"):
+        for state, n in (("valid", many), ("missing", some), ("unknown", few)):
+            rows.append({"part": "code", "subject": subject, "state": state, "n": n})
+    frames = [pl.DataFrame([{**dict.fromkeys(QUALITY_SCHEMA), **row} for row in rows], schema=QUALITY_SCHEMA)]
+    for arm, people in (("peer", fake.n_peer), ("control", fake.n_control), ("virtual", fake.n_pool)):
+        for month in range(1401, 1428):
+            n = max(people // 27, 1)
+            for name, share in (("honos_total", 0.2), ("imd_decile", 0.02), ("age_years", 0.0)):
+                frames.append(_missing(name, arm, month, int(rng.binomial(n, share)), n))
+    return pl.concat(frames)
+
+
+def _missing(name: str, arm: str, month: int | None, missing: int, people: int) -> pl.DataFrame:
+    row = {"part": "missing", "subject": name, "arm": arm, "month_id": month}
+    states = [{**row, "state": "missing", "n": missing}, {**row, "state": "known", "n": people - missing}]
+    return pl.DataFrame(states, schema=QUALITY_SCHEMA)
+
+
+def _outcome_quality(fake: Fake) -> pl.DataFrame:
+    few, some, _ = fake.rows_set_aside
+    rows = []
+    for arm, people in (("peer", fake.n_peer), ("control", fake.n_control), ("virtual", fake.n_pool)):
+        kinds = (
+            ("readmission", "same_provider", people // 2),
+            ("readmission", "another_provider", few),
+            ("observation", "whole", people),
+            ("observation", "end_of_data", some),
+            ("observation", "provider_sent_nothing", few),
+        )
+        rows += [
+            {"part": part, "subject": None, "arm": arm, "month_id": None, "state": s, "n": n} for part, s, n in kinds
+        ]
+    return pl.DataFrame(rows, schema=QUALITY_SCHEMA)
 
 
 def _estimate(

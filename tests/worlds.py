@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.cohort import People, follow_people
-from pipelines.extract import ExtractFacts
+from pipelines.extract import ExtractFacts, count_spells, thin_months
 from pipelines.protocol import Eligibility, FollowUp
 from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
 from tests.naive import COLUMNS, naive_follow
@@ -53,16 +53,22 @@ class World:
 
     def people(self) -> People:
         """Everything the pipeline finds."""
-        facts = ExtractFacts(
-            period_end=self.facts.period_end,
-            last_month_id=self.facts.last_month_id,
-            submissions=pl.DataFrame(self.facts.submissions, schema=TABLES["submission"].schema),
-            successors=pl.DataFrame(self.facts.successors, schema=TABLES["provider_successor"].schema),
-            deprivation=TABLES["area_deprivation"].empty(),
-        )
         participants = pl.DataFrame(self.participants, schema=PARTICIPANT.schema)
         held = frozenset(self.tables)
-        return follow_people(self.frames(), facts, participants, self.eligibility, self.follow_up, held)
+        return follow_people(self.frames(), self.extract_facts(), participants, self.eligibility, self.follow_up, held)
+
+    def extract_facts(self) -> ExtractFacts:
+        """What is known of the extract as a whole."""
+        submissions = pl.DataFrame(self.facts.submissions, schema=TABLES["submission"].schema)
+        rule = (self.follow_up.silence_below, self.follow_up.silence_minimum_spells)
+        return ExtractFacts(
+            period_end=self.facts.period_end,
+            last_month_id=self.facts.last_month_id,
+            submissions=submissions,
+            successors=pl.DataFrame(self.facts.successors, schema=TABLES["provider_successor"].schema),
+            deprivation=TABLES["area_deprivation"].empty(),
+            thin=thin_months(submissions, count_spells(self.frames()["spell"]), *rule),
+        )
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """Every table by person; one the extract does not hold is empty."""

@@ -27,7 +27,7 @@ def render_report(run: RunFolder, out: Path, protocol: Protocol, facts: Mapping[
     from pipelines.report.page import write_page
 
     log = DisclosureLog(protocol.disclosure)
-    tables = summarise.release_tables(run, log)
+    tables = summarise.release_tables(run, protocol, log)
     summary = summarise.summarise(run, protocol, facts, tables, log)
     figures = draw_figures(summary)
     for name, table in tables.items():

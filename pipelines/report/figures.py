@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from models.results import FloatArray
 from pipelines.report.flow import draw_flow
+from pipelines.report.heat_maps import draw_missing_months, draw_provider_months
 from pipelines.report.wording import contrast_label, interval, label, mid, no_effect
 
 INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
@@ -49,7 +50,7 @@ WIDTH = 9.2  # inches; one width for all figures gives one size of letters on th
 
 def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
     """SVG texts by name, only those for which the summary holds something."""
-    effects = summary["effects"] or {}
+    effects, quality = summary["effects"] or {}, summary["quality"] or {}
     wanted: list[tuple[str, Callable[[dict[str, Any]], str], Any]] = [
         ("flow", draw_flow_figure, summary["flow"]),
         ("overlap", draw_overlap, summary["overlap"]),
@@ -58,6 +59,8 @@ def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
         ("incidence", draw_incidence, effects.get("curves")),
         ("forest", draw_forest, effects.get("forest")),
         ("individual", draw_individual, effects.get("individual")),
+        ("providers", draw_provider_months, quality.get("providers")),
+        ("missing", draw_missing_months, quality.get("months")),
     ]
     return {name: draw(summary) for name, draw, content in wanted if content}
 

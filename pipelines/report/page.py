@@ -27,6 +27,8 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "percent": wording.percent,
         "interval": wording.interval,
         "cell": _cell,
+        "reason": wording.reason,
+        "arm": wording.arm_label,
         "verdict_number": _verdict_number,
     }
     page = environment.get_template("page.html")
@@ -46,10 +48,14 @@ def _has(summary: Mapping[str, Any], part: str) -> bool:
     return bool(summary["effects"]) and bool(summary["effects"][part])
 
 
-def _sentences(summary: Mapping[str, Any]) -> dict[str, str]:
+def _sentences(summary: Mapping[str, Any]) -> dict[str, Any]:
     study, effects = summary["study"], summary["effects"]
     treated = "those offered peer support" if study["treated_label"] == "peer" else "participants"
-    words = {"treated": treated, "Treated": "Peer support" if study["treated_label"] == "peer" else "Participants"}
+    words: dict[str, Any] = {
+        "treated": treated,
+        "Treated": "Peer support" if study["treated_label"] == "peer" else "Participants",
+        "missing": wording.USE_OF_MISSING,
+    }
     if not effects:
         return words
     estimate = effects["headline"]["difference"]

@@ -11,21 +11,25 @@ import polars as pl
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.protocol import Protocol
-from pipelines.report import design_facts, effects_facts, released, trial
+from pipelines.quality import QUALITY_SCHEMA
+from pipelines.report import design_facts, effects_facts, quality_facts, released, trial
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
 OVERLAP_CHECKS = ("min_share_treated_kept", "min_overlap", "min_effective_controls")
 
 
-def release_tables(run: RunFolder, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:
-    """The three released tables by the names of their files."""
+def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:
+    """The released tables by the names of their files."""
     design = run.read_json(store.DESIGN_SUMMARY)
+    measured = [_read(run, store.QUALITY), _read(run, store.OUTCOME_QUALITY) if design["accepted"] else pl.DataFrame()]
+    quality = pl.concat([part for part in measured if part.width] or [pl.DataFrame(schema=QUALITY_SCHEMA)])
     estimates = _read(run, store.ESTIMATES) if design["accepted"] else pl.DataFrame()
     return {
         store.RELEASED_ESTIMATES: released.release_estimates(estimates, log),
         store.RELEASED_BALANCE: released.release_balance(design, released.read_proportions(run), log),
         store.RELEASED_ATTRITION: released.release_attrition(_read(run, store.ATTRITION), log),
+        store.RELEASED_QUALITY: quality_facts.release_quality(quality, protocol, log),
     }
 
 
@@ -52,6 +56,7 @@ def summarise(
         "love": design_facts.love_points(design, tables[store.RELEASED_BALANCE], protocol),
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
         "data_account": _data_account(_read_json(run, store.DATA_ACCOUNT), log),
+        "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
         "limits": trial.describe_limits(protocol),
         "methods": trial.describe_methods(protocol),
         "assumptions": trial.describe_assumptions(),
@@ -110,7 +115,6 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
         row = tables.setdefault(entry["table"], dict.fromkeys(columns, 0))
         for column in columns:
             row[column] += entry[column]
-    reasons = account.get("reasons", {})
     log.note(file, "data_account", dc.ROUNDED)
     return {
         "n_files": len(account["files"]),
@@ -121,10 +125,8 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
             for table, row in sorted(tables.items())
         ],
-        "reasons": [
-            {"reason": reason, "rows": log.count(rows, file, f"data_account/reasons/{reason}")}
-            for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-        ],
+        "reasons": _by_reason(account.get("reasons", {}), "reasons", log),
+        "nulled": _by_reason(account.get("nulled", {}), "nulled", log),
     }
 
 
@@ -138,3 +140,10 @@ def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str,
         for row in found["groups"]
     ]
     return {**found, "groups": counts}
+
+
+def _by_reason(counts: Mapping[str, int], part: str, log: dc.DisclosureLog) -> list[dict[str, Any]]:
+    return [
+        {"reason": reason, "rows": log.count(rows, NAME, f"data_account/{part}/{reason}")}
+        for reason, rows in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]

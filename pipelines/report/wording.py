@@ -95,6 +95,31 @@ _LABELS = {
     "other": "Other",
     "unknown": "Unknown",
     "missing": "Missing",
+    "rows_submitted": "Rows of spells submitted, one a month while open",
+    "spells_latest_month": "Spells, the latest month of each",
+    "spells_with_a_start": "With a usable first day",
+    "spells_without_twins": "After spells sent under two ids became one",
+    "continuous_stays": "Continuous stays, transfers linked",
+    "placeholder_date": "A placeholder date (before 1901): treated as missing",
+    "discharge_before_start": "Discharge before the first day: treated as missing",
+    "start_from_ward": "First day taken from the first ward stay",
+    "no_start_at_all": "No first day at all: left out",
+    "discharge_from_ward": "No discharge, not submitted any more: last ward’s end taken",
+    "stopped_arriving": "Stopped arriving without an end: inactive, never an index stay",
+    "still_open": "Still open at the end of the data",
+    "of_several_spells": "Made of several spells",
+    "is_zero_day": "Ended the day they began: no index stay, no readmission",
+    "is_place_of_safety_only": "Place of safety only: no index stay, no readmission",
+    "ended_by_discharge": "Ended by discharge",
+    "ended_by_death": "Ended by death",
+    "inactive": "Inactive",
+    "open": "Open",
+    "whole": "Followed to the end, or to death",
+    "end_of_data": "Cut short by the end of the data",
+    "provider_sent_nothing": "Cut short by a month in which the provider sent nothing",
+    "provider_sent_too_few": "Cut short by a month in which the provider sent too few spells",
+    "same_provider": "At the provider of the index stay",
+    "another_provider": "At another provider",
 }
 ARM_LABELS = {
     "peer": "Peer support",
@@ -102,6 +127,13 @@ ARM_LABELS = {
     "randomised": "Randomised controls",
     "control": "Randomised controls",
     "virtual": "Virtual controls",
+}
+
+USE_OF_MISSING = {
+    "indicator": "Mean filled in, with an indicator of missing",
+    "level": "A level of its own",
+    "refuse": "Refused by the protocol",
+    "none": "Not used by the design",
 }
 
 
@@ -120,6 +152,17 @@ def label(name: str) -> str:
         return f"HoNOS item {item.group(1)}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]
+
+
+def reason(name: str) -> str:
+    """Words for a rule of the lake, which may name the column it is about: 'bad_date:start_date'."""
+    rule, _, column = name.partition(":")
+    return f"{label(rule)}: {mid(label(column))}" if column else label(rule)
+
+
+def arm_label(name: str) -> str:
+    """The people of an arm, before any design: the candidates are not controls yet."""
+    return "Candidates" if name == "virtual" else ARM_LABELS.get(name, label(name))
 
 
 def mid(text: str) -> str:

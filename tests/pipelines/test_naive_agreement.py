@@ -1,5 +1,7 @@
 """The columnar kernel and the slow reference give the same rows on worlds drawn at the edges of DOMAIN K."""
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 
 from pipelines.protocol import RULE_ORDER
@@ -34,6 +36,15 @@ def test_large_worlds_in_which_everything_happens() -> None:
         seen |= branches_of(expect_agreement(random_world(seed, most_people=100)))
     # Agreement where nothing happens would prove nothing: every rule, end and outcome must have been met.
     assert seen >= EVERY_BRANCH, sorted(map(str, EVERY_BRANCH - seen))
+
+
+def test_thin_months_are_met_in_those_worlds() -> None:
+    differs = 0
+    for seed in range(40):
+        world = random_world(seed, most_people=100)
+        without = replace(world, follow_up=world.follow_up.model_copy(update={"silence_below": 0.0}))
+        differs += world.follow_fast()["outcomes"] != without.follow_fast()["outcomes"]
+    assert differs >= 3
 
 
 EVERY_BRANCH: set[object] = {

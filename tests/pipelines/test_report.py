@@ -20,10 +20,12 @@ from pipelines.errors import RunError
 from pipelines.protocol import Disclosure
 from pipelines.report import render_report, summarise_for_terminal
 from pipelines.report.design_facts import read_overlap
+from pipelines.report.quality_facts import release_quality
 from pipelines.report.released import ESTIMATE_SCHEMA, release_balance, release_estimates
 from pipelines.report.summarise import release_tables, summarise
 from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
 from pipelines.store import RunFolder
+from pipelines.tables import month_id
 from tests.report_fixture import (
     FACTS,
     Fake,
@@ -35,6 +37,9 @@ from tests.report_fixture import (
 )
 
 SMALL = range(1, 8)
+FIGURES = (
+    "flow", "overlap", "love", "triad", "incidence", "forest", "individual", "providers", "missing",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +84,10 @@ def test_everything_of_the_contract_is_there(accepted: RunFolder) -> None:
         "estimates.csv",
         "balance.csv",
         "attrition.csv",
+        "data_quality.csv",
         "disclosure_log.json",
         "summary.json",
-        *(f"figures/{n}.svg" for n in ("flow", "overlap", "love", "triad", "incidence", "forest", "individual")),
+        *(f"figures/{name}.svg" for name in FIGURES),
     }
 
 
@@ -133,7 +139,7 @@ def test_a_refused_design_shows_no_effect_although_a_file_of_effects_lies_there(
 
 def test_all_drawings_are_xml_with_title_and_description(accepted: RunFolder) -> None:
     names = [name for name in released(accepted) if name.endswith(".svg")]
-    assert len(names) == 7
+    assert len(names) == len(FIGURES)
     for name in names:
         root = ElementTree.fromstring(released(accepted)[name])
         tags = [child.tag.rpartition("}")[2] for child in root]
@@ -200,12 +206,13 @@ def test_the_page_says_what_it_is(accepted: RunFolder, table: RunFolder) -> None
 def test_sections_come_in_reading_order(accepted: RunFolder) -> None:
     ids = re.findall(r'<section id="(\w+)"', page(accepted))
     assert ids == ["verdict", "result", "triad", "trial", "flow", "table1", "balance", "incidence", "estimates",
-                   "individual", "data", "limits", "methods", "glossary"]  # fmt: skip
+                   "individual", "quality", "data", "limits", "methods", "glossary"]  # fmt: skip
 
 
 def test_a_table_study_has_no_empty_sections(table: RunFolder) -> None:
     ids = re.findall(r'<section id="(\w+)"', page(table))
-    assert ids == ["verdict", "result", "trial", "table1", "balance", "estimates", "limits", "methods", "glossary"]
+    assert ids == ["verdict", "result", "trial", "table1", "balance", "estimates", "quality",
+                   "limits", "methods", "glossary"]  # fmt: skip
     text = visible(page(table))
     assert "1,712 (258 to 3,167)" in text  # 1712.4 and 1712.4 -+ 1.96 * 742.1
     assert "Reference value: 1,794 (551 to 3,038)" in text
@@ -326,11 +333,12 @@ def test_no_small_count_is_ever_released(
     )
     run, protocol = write_run(tmp_path_factory.mktemp("run"), fake), make_protocol()
     log = DisclosureLog(protocol.disclosure)
-    tables = release_tables(run, log)
+    tables = release_tables(run, protocol, log)
     summary = summarise(run, protocol, FACTS, tables, log)
     for frame in tables.values():
-        for name in (n for n in frame.columns if n.startswith("n_") or n == "effective_n"):
+        for name in (n for n in frame.columns if n.startswith("n_") or n in ("n", "effective_n")):
             assert not any(n in SMALL for n in frame[name])
+    _expect_no_share_of_few(run, tables[store.RELEASED_QUALITY])
     exact = {
         row["covariate"]: row for row in run.read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"][0]["balance"]
     }
@@ -343,6 +351,75 @@ def test_no_small_count_is_ever_released(
     found = list(_counts_in(summary))
     assert len(found) > 50
     assert not [place for place, n in found if n in SMALL]
+
+
+def _expect_no_share_of_few(run: RunFolder, quality: pl.DataFrame) -> None:
+    """No share of data_quality.csv rests on 1 to 7, nor on all but 1 to 7; none is exact."""
+    measured = pl.concat([run.read(store.QUALITY), run.read(store.OUTCOME_QUALITY)])
+    for row in quality.filter(pl.col("share").is_not_null()).iter_rows(named=True):
+        group = measured.filter((pl.col("part") == row["part"]) & (pl.col("arm") == row["arm"]))
+        if row["subject"]:
+            group = group.filter(pl.col("subject") == row["subject"])
+        if row["month"]:
+            year, month = map(int, row["month"].split("-"))
+            group = group.filter(pl.col("month_id") == month_id(year, month))
+        part = group.filter(pl.col("state") == row["state"])["n"].sum()
+        whole = group["n"].sum()
+        assert part not in SMALL
+        assert whole - part not in SMALL
+        assert whole not in SMALL
+        five = [(n + 2) // 5 * 5 for n in (part, whole)]  # whole numbers have no halves of five
+        assert row["share"] == pytest.approx(min(five[0] / five[1], 1), abs=1e-4)
+
+
+def test_of_a_provider_s_month_only_the_state_is_released(accepted: RunFolder) -> None:
+    frame = pl.read_csv(accepted.file(store.RELEASED_QUALITY)).filter(pl.col("part") == "provider_month")
+    assert frame.height == 60 * 72
+    assert frame["n"].null_count() == frame["share"].null_count() == frame.height
+    assert set(frame["state"]) == {"submitted", "too_few", "nothing", "before_first", "after_last"}
+    gaps = frame.filter((pl.col("subject") == "R04") & (pl.col("state") == "nothing"))
+    assert gaps["month"].to_list() == ["2017-12", "2018-01", "2018-02", "2018-03"]  # months 44 to 47 after April 2014
+
+
+@pytest.mark.parametrize(("minimum", "is_told"), [(17, True), (16, False), (2, False)])
+def test_too_few_is_not_told_from_nothing_where_it_would_mean_a_small_count(
+    accepted: RunFolder, minimum: int, is_told: bool
+) -> None:
+    # Half of a median of 16 is 8: fewer than that are 0 to 7 spells, all of which must be suppressed.
+    protocol = make_protocol(follow_up={"silence_minimum_spells": minimum})
+    states = set(release_quality(accepted.read(store.QUALITY), protocol, DisclosureLog(protocol.disclosure))["state"])
+    assert ({"too_few", "nothing"} <= states) == is_told
+    assert ("nothing_or_too_few" in states) != is_told
+
+
+def test_what_happened_after_time_zero_stays_closed_when_the_design_is_refused(
+    accepted: RunFolder, refused: RunFolder
+) -> None:
+    parts = {
+        name: set(pl.read_csv(run.file(store.RELEASED_QUALITY))["part"])
+        for name, run in (("accepted", accepted), ("refused", refused))
+    }
+    assert parts["accepted"] - parts["refused"] == {"readmission", "observation"}
+    assert "Readmissions at another provider" in visible(page(accepted))
+    assert "Readmissions at another provider" not in visible(page(refused))
+    assert "Who submitted when" in visible(page(refused))
+
+
+def test_the_page_says_what_was_done_about_what_is_missing(accepted: RunFolder, table: RunFolder) -> None:
+    text = visible(page(accepted))
+    assert re.search(r"HoNOS total [\d.]+ % [\d.]+ % [\d.]+ % Mean filled in, with an indicator of missing", text)
+    assert "1 further covariate has a value for everybody" in text  # age
+    # 185 // 10 of 185 and 15992 // 10 of 15992, from counts rounded to 5: 20 / 185 and 1600 / 15990
+    assert "10.8 % 10.0 % Mean filled in, with an indicator of missing" in visible(page(table))
+    assert "Who submitted when" not in visible(page(table))
+
+
+def test_sixty_providers_over_six_years_are_a_small_drawing(accepted: RunFolder) -> None:
+    svg = released(accepted)["figures/providers.svg"]
+    assert len(svg) < 25_000
+    assert svg.count("<text") >= 60 + 6
+    # R04, R13, R22 and R31 with a gap, R07 with too few spells, R58 that stopped
+    assert "60 providers over 72 months from 2014-04 to 2020-03; 6 have a month" in svg
 
 
 def _counts_in(part: Any, place: str = "") -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.cohort import follow_people, lake_facts
+from pipelines.cohort import count_submitted_spells, find_thin_months, follow_people, lake_facts
 from pipelines.errors import SourceError
 from pipelines.lake import write_lake
 from pipelines.protocol import load_protocol
@@ -332,7 +332,8 @@ def test_the_pipeline_recovers_the_truth(extract: Path, tmp_path: Path) -> None:
     assert refused.is_empty()
     protocol = load_protocol(ROOT / "configs/studies/enrich_synthetic.toml")
     assert protocol.eligibility is not None
-    found = follow_people(tables, lake_facts(lake), listed, protocol.eligibility, protocol.follow_up)
+    thin = find_thin_months(lake, count_submitted_spells(lake), protocol.follow_up)
+    found = follow_people(tables, lake_facts(lake, thin), listed, protocol.eligibility, protocol.follow_up)
     recovered = {
         "stays": (found.stays, ["person_id", "start_date"]),
         "index": (found.cohort.with_columns(pl.col("first_failed_rule").fill_null("")), ["person_id", "index_date"]),

@@ -1,4 +1,6 @@
-"""What ends observation: silence, the end of the data, death (DOMAIN K12, K15), one rule per test."""
+"""What ends observation: silence, the end of the data, death (DOMAIN I15, K12, K15), one rule per test."""
+
+from typing import Any
 
 import pytest
 
@@ -112,6 +114,105 @@ def test_k12_a_successor_is_not_helped_by_its_predecessor(follow: Follow) -> Non
         RBB  RAA
         """,
     ).outcomes("""
+        censored_day
+        61
+    """)
+
+
+def crowd(usual: int, other: dict[str, int], first: str = "2014-12", last: str = "2020-03") -> str:
+    """The eligible person, and people who lie in hospital: `usual` spells in each month of RAA, but for the `other`."""
+    months = [f"{year}-{month:02d}" for year in range(2014, 2021) for month in range(1, 13)]
+    rows = [
+        f"crowd{number}  in{number}  2014-12-01  -  20  RAA  {month}"
+        for month in months
+        if first <= month <= last
+        for number in range(other.get(month, usual))
+    ]
+    mine = [f"p {line} -" for line in ELIGIBLE.strip().splitlines()[1:]]
+    return "\n".join(["person spell start end ward provider month", *mine, *rows])
+
+
+@pytest.mark.parametrize(
+    ("month", "sent", "censored_day"),
+    [
+        ("2017-06", 1, "61"),  # 1 of 4: until 31 May, as if it had not been submitted
+        ("2017-06", 2, "-"),  # half of the median is not fewer than half
+        ("2017-06", 0, "61"),  # a header without a spell
+        ("2018-04", 1, "-"),  # after the year
+        ("2017-02", 1, "-"),  # before the discharge
+        ("2017-03", 0, "-"),  # the month of the discharge was seen: it holds the person's own spell
+    ],
+)
+def test_i15_a_month_with_fewer_than_half_of_the_usual_spells_was_not_submitted(
+    follow: Follow, month: str, sent: int, censored_day: str
+) -> None:
+    follow(crowd(4, {month: sent}), follow_up={"silence_minimum_spells": 4}).outcomes(f"""
+        censored_day
+        {censored_day}
+    """)
+
+
+@pytest.mark.parametrize(
+    ("rule", "censored_day"),
+    [
+        ({"silence_minimum_spells": 4}, "61"),
+        ({"silence_minimum_spells": 5}, "-"),  # a median of 4 is too small to tell
+        ({}, "-"),  # the default asks for 30
+        ({"silence_minimum_spells": 1, "silence_below": 0.2}, "-"),
+        ({"silence_minimum_spells": 1, "silence_below": 0.0}, "-"),
+        ({"silence_minimum_spells": 1, "censor_at": ["end_of_data"]}, "-"),
+    ],
+)
+def test_i15_the_rule_is_for_providers_large_enough_and_can_be_switched_off(
+    follow: Follow, rule: dict[str, Any], censored_day: str
+) -> None:
+    follow(crowd(4, {"2017-06": 1}), follow_up=rule).outcomes(f"""
+        censored_day
+        {censored_day}
+    """)
+
+
+def test_i15_the_same_spell_sent_twice_in_a_month_counts_once(follow: Follow) -> None:
+    again = "\n".join(["crowd0  in0  2014-12-01  -  20  RAA  2017-06"] * 3)
+    follow(f"{crowd(4, {'2017-06': 1})}\n{again}", follow_up={"silence_minimum_spells": 4}).outcomes("""
+        censored_day
+        61
+    """)
+
+
+def test_i15_the_median_is_that_of_the_months_submitted(follow: Follow) -> None:
+    # Nothing came in 40 of 64 months: the 24 months that did come hold 4 spells each, but one.
+    follow(
+        crowd(4, {"2017-06": 1}, last="2018-04"),
+        silent="""
+        provider  from     until
+        RAA       2018-05  2020-03
+        RAA       2014-12  2016-04
+        """,
+        follow_up={"silence_minimum_spells": 4},
+    ).outcomes("""
+        censored_day
+        61
+    """)
+
+
+def test_i15_k12_the_successor_of_a_fading_provider_goes_on_for_it(follow: Follow) -> None:
+    # RAA hands its spells to RBB in June; RBB has 4 spells a month from then on, and none before.
+    moved = crowd(4, {}, first="2017-06").replace("RAA", "RBB")
+    crowd_of_successor = "\n".join(moved.splitlines()[3:])
+    spells = f"{crowd(4, {'2017-06': 1}, last='2017-06')}\n{crowd_of_successor}"
+    rule: dict[str, Any] = {"silence_minimum_spells": 4}
+    gone = """
+        provider  from     until
+        RAA       2017-07  2020-03
+        RBB       2014-12  2017-05
+    """
+    answer = follow(spells, silent=gone, mergers="old new\nRAA RBB", follow_up=rule)
+    answer.outcomes("""
+        censored_day
+        -
+    """)
+    follow(spells, silent=gone, follow_up=rule).outcomes("""
         censored_day
         61
     """)

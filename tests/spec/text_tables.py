@@ -113,6 +113,7 @@ def write_world(
     period_end: str = "2020-03-31",
     without: tuple[str, ...] = (),
     eligibility: dict[str, Any] | None = None,
+    follow_up: dict[str, Any] | None = None,
     **tables: str,
 ) -> World:
     """A world of spells and whatever else a rule is about.
@@ -131,7 +132,7 @@ def write_world(
         facts=_facts(date.fromisoformat(period_end), silent, mergers),
         participants=[_participant(row) for row in split_rows(participants)] if participants else [],
         eligibility=Eligibility(**(eligibility or {})),
-        follow_up=FollowUp(),
+        follow_up=FollowUp(**(follow_up or {})),
     )
 
 
