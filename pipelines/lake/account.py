@@ -1,7 +1,7 @@
 """What a load did -> its manifest, in which every row of every raw file is accounted for.
 
-rows read = rows kept + rows deduplicated + rows quarantined, file by file and rule by rule, or it is our mistake. Nothing
-in it depends on time or place, so the same extract gives the same bytes.
+rows read = rows kept + rows deduplicated + rows quarantined, file by file and rule by rule, or it is our mistake.
+Nothing in it depends on time or place, so the same extract gives the same bytes.
 """
 
 from collections import Counter

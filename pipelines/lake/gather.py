@@ -29,8 +29,8 @@ ROW_GROUP_ROWS = 1 << 17
 
 @dataclass(frozen=True)
 class Tally:
-    """What the second pass did: rows written by table; rows kept by place of the raw file, and rows dropped by place and
-    rule; things worth knowing, counted by rule."""
+    """What the second pass did: rows written by table; rows kept by place of the raw file, and rows dropped by place
+    and rule; things worth knowing, counted by rule."""
 
     rows: Counter[str] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)

@@ -73,7 +73,7 @@ def share(old: Place, new: Place) -> None:
 
 @contextmanager
 def workplace(place: Place) -> Iterator[Path]:
-    """A local folder to write into: `place` itself on this machine, else a temporary one that is sent there at the end."""
+    """A local folder to write into: `place` itself on this machine, else a temporary one that is sent there."""
     if isinstance(place, Path):
         place.mkdir(parents=True, exist_ok=True)
         yield place

@@ -19,8 +19,8 @@ FORMAT = 2  # of the lake folder; a lake of another format is built again, never
 
 @dataclass(frozen=True)
 class Lake:
-    """Canonical tables of one extract. `folder` is the generation that was current when the lake was opened: it stays as
-    it is while a newer one is loaded. `period_end` and `last_month_id`: the last month that anybody submitted."""
+    """Canonical tables of one extract. `folder` is the generation that was current when the lake was opened: it stays
+    as it is while a newer one is loaded. `period_end` and `last_month_id`: the last month that anybody submitted."""
 
     folder: Place
     n_buckets: int

@@ -3,8 +3,8 @@
     <lake>/parts/<key>/receipt.json    what became of the file's rows; written last: without it the parts are not whole
     <lake>/parts/<key>/<attempt>/      rows.arrow, unresolved.arrow, quarantine.parquet
 
-The key is a hash of the file's content and of everything its parts depend on, so a resubmitted file has other parts, and
-one that comes under another name has the same. A task that was killed, or that ran twice, leaves an attempt nobody
+The key is a hash of the file's content and of everything its parts depend on, so a resubmitted file has other parts,
+and one that comes under another name has the same. A task that was killed, or that ran twice, leaves an attempt nobody
 points to; the next load removes it.
 """
 

@@ -28,9 +28,9 @@ _OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress 
 
 @dataclass(frozen=True)
 class Part:
-    """Where the rows of one bucket are: a record batch of an Arrow file. `place` is that of the raw file among the files
-    of the load; the rows themselves do not know it, so that a later load can use them again. `content` names what is in
-    it: two parts of the same content give the same tables."""
+    """Where the rows of one bucket are: a record batch of an Arrow file. `place` is that of the raw file among the
+    files of the load; the rows themselves do not know it, so that a later load can use them again. `content` names
+    what is in it: two parts of the same content give the same tables."""
 
     path: Place
     batch: int
@@ -41,8 +41,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the first pass made of one raw file. `digest` is of its bytes, `key` names its parts, `place` is the file's place
-    among the files of a load."""
+    """What the first pass made of one raw file. `digest` is of its bytes, `key` names its parts, `place` is the file's
+    place among the files of a load."""
 
     name: str
     release: str
@@ -90,7 +90,7 @@ class Parts:
 
 
 def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
-    """Read one raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet where there are such rows.
+    """Read one raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are such rows.
 
     Raises:
         SourceError: the file is damaged, or neither UTF-8 nor Windows-1252.
@@ -131,7 +131,7 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
 
 
 def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
-    """The rows of some parts, or some columns of them, with `_file`, the place of their raw file: a frame for each file."""
+    """The rows of some parts, or some columns of them, with `_file`, the place of their file: a frame for each file."""
     frames = []
     for (path, place), of_file in groupby(parts, key=lambda part: (part.path, part.place)):
         with open_arrow(path) as source:

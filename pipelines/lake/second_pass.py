@@ -1,7 +1,7 @@
 """Second pass of a load: parts -> the files of a generation, each bucket only when something that goes into it changed.
 
-What was built, from what, and what became of every raw row is kept beside the tables (account.parquet: private), so that
-the next load can add up the buckets it shares with this one without reading them.
+What was built, from what, and what became of every raw row is kept beside the tables (account.parquet: private), so
+that the next load can add up the buckets it shares with this one without reading them.
 """
 
 import tempfile
@@ -29,8 +29,8 @@ ENTRIES = pl.Schema({"job": pl.String, "what": pl.String, "name": pl.String, "ru
 
 @dataclass(frozen=True)
 class Job:
-    """Tables to be built together, the parts they are built from, and the raw files' names by place. `inputs` is a hash of
-    all that goes in; `bucket` is None for a table that belongs to no person."""
+    """Tables to be built together, the parts they are built from, and the raw files' names by place. `inputs` is a hash
+    of all that goes in; `bucket` is None for a table that belongs to no person."""
 
     name: str
     tables: tuple[str, ...]
@@ -69,7 +69,7 @@ def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple
         before: the generation before, if there is one, whose files are shared where their inputs are the same.
 
     Returns:
-        The account: job, what (inputs | rows | kept | dropped | note | file), name, rule, n; and how many jobs were done.
+        The account: job, what (inputs | rows | kept | dropped | note | file), name, rule, n; and how many jobs it did.
     """
     old = ENTRIES.to_frame() if before is None else read_parquet(before / ACCOUNT)
     known = dict(old.filter(what="inputs").select("job", "rule").iter_rows())

@@ -4,10 +4,10 @@
     <lake>/<generation>/                tables/, reference/, quarantine/, account.parquet and its own manifest.json
     <lake>/parts/                       what the first pass made of each raw file (receipts.py)
 
-A generation is named by a hash of what goes into it, so the same extract gives the same name and the same bytes, whether
-it was loaded at once or month by month. A bucket is built again only when a part of it has changed; other files are
-shared with the generation before. That one is kept until the next load, for whoever has it open. A killed load leaves
-the manifest, and so the lake, as it was.
+A generation is named by a hash of what goes into it, so the same extract gives the same name and the same bytes,
+whether it was loaded at once or month by month. A bucket is built again only when a part of it has changed;
+other files are shared with the generation before. That one is kept until the next load, for whoever has it open. A
+killed load leaves the manifest, and so the lake, as it was.
 """
 
 import fcntl
