@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipelines.lake.reading import bucket_path, reference_path
+from pipelines.lake.reading import bucket_name, reference_name
 from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
 from pipelines.tables import PERSON_TABLES, TABLES, Table
@@ -23,24 +23,25 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     *_TOGETHER,
     *((table,) for table in PERSON_TABLES if not any(table in group for group in _TOGETHER)),
 )
+EXACT_DUPLICATE = "exact_duplicate"
 ROW_GROUP_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What the second pass did: rows written by table; rows kept and duplicates dropped by place of the raw file;
-    things worth knowing, counted by rule."""
+    """What the second pass did: rows written by table; rows kept by place of the raw file, and rows dropped by place
+    and rule; things worth knowing, counted by rule."""
 
     rows: Counter[str] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
-    deduplicated: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
             self.rows + other.rows,
             self.kept + other.kept,
-            self.deduplicated + other.deduplicated,
+            self.dropped + other.dropped,
             self.notes + other.notes,
         )
 
@@ -57,7 +58,7 @@ def gather_bucket(group: Sequence[str], parts: Mapping[str, Sequence[Part]], bui
         frames["assessment"], undated = mhsds.date_assessments(frames["assessment"], frames["contact"])
         tally.notes.update({"assessment_without_contact": undated})
     for name, rows in frames.items():
-        tally.rows[name] += _write(rows, TABLES[name], bucket_path(building, name, bucket))
+        tally.rows[name] += _write(rows, TABLES[name], building / bucket_name(name, bucket))
     return tally
 
 
@@ -65,7 +66,7 @@ def gather_reference(table: Table, parts: Sequence[Part], building: Path) -> Tal
     """Write a table that belongs to no person."""
     tally = Tally()
     rows = _collect(table, parts, tally)
-    tally.rows[table.name] += _write(rows, table, reference_path(building, table.name))
+    tally.rows[table.name] += _write(rows, table, building / reference_name(table.name))
     return tally
 
 
@@ -76,8 +77,9 @@ def _collect(table: Table, parts: Sequence[Part], tally: Tally) -> pl.DataFrame:
     rows = pl.concat(read_parts(parts), how="diagonal").sort("_file", "_line")
     unique = _drop_duplicates(rows)
     tally.kept.update(_by_file(unique))
-    tally.deduplicated.update(_by_file(rows))
-    tally.deduplicated.subtract(_by_file(unique))
+    dropped = _by_file(rows)
+    dropped.subtract(_by_file(unique))
+    tally.dropped.update({(place, EXACT_DUPLICATE): n for place, n in dropped.items() if n})
     return unique.drop("_raw")
 
 

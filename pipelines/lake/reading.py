@@ -1,27 +1,28 @@
-"""A lake on disk -> typed frames, one bucket of people at a time."""
+"""A lake on disk, or at any location fsspec reaches -> typed frames, one bucket of people at a time."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipelines.errors import SourceError
+from pipelines.lake.places import Place, place_of, read_parquet
 from pipelines.tables import TABLES
 
 MANIFEST = "manifest.json"
-FORMAT = 1  # of the lake folder; a lake of another format is built again, never guessed at
+FORMAT = 2  # of the lake folder; a lake of another format is built again, never guessed at
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Canonical tables of one extract. `period_end` and `last_month_id`: the last month that anybody submitted."""
+    """Canonical tables of one extract. `folder` is the generation that was current when the lake was opened: it stays
+    as it is while a newer one is loaded. `period_end` and `last_month_id`: the last month that anybody submitted."""
 
-    folder: Path
+    folder: Place
     n_buckets: int
     period_end: date
     last_month_id: int
@@ -33,12 +34,12 @@ class Lake:
         """
         assert TABLES[table].by_person, f"{table} is a reference table"
         assert 0 <= bucket < self.n_buckets, f"bucket {bucket} of {self.n_buckets}"
-        return _read(bucket_path(self.folder, table, bucket), table, columns)
+        return self._read(bucket_name(table, bucket), table, columns)
 
     def read_reference(self, table: str) -> pl.DataFrame:
         """A reference table whole, typed; empty where the extract has no such table."""
         assert not TABLES[table].by_person, f"{table} is bucketed by person"
-        return _read(reference_path(self.folder, table), table, None)
+        return self._read(reference_name(table), table, None)
 
     def has(self, table: str) -> bool:
         """Whether the extract came with this table (it may still hold no rows)."""
@@ -47,42 +48,52 @@ class Lake:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The account of the load: files, reasons, checksums, rows of each table."""
-        content: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        return content
+        return _read_manifest(self.folder)
+
+    def _read(self, name: str, table: str, columns: Sequence[str] | None) -> pl.DataFrame:
+        if name in self.manifest["written"]:
+            return read_parquet(self.folder / name, columns)
+        empty = TABLES[table].empty()
+        return empty.select(columns) if columns is not None else empty
 
 
-def open_lake(folder: Path) -> Lake:
-    """A finished lake.
+def open_lake(location: str | Place) -> Lake:
+    """The current generation of a finished lake, or the one generation whose folder is given.
 
     Raises:
         SourceError: there is no lake, or it was written by another version of this program.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise SourceError(f"{folder}: no lake here (no {MANIFEST}); ingest the extract first")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest.get("format") != FORMAT:
-        raise SourceError(
-            f"{folder}: a lake of format {manifest.get('format')}, not {FORMAT}; ingest the extract again"
-        )
+    place = place_of(location)
+    manifest = _read_manifest(place)
+    is_generation = place.name == manifest["generation"]
     return Lake(
-        folder=folder,
+        folder=place if is_generation else place / manifest["generation"],
         n_buckets=manifest["n_buckets"],
         period_end=date.fromisoformat(manifest["period_end"]),
         last_month_id=manifest["last_month_id"],
     )
 
 
-def bucket_path(folder: Path, table: str, bucket: int) -> Path:
-    return folder / "tables" / table / f"bucket-{bucket:03d}.parquet"
+def bucket_name(table: str, bucket: int) -> str:
+    """Where a bucket of a person table lies within a generation."""
+    return f"tables/{table}/bucket-{bucket:03d}.parquet"
 
 
-def reference_path(folder: Path, table: str) -> Path:
-    return folder / "reference" / f"{table}.parquet"
+def reference_name(table: str) -> str:
+    """Where a reference table lies within a generation."""
+    return f"reference/{table}.parquet"
 
 
-def _read(path: Path, table: str, columns: Sequence[str] | None) -> pl.DataFrame:
-    if path.is_file():
-        return pl.read_parquet(path, columns=list(columns) if columns is not None else None, glob=False)
-    empty = TABLES[table].empty()
-    return empty.select(columns) if columns is not None else empty
+def quarantine_name(file: str) -> str:
+    """Where the rows of a raw file that were set aside lie within a generation."""
+    return f"quarantine/{file}.parquet"
+
+
+def _read_manifest(place: Place) -> dict[str, Any]:
+    path = place / MANIFEST
+    if not path.is_file():
+        raise SourceError(f"{place}: no lake here (no {MANIFEST}); ingest the extract first")
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("format") != FORMAT:
+        raise SourceError(f"{place}: a lake of format {manifest.get('format')}, not {FORMAT}; ingest the extract again")
+    return manifest

@@ -7,8 +7,8 @@ while a lake is being built: opening one costs nothing, where Parquet's footers 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
@@ -16,39 +16,48 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.lake.buckets import bucket_of
-from pipelines.sources.csv_files import digest, find_encoding, read_batches
+from pipelines.lake.places import Place, open_arrow
+from pipelines.sources.csv_files import find_encoding, read_batches
 from pipelines.sources.extract import SourceFile
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
+ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 _OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress string views
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where the rows of one bucket are: a record batch of an Arrow file."""
+    """Where the rows of one bucket are: a record batch of an Arrow file. `place` is that of the raw file among the
+    files of the load; the rows themselves do not know it, so that a later load can use them again. `content` names
+    what is in it: two parts of the same content give the same tables."""
 
-    path: Path
+    path: Place
     batch: int
     bucket: int
+    content: str = ""
+    place: int = 0
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the first pass made of one raw file. `place` is the file's place among the files of the extract."""
+    """What the first pass made of one raw file. `digest` is of its bytes, `key` names its parts, `place` is the file's
+    place among the files of a load."""
 
-    place: int
     name: str
     release: str
     table: str
-    digest: str
     encoding: str
     absent: tuple[str, ...]
     rows_read: int
     parts: tuple[Part, ...] = ()
-    unresolved: Path | None = None
+    unresolved: Place | None = None
+    aside: Place | None = None
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
+    key: str = ""
+    place: int = 0
 
 
 class Parts:
@@ -80,15 +89,14 @@ class Parts:
         return tuple(self.parts)
 
 
-def scatter_file(file: SourceFile, place: int, building: Path, n_buckets: int) -> Receipt:
-    """Read one raw file into `building`/parts.
+def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
+    """Read one raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are such rows.
 
     Raises:
         SourceError: the file is damaged, or neither UTF-8 nor Windows-1252.
     """
     encoding = find_encoding(file.path)
-    folder = building / "parts"
-    parts = Parts(folder / f"{place:05d}.arrow")
+    parts = Parts(folder / ROWS)
     waiting: list[pl.DataFrame] = []
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
@@ -97,77 +105,36 @@ def scatter_file(file: SourceFile, place: int, building: Path, n_buckets: int) -
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout)
-            parts.add(_mark(result.rows, place), n_buckets)
-            waiting.append(_mark(result.unresolved, place))
+            parts.add(result.rows, n_buckets)
+            waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
     quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
     if quarantine.height:
-        save_quarantine(building, file.name, [quarantine])
+        quarantine.write_parquet(folder / ASIDE, compression="zstd")
     unresolved = [frame for frame in waiting if frame.height]
     if unresolved:
-        pl.concat(unresolved).write_ipc(folder / f"{place:05d}-unresolved.arrow", compression="lz4")
+        pl.concat(unresolved).write_ipc(folder / UNRESOLVED, compression="lz4")
     return Receipt(
-        place=place,
         name=file.name,
         release=file.layout.release,
         table=file.layout.target.name,
-        digest=digest(file.path),
         encoding=encoding,
         absent=tuple(file.layout.absent(file.header)),
         rows_read=rows_read,
         parts=parts.close(),
-        unresolved=folder / f"{place:05d}-unresolved.arrow" if unresolved else None,
+        unresolved=folder / UNRESOLVED if unresolved else None,
+        aside=folder / ASIDE if quarantine.height else None,
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
     )
 
 
-def find_people(receipt: Receipt, needed: pl.Series) -> pl.DataFrame:
-    """Of the records in `needed`, those that a file of MHS001 holds with a person: record_id, person_id, each once."""
-    columns = ["record_id", "person_id"]
-    records = read_parts(receipt.parts, columns)
-    found = [rows.filter(pl.col("record_id").is_in(needed.implode())) for rows in records]
-    return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *found]).unique()
-
-
-def agree_on_people(found: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """A person for each record: record_id, person_id; none for a record that was given to two people."""
-    people = pl.concat(found).unique()
-    return people.filter(pl.len().over("record_id") == 1).sort("record_id")
-
-
-def resolve_file(receipt: Receipt, people: pl.DataFrame, building: Path, n_buckets: int) -> Receipt:
-    """Give the waiting rows of a file the person of their record; those still without are set aside."""
-    if receipt.unresolved is None:
-        return receipt
-    waiting = pl.read_ipc(receipt.unresolved)
-    if "record_id" in waiting.columns:
-        waiting = waiting.drop("person_id").join(people, on="record_id", how="left", maintain_order="left")
-    lost = waiting.filter(pl.col("person_id").is_null())
-    parts = Parts(building / "parts" / f"{receipt.place:05d}-resolved.arrow")
-    columns = [name for name in waiting.columns if name not in {"raw", "person_id"}]
-    parts.add(waiting.filter(pl.col("person_id").is_not_null()).select("person_id", *columns), n_buckets)
-    if lost.height:
-        reasons = lost.select(line="_line", reason=pl.lit("no_person"), raw="raw")
-        save_quarantine(building, receipt.name, [reasons])
-    receipt.unresolved.unlink()
-    quarantined = receipt.quarantined + Counter(no_person=lost.height)
-    return replace(receipt, parts=receipt.parts + parts.close(), unresolved=None, quarantined=quarantined)
-
-
-def records_needed(receipts: Sequence[Receipt]) -> pl.Series:
-    """Record numbers of all rows that wait for a person, each once."""
-    frames = [pl.read_ipc(receipt.unresolved) for receipt in receipts if receipt.unresolved]
-    records = [frame["record_id"] for frame in frames if "record_id" in frame.columns]
-    return pl.concat([pl.Series("record_id", [], pl.String), *records]).drop_nulls().unique().sort()
-
-
 def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
-    """The rows of some parts, or some columns of them: a frame for each file."""
+    """The rows of some parts, or some columns of them, with `_file`, the place of their file: a frame for each file."""
     frames = []
-    for path, of_file in groupby(parts, key=lambda part: part.path):
-        with pa.memory_map(str(path)) as source:
+    for (path, place), of_file in groupby(parts, key=lambda part: (part.path, part.place)):
+        with open_arrow(path) as source:
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
             if columns is not None:
                 fields = [reader.schema.get_field_index(name) for name in columns]
@@ -175,21 +142,9 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> l
                 reader = pa.ipc.open_file(source, options=options)
             rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
         assert isinstance(rows, pl.DataFrame)
-        frames.append(rows.select(columns) if columns is not None else rows)
+        chosen = rows.select(columns) if columns is not None else rows
+        frames.append(chosen.with_columns(_file=pl.lit(place, pl.Int32)))
     return frames
-
-
-def save_quarantine(building: Path, name: str, frames: Iterable[pl.DataFrame]) -> None:
-    """Add rows to the quarantine of a raw file (line, reason, raw), in order of lines."""
-    path = building / "quarantine" / f"{name}.parquet"
-    before = [pl.read_parquet(path, glob=False).drop("file")] if path.is_file() else []
-    rows = pl.concat([*before, *frames]).sort("line", maintain_order=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows.select(pl.lit(name).alias("file"), *QUARANTINE).write_parquet(path, compression="zstd")
-
-
-def _mark(rows: pl.DataFrame, place: int) -> pl.DataFrame:
-    return rows.with_columns(_file=pl.lit(place, pl.Int32))
 
 
 def _buckets(rows: pl.DataFrame, n_buckets: int) -> pl.Series:

@@ -1,212 +1,186 @@
-"""The load: source folder -> lake, in two passes of Dask tasks, all or nothing.
+"""The load: source folder -> lake, in two passes of Dask tasks; a later load does only what has changed.
 
-Everything is built in a folder beside the lake and moved into place when it is complete and its account balances; what
-a killed load left behind is removed by the next one. The tasks are plain `dask.delayed`: they run on threads, or on
-whatever scheduler is active, which must then see the same folders.
+    <lake>/manifest.json                the manifest of the current generation; replaced in one step, last
+    <lake>/<generation>/                tables/, reference/, quarantine/, account.parquet and its own manifest.json
+    <lake>/parts/                       what the first pass made of each raw file (receipts.py)
+
+A generation is named by a hash of what goes into it, so the same extract gives the same name and the same bytes,
+whether it was loaded at once or month by month. A bucket is built again only when a part of it has changed;
+other files are shared with the generation before. That one is kept until the next load, for whoever has it open. A
+killed load leaves the manifest, and so the lake, as it was.
 """
 
 import fcntl
 import json
-import shutil
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import partial, reduce
-from operator import add
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
-from dask.base import compute
-from dask.delayed import delayed
+import polars as pl
 
 from pipelines.errors import SourceError
-from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
+from pipelines.lake.account import describe
 from pipelines.lake.period import last_reported
-from pipelines.lake.reading import FORMAT, MANIFEST, Lake, open_lake
-from pipelines.lake.scatter import (
-    Part,
-    Receipt,
-    agree_on_people,
-    find_people,
-    records_needed,
-    resolve_file,
-    scatter_file,
-)
-from pipelines.sources.extract import Extract, aliases_version, examine, fingerprint
-from pipelines.sources.mhsds import DETAILS
-from pipelines.tables import REFERENCE_TABLES, TABLES
-
-Result = TypeVar("Result")
+from pipelines.lake.persons import agree_on_people, find_people, records_needed, resolve_file
+from pipelines.lake.places import Place, checksum, entries, place_of, read_parquet, remove, write_parquet, write_whole
+from pipelines.lake.reading import MANIFEST, Lake, open_lake, quarantine_name
+from pipelines.lake.receipts import PARTS, forget_unused, read_files
+from pipelines.lake.scatter import Receipt
+from pipelines.lake.second_pass import ACCOUNT, Job, build, list_jobs
+from pipelines.lake.tasks import run
+from pipelines.sources.extract import Extract, examine
+from pipelines.sources.normalise import QUARANTINE
 
 
-def write_lake(source: Path, lake: Path, *, n_buckets: int = 16) -> Lake:
-    """Load an extract; an older lake of that name is replaced once the new one is whole.
+@dataclass(frozen=True)
+class Work:
+    """What a load had to do: raw files parsed, of how many; jobs of the second pass done, of how many."""
+
+    n_files_parsed: int
+    n_files: int
+    n_jobs_done: int
+    n_jobs: int
+
+
+def write_lake(source: Path, lake: str | Place, *, n_buckets: int = 16, keep_parts: bool = True) -> Lake:
+    """Load an extract, or what has changed in it since it was loaded last.
 
     Args:
         source: folder of raw files.
-        lake: folder to be.
+        lake: folder to be, or any location fsspec reaches (s3://...).
         n_buckets: buckets of people; one bucket of one table must fit into memory comfortably.
+        keep_parts: keep what the first pass made of each file, so that a later load parses new files only; they take
+            two to three times the room of the tables.
 
     Raises:
         SourceError: files or columns are missing (all of them named), or a file cannot be read.
     """
+    return update_lake(source, lake, n_buckets=n_buckets, keep_parts=keep_parts)[0]
+
+
+def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: bool = True) -> tuple[Lake, Work]:
+    """write_lake, and how much there was to do."""
     assert n_buckets >= 1, "a lake needs a bucket"
     extract = examine(source)
     if extract.problems:
         raise SourceError(extract.problems)
-    with _building(lake) as building:
-        receipts = _scatter(extract, building, n_buckets)
-        tally = _gather(receipts, building, n_buckets)
-        shutil.rmtree(building / "parts")
-        manifest = _account(extract, receipts, tally, building, n_buckets)
-        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (building / MANIFEST).write_text(text, encoding="utf-8")
-    return open_lake(lake)
+    place = place_of(lake)
+    with _alone_at(place):
+        _clear_leftovers(place, _current(place))
+        receipts, n_parsed = read_files(extract.files, place, n_buckets)
+        with _scratch(place) as folder:
+            receipts, aside = _find_persons(receipts, folder, n_buckets)
+            jobs = list_jobs(receipts, n_buckets)
+            n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
+        forget_unused(place, {receipt.key for receipt in receipts} if keep_parts else set())
+    return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))
 
 
-def _run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Run calls as Dask tasks. Arguments travel inside the call: Dask would search every record in them for tasks.
-
-    Raises:
-        SourceError: with the problems of all calls that found any.
-    """
-    tasks = [delayed(partial(_catch_problems, call), pure=False, traverse=False)() for call in calls]
-    results = list(compute(*tasks))
-    problems = [problem for _, found in results for problem in found]
-    if problems:
-        raise SourceError(problems)
-    return [result for result, _ in results]
-
-
-def _catch_problems(call: Callable[[], Result]) -> tuple[Result | None, list[str]]:
-    try:
-        return call(), []
-    except SourceError as error:
-        return None, error.problems
-
-
-def _scatter(extract: Extract, building: Path, n_buckets: int) -> list[Receipt]:
-    """First pass, then the rows that waited for a person. The largest files go first, so that none is left to last."""
-    (building / "parts").mkdir()
-    order = sorted(range(len(extract.files)), key=lambda place: -extract.files[place].path.stat().st_size)
-    receipts = _run([partial(scatter_file, extract.files[place], place, building, n_buckets) for place in order])
+def _find_persons(
+    receipts: list[Receipt], folder: Place, n_buckets: int
+) -> tuple[list[Receipt], dict[str, list[pl.DataFrame]]]:
+    """Receipts with the rows that waited for a person, and what is set aside in each file."""
+    aside = {receipt.name: [read_parquet(receipt.aside)] if receipt.aside else [] for receipt in receipts}
     waiting = [receipt for receipt in receipts if receipt.unresolved]
     if waiting:
         needed = records_needed(waiting)
         persons = [receipt for receipt in receipts if receipt.table == "person_month"]
-        people = agree_on_people(_run([partial(find_people, receipt, needed) for receipt in persons]))
-        resolved = _run([partial(resolve_file, receipt, people, building, n_buckets) for receipt in waiting])
-        receipts = [receipt for receipt in receipts if not receipt.unresolved] + resolved
-    return sorted(receipts, key=lambda receipt: receipt.place)
+        people = agree_on_people(run([partial(find_people, receipt, needed) for receipt in persons]))
+        resolved = run([partial(resolve_file, receipt, people, folder, n_buckets) for receipt in waiting])
+        for receipt, lost in resolved:
+            aside[receipt.name].append(lost)
+        done = {receipt.place: receipt for receipt, _ in resolved}
+        receipts = [done.get(receipt.place, receipt) for receipt in receipts]
+    return receipts, {name: frames for name, frames in aside.items() if sum(frame.height for frame in frames)}
 
 
-def _gather(receipts: Sequence[Receipt], building: Path, n_buckets: int) -> Tally:
-    parts: dict[tuple[str, int], list[Part]] = defaultdict(list)
-    for receipt in receipts:
-        for part in receipt.parts:
-            parts[receipt.table, part.bucket].append(part)
-    details = {"team_detail": parts["team_detail", 0]}
-    calls: list[Callable[[], Tally]] = []
-    for group in GROUPS:
-        for bucket in range(n_buckets):
-            needed = {table: parts[table, bucket] for table in group} | (details if "referral_team" in group else {})
-            calls.append(partial(gather_bucket, group, needed, building, bucket))
-    for table in [*(TABLES[name] for name in REFERENCE_TABLES), *DETAILS.values()]:
-        calls.append(partial(gather_reference, table, parts[table.name, 0], building))
-    return reduce(add, _run(calls), Tally())
+def _put_in_place(
+    lake: Place,
+    extract: Extract,
+    receipts: list[Receipt],
+    aside: dict[str, list[pl.DataFrame]],
+    jobs: list[Job],
+    n_buckets: int,
+) -> int:
+    """Build the generation and make it the current one; how many jobs that took."""
+    before = _current(lake)
+    name = _name(extract, receipts, jobs, n_buckets)
+    if before is not None and before.name == name:
+        return 0
+    generation = lake / name
+    account, n_done = build(jobs, generation, before)
+    manifest = describe(extract, receipts, account, n_buckets) | {"generation": name}
+    manifest |= _end_of_data(generation, manifest["written"])
+    for file, frames in aside.items():
+        path = generation / quarantine_name(file)
+        rows = pl.concat(frames).sort("line", maintain_order=True)
+        write_parquet(path, rows.select(pl.lit(file).alias("file"), *QUARANTINE))
+        entry = {"rows": rows.height, "checksum": checksum(path)}
+        manifest["written"][quarantine_name(file)] = entry
+    write_parquet(generation / ACCOUNT, account)
+    text = (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    write_whole(generation / MANIFEST, text)
+    write_whole(lake / MANIFEST, text)
+    return n_done
 
 
-def _account(
-    extract: Extract, receipts: Sequence[Receipt], tally: Tally, building: Path, n_buckets: int
-) -> dict[str, Any]:
-    """The manifest. Every row read is kept, dropped as a duplicate or set aside with a reason: file by file, or it is
-    our mistake. Nothing in it depends on time or place, so the same extract gives the same bytes."""
-    files = [_account_file(receipt, tally) for receipt in receipts]
-    period_end, last_month_id = last_reported(building)
-    # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
-    tables = sorted({receipt.table for receipt in receipts} | {name for name, rows in tally.rows.items() if rows})
-    return {
-        "format": FORMAT,
-        "n_buckets": n_buckets,
-        "period_end": str(period_end),
-        "last_month_id": last_month_id,
-        "fingerprint": fingerprint(extract, {receipt.name: receipt.digest for receipt in receipts}),
-        "aliases_version": aliases_version(),
-        "extract": extract.description,
-        "files": files,
-        "ignored_files": list(extract.ignored),
-        "tables": {name: _account_table(name, receipts, tally) for name in tables},
-        "notes": dict(sorted((+tally.notes).items())),
-        "totals": {
-            key: sum(file[key] for file in files)
-            for key in ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
-        },
-    }
+def _name(extract: Extract, receipts: list[Receipt], jobs: list[Job], n_buckets: int) -> str:
+    """Name of a generation: a hash of everything that decides its bytes."""
+    known: list[Any] = [extract.description, list(extract.ignored), n_buckets]
+    known += [(receipt.name, receipt.key) for receipt in receipts]
+    known += [(job.name, job.inputs) for job in jobs]
+    digest = blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8)
+    return f"generation-{digest.hexdigest()}"
 
 
-def _account_file(receipt: Receipt, tally: Tally) -> dict[str, Any]:
-    kept, dropped = tally.kept[receipt.place], tally.deduplicated[receipt.place]
-    aside = receipt.quarantined.total()
-    assert receipt.rows_read == kept + dropped + aside, (
-        f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped} deduplicated, {aside} quarantined"
-    )
-    return {
-        "file": receipt.name,
-        "table": receipt.table,
-        "release": receipt.release,
-        "checksum": receipt.digest,
-        "encoding": receipt.encoding,
-        "rows_read": receipt.rows_read,
-        "rows_kept": kept,
-        "rows_deduplicated": dropped,
-        "rows_quarantined": aside,
-        "quarantined_by_reason": dict(sorted((+receipt.quarantined).items())),
-        "cells_nulled_by_rule": dict(sorted((+receipt.nulled).items())),
-    }
+def _end_of_data(generation: Place, written: Collection[str]) -> dict[str, Any]:
+    period_end, last_month_id = last_reported(generation, written)
+    return {"period_end": str(period_end), "last_month_id": last_month_id}
 
 
-def _account_table(name: str, receipts: Sequence[Receipt], tally: Tally) -> dict[str, Any]:
-    files = [receipt for receipt in receipts if receipt.table == name]
-    absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
-    return {"rows": tally.rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}
+def _current(lake: Place) -> Place | None:
+    """The generation that readers see now; None when there is none, or none this program can go on from."""
+    try:
+        folder = open_lake(lake).folder
+    except (SourceError, KeyError, ValueError):
+        return None
+    return folder if (folder / ACCOUNT).is_file() and (folder / MANIFEST).is_file() else None
+
+
+def _clear_leftovers(lake: Place, current: Place | None) -> None:
+    """Remove generations before the current one and what killed loads left."""
+    kept = {PARTS} | ({current.name} if current is not None else set())
+    for folder in entries(lake):
+        if folder.name not in kept and folder.is_dir() and folder.name.startswith(("generation-", ".work-")):
+            remove(folder)
 
 
 @contextmanager
-def _building(lake: Path) -> Iterator[Path]:
-    """A folder to build in, which becomes `lake` when the block ends well and vanishes when it does not."""
-    lake.parent.mkdir(parents=True, exist_ok=True)
+def _scratch(lake: Place) -> Iterator[Place]:
+    """A folder for rows that found their person, where every worker sees it."""
+    folder = lake / f".work-{uuid4().hex[:12]}"
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+@contextmanager
+def _alone_at(lake: Place) -> Iterator[None]:
+    """Nobody else on this machine loads the same lake meanwhile. At a remote location that is the user's to ensure;
+    readers are safe in any case, since the manifest is replaced last."""
+    if not isinstance(lake, Path):
+        yield
+        return
+    lake.mkdir(parents=True, exist_ok=True)
     with lake.with_name(f"{lake.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SourceError(f"{lake}: another load is writing this lake; wait until it has ended") from error
-        _clear_leftovers(lake)
-        building = lake.with_name(f"{lake.name}.building-{uuid4().hex[:8]}")
-        building.mkdir()
-        try:
-            yield building
-            _put_in_place(building, lake)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-
-
-def _clear_leftovers(lake: Path) -> None:
-    """Remove what killed loads left. One killed between the two renames left the lake under its other name."""
-    for replaced in sorted(lake.parent.glob(f"{lake.name}.replaced-*")):
-        if lake.exists():
-            shutil.rmtree(replaced)
-        else:
-            replaced.rename(lake)
-    for leftover in lake.parent.glob(f"{lake.name}.building-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _put_in_place(building: Path, lake: Path) -> None:
-    if lake.exists():
-        replaced = lake.with_name(f"{lake.name}.replaced-{uuid4().hex[:8]}")
-        lake.rename(replaced)
-        building.rename(lake)
-        shutil.rmtree(replaced)
-    else:
-        building.rename(lake)
+        yield

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from pipelines.errors import SourceError
-from pipelines.lake import Lake, bucket_of, check_source, fingerprint_source, open_lake, write_lake, writing
+from pipelines.lake import Lake, bucket_of, check_source, fingerprint_source, open_lake, second_pass, write_lake
 from pipelines.tables import PERSON_TABLES, REFERENCE_TABLES, TABLES
 from tests.tiny_extract import PERSON, SPELL, account, load, read_all, tiny, write_csv, write_extract
 
@@ -221,38 +221,40 @@ def test_a_failed_load_leaves_the_old_lake(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr(writing, "gather_reference", fail)
+    monkeypatch.setattr(second_pass, "gather_bucket", fail)
     with pytest.raises(KilledError):
         load(tmp_path, MHS501HospProvSpell=[SPELL | {"DestOfDischHospProvSpell": "79"}])
     assert tree(old.folder) == before
+    assert open_lake(tmp_path / "lake").folder == old.folder
     monkeypatch.undo()
     load(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake", "lake.lock", "source"]
 
 
 def test_leftovers_of_killed_loads_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "lake.building-1" / "parts").mkdir(parents=True)
-    load(tmp_path)
-    assert not (tmp_path / "lake.building-1").exists()
-
-
-def test_a_load_killed_between_its_two_renames_gives_the_old_lake_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     lake = load(tmp_path)
-    lake.folder.rename(tmp_path / "lake.replaced-1")
-    monkeypatch.setattr(writing, "_scatter", lambda *_: (_ for _ in ()).throw(KilledError))
-    with pytest.raises(KilledError):
-        load(tmp_path)
-    assert open_lake(tmp_path / "lake").manifest == lake.manifest
-    assert not (tmp_path / "lake.replaced-1").exists()
+    (tmp_path / "lake" / "generation-half" / "tables").mkdir(parents=True)
+    (tmp_path / "lake" / ".work-1").mkdir()
+    attempt = next((tmp_path / "lake" / "parts").iterdir()) / "attempt"
+    attempt.mkdir()
+    load(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "lake").iterdir()) == [lake.folder.name, "manifest.json", "parts"]
+    assert not attempt.exists()
 
 
 def test_a_new_load_replaces_the_lake(tmp_path: Path) -> None:
     load(tmp_path)
     lake = load(tmp_path, MHS501HospProvSpell=[SPELL | {"DestOfDischHospProvSpell": "79"}])
     assert read_all(lake, "spell")["destination_code"].to_list() == ["79"]
-    assert not list(tmp_path.glob("lake.replaced*"))
+
+
+def test_a_reader_goes_on_while_a_new_load_takes_over(tmp_path: Path) -> None:
+    old = load(tmp_path)
+    new = load(tmp_path, MHS501HospProvSpell=[SPELL | {"DestOfDischHospProvSpell": "79"}])
+    assert new.folder != old.folder
+    assert read_all(old, "spell")["destination_code"].to_list() == [SPELL["DestOfDischHospProvSpell"]]
+    assert open_lake(old.folder) == old
+    assert open_lake(tmp_path / "lake") == new
 
 
 def test_two_loads_do_not_write_one_lake(tmp_path: Path) -> None:
@@ -263,12 +265,12 @@ def test_two_loads_do_not_write_one_lake(tmp_path: Path) -> None:
 
 
 def test_lost_rows_are_our_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = writing.gather_bucket
+    kept = second_pass.gather_bucket
 
     def lose(group, parts, building, bucket):  # type: ignore[no-untyped-def]
         return kept(group, {table: [] if table == "spell" else rows for table, rows in parts.items()}, building, bucket)
 
-    monkeypatch.setattr(writing, "gather_bucket", lose)
+    monkeypatch.setattr(second_pass, "gather_bucket", lose)
     with pytest.raises(AssertionError, match=r"MHS501HospProvSpell_2017\.csv: 1 rows read, but 0 kept"):
         load(tmp_path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import SourceError
-from pipelines.lake import check_source, write_lake
+from pipelines.lake import check_source, open_lake, write_lake
 from pipelines.sources import csv_files
 from tests.tiny_extract import (
     CONTACT,
@@ -151,7 +151,8 @@ def test_all_damaged_files_are_named(tmp_path: Path) -> None:
         "MHS501HospProvSpell_2018.csv.gz",
         "MHS502WardStay_2018.csv.gz",
     ]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake.lock", "source"]
+    with pytest.raises(SourceError, match="no lake here"):
+        open_lake(tmp_path / "lake")
 
 
 def test_codes_are_upper_case_and_ids_keep_theirs(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_what_was_not_observed_is_not_known(
         TABLES["submission"].empty(),
         TABLES["provider_successor"].empty(),
         TABLES["area_deprivation"].empty(),
-        date(2014, 4, 1),
-        date.fromisoformat(hospital_end),
+        hospital_start=date(2014, 4, 1),
+        hospital_end=date.fromisoformat(hospital_end),
     )
     episode = pl.DataFrame(rows, schema=TABLES["hospital_episode"].schema)
     answer = physical_admission(followed, episode, facts, FollowUp())

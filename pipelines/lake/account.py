@@ -1,0 +1,86 @@
+"""What a load did -> its manifest, in which every row of every raw file is accounted for.
+
+rows read = rows kept + rows deduplicated + rows quarantined, file by file and rule by rule, or it is our mistake.
+Nothing in it depends on time or place, so the same extract gives the same bytes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipelines.lake.gather import EXACT_DUPLICATE
+from pipelines.lake.reading import FORMAT
+from pipelines.lake.scatter import Receipt
+from pipelines.lake.second_pass import add_up
+from pipelines.sources.extract import Extract, aliases_version, fingerprint
+
+COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
+RULES = {
+    EXACT_DUPLICATE: "every cell is the same as in another row of the table; the first in order of files stays",
+    "malformed_line": "the line has another number of fields than the header",
+    "no_person": "no person id, and none through the record number in MHS001",
+    "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
+    "missing:COLUMN": "a column that a row cannot do without is empty",
+    "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
+    "team_without_type": "kept: no file describes the team of the referral",
+    "assessment_without_contact": "kept, without a date: the contact of the assessment is not there",
+}
+"""What the rules in a manifest mean. KIND and COLUMN stand for names."""
+
+
+def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFrame, n_buckets: int) -> dict[str, Any]:
+    """The manifest but for the generation's name and the checksums of quarantine files."""
+    files = [_file(receipt, account) for receipt in receipts]
+    rows = add_up(account, "rows")
+    # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
+    tables = sorted({receipt.table for receipt in receipts} | {name for name, n in rows.items() if n})
+    return {
+        "format": FORMAT,
+        "n_buckets": n_buckets,
+        "fingerprint": fingerprint(extract, {receipt.name: receipt.digest for receipt in receipts}),
+        "versions": {"aliases": aliases_version(), "polars": pl.__version__, "pyarrow": pa.__version__},
+        "extract": extract.description,
+        "files": files,
+        "ignored_files": list(extract.ignored),
+        "tables": {name: _table(name, receipts, rows) for name in tables},
+        "rules": RULES,
+        "notes": dict(sorted(add_up(account, "note").items())),
+        "totals": {key: sum(file[key] for file in files) for key in COUNTS},
+        "written": {
+            name: {"rows": n, "checksum": checksum}
+            for name, checksum, n in account.filter(what="file").select("name", "rule", "n").sort("name").iter_rows()
+        },
+    }
+
+
+def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
+    own = account.filter(name=receipt.name)
+    kept = add_up(own, "kept").total()
+    dropped = add_up(own, "dropped", "rule")
+    aside = receipt.quarantined.total()
+    assert receipt.rows_read == kept + dropped.total() + aside, (
+        f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped.total()} dropped, {aside} set aside"
+    )
+    return {
+        "file": receipt.name,
+        "table": receipt.table,
+        "release": receipt.release,
+        "checksum": receipt.digest,
+        "encoding": receipt.encoding,
+        "rows_read": receipt.rows_read,
+        "rows_kept": kept,
+        "rows_deduplicated": dropped.total(),
+        "rows_quarantined": aside,
+        "deduplicated_by_rule": dict(sorted(dropped.items())),
+        "quarantined_by_reason": dict(sorted((+receipt.quarantined).items())),
+        "cells_nulled_by_rule": dict(sorted((+receipt.nulled).items())),
+    }
+
+
+def _table(name: str, receipts: Sequence[Receipt], rows: Counter[str]) -> dict[str, Any]:
+    files = [receipt for receipt in receipts if receipt.table == name]
+    absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
+    return {"rows": rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}

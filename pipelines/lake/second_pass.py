@@ -1,0 +1,152 @@
+"""Second pass of a load: parts -> the files of a generation, each bucket only when something that goes into it changed.
+
+What was built, from what, and what became of every raw row is kept beside the tables (account.parquet: private), so
+that the next load can add up the buckets it shares with this one without reading them.
+"""
+
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from uuid import uuid4
+
+import polars as pl
+
+from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
+from pipelines.lake.places import Place, checksum, publish, read_parquet, remove, share
+from pipelines.lake.scatter import Part, Receipt
+from pipelines.lake.tasks import run
+from pipelines.sources.mhsds import DETAILS
+from pipelines.tables import REFERENCE_TABLES, TABLES, Table
+
+ACCOUNT = "account.parquet"
+ENTRIES = pl.Schema({"job": pl.String, "what": pl.String, "name": pl.String, "rule": pl.String, "n": pl.Int64})
+
+
+@dataclass(frozen=True)
+class Job:
+    """Tables to be built together, the parts they are built from, and the raw files' names by place. `inputs` is a hash
+    of all that goes in; `bucket` is None for a table that belongs to no person."""
+
+    name: str
+    tables: tuple[str, ...]
+    bucket: int | None
+    parts: dict[str, list[Part]]
+    files: dict[int, str]
+    inputs: str
+
+
+def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
+    """Everything a generation is made of."""
+    names = {receipt.place: receipt.name for receipt in receipts}
+    parts: dict[tuple[str, int], list[Part]] = defaultdict(list)
+    for receipt in receipts:
+        for part in receipt.parts:
+            parts[receipt.table, part.bucket].append(part)
+    details = {"team_detail": parts["team_detail", 0]}
+    jobs = []
+    for group in GROUPS:
+        for bucket in range(n_buckets):
+            needed = {table: parts[table, bucket] for table in group}
+            if any(needed.values()):
+                needed |= details if "referral_team" in group else {}
+                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names))
+    for table in [*REFERENCE_TABLES, *DETAILS]:
+        jobs.append(_job(table, (table,), None, {table: parts[table, 0]}, names))
+    return jobs
+
+
+def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple[pl.DataFrame, int]:
+    """Put the files of all jobs into the folder of a generation.
+
+    Args:
+        jobs: what it is made of.
+        generation: folder to be filled.
+        before: the generation before, if there is one, whose files are shared where their inputs are the same.
+
+    Returns:
+        The account: job, what (inputs | rows | kept | dropped | note | file), name, rule, n; and how many jobs it did.
+    """
+    old = ENTRIES.to_frame() if before is None else read_parquet(before / ACCOUNT)
+    known = dict(old.filter(what="inputs").select("job", "rule").iter_rows())
+    new = [job for job in jobs if known.get(job.name) != job.inputs]
+    kept = old.filter(pl.col("job").is_in([job.name for job in jobs if known.get(job.name) == job.inputs]))
+    if before is not None:
+        run([partial(_share_files, before, generation, rows) for rows in _slices(kept.filter(what="file")["name"])])
+    done = run([partial(_do, job, generation) for job in new])
+    entries = [(job.name, *entry) for job, found in zip(new, done, strict=True) for entry in found]
+    fresh = pl.DataFrame(entries, schema=ENTRIES, orient="row")
+    return pl.concat([kept, fresh]).sort("job", "what", "name", "rule"), len(new)
+
+
+def _job(
+    name: str, tables: Sequence[str], bucket: int | None, parts: dict[str, list[Part]], names: dict[int, str]
+) -> Job:
+    digest = blake2b(name.encode(), digest_size=16)
+    for table, those in sorted(parts.items()):
+        digest.update(f"\0{table}".encode())
+        for part in those:
+            digest.update(f"\0{names[part.place]}\0{part.content}".encode())
+    files = {part.place: names[part.place] for those in parts.values() for part in those}
+    return Job(name, tuple(tables), bucket, parts, files, digest.hexdigest())
+
+
+def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
+    """Build the files of a job, move them into place, and say what became of every row."""
+    with _scratch(generation) as folder:
+        if job.bucket is None:
+            tally = gather_reference(_table(job.tables[0]), job.parts[job.tables[0]], folder)
+        else:
+            tally = gather_bucket(job.tables, job.parts, folder, job.bucket)
+        files = []
+        for made in sorted(folder.rglob("*.parquet")):
+            name = made.relative_to(folder).as_posix()
+            files.append((name, checksum(made), pl.scan_parquet(made, glob=False).select(pl.len()).collect().item()))
+            publish(made, generation / name)
+    return [("inputs", "", job.inputs, 0), *(("file", *file) for file in files), *_entries(tally, job.files)]
+
+
+def _entries(tally: Tally, files: dict[int, str]) -> Iterator[tuple[str, str, str, int]]:
+    yield from (("rows", table, "", n) for table, n in tally.rows.items())
+    yield from (("kept", files[place], "", n) for place, n in tally.kept.items())
+    yield from (("dropped", files[place], rule, n) for (place, rule), n in tally.dropped.items())
+    yield from (("note", rule, "", n) for rule, n in tally.notes.items() if n)
+
+
+def _table(name: str) -> Table:
+    return TABLES[name] if name in TABLES else DETAILS[name]
+
+
+def _share_files(before: Place, generation: Place, names: Sequence[str]) -> None:
+    for name in names:
+        share(before / name, generation / name)
+
+
+def _slices(names: pl.Series, size: int = 500) -> Iterator[list[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size].to_list()
+
+
+@contextmanager
+def _scratch(generation: Place) -> Iterator[Path]:
+    """A local folder to work in, on the same file system as a generation of this machine."""
+    if isinstance(generation, Path):
+        folder = generation.parent / f".work-{uuid4().hex[:12]}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            remove(folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+
+
+def add_up(account: pl.DataFrame, what: str, by: str = "name") -> Counter[str]:
+    """Sums of one kind of entries, by name or rule."""
+    rows = account.filter(what=what).group_by(by).agg(pl.col("n").sum())
+    return Counter(dict(rows.iter_rows()))

@@ -1,0 +1,33 @@
+"""Calls -> Dask tasks on whatever scheduler is active, and the problems of all of them together."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from dask.base import compute
+from dask.delayed import delayed
+
+from pipelines.errors import SourceError
+
+Result = TypeVar("Result")
+
+
+def run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Run calls as Dask tasks. Arguments travel inside the call: Dask would search every record in them for tasks.
+
+    Raises:
+        SourceError: with the problems of all calls that found any.
+    """
+    tasks = [delayed(partial(_catch_problems, call), pure=False, traverse=False)() for call in calls]
+    results = list(compute(*tasks))
+    problems = [problem for _, found in results for problem in found]
+    if problems:
+        raise SourceError(problems)
+    return [result for result, _ in results]
+
+
+def _catch_problems(call: Callable[[], Result]) -> tuple[Result | None, list[str]]:
+    try:
+        return call(), []
+    except SourceError as error:
+        return None, error.problems
