@@ -87,6 +87,33 @@ def run(
 
 
 @app.command()
+def lake(
+    study: Study,
+    source: Source = None,
+    runs: Runs = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file of the lake and compare it with its checksum.")
+    ] = False,
+) -> None:
+    """Load a study's extract, or what is new in it, and show what became of every raw row, file by file.
+
+    \b
+    Examples:
+      virtual-controls lake configs/studies/enrich_synthetic.toml
+      virtual-controls lake configs/studies/mhsds_sample_v5.toml --source /secure/extract --check
+    """
+    from rich.console import Console
+
+    from flows.lakes import load_lake, show_lake
+
+    loaded = load_lake(study, source, runs, check=check)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
+    show_lake(loaded, console)
+
+
+@app.command()
 def show(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="STUDY, STUDY/RUN_ID or a run's folder. Default: the newest.")

@@ -36,7 +36,9 @@ def dask_of(settings: Settings) -> Iterator[None]:
             address = until_the_end.enter_context(_processes(settings))
         client = until_the_end.enter_context(_client(address, settings))
         _expect_same_code(client)
-        _expect_shared_folder(client, settings.runs)
+        _expect_shared_folder(client, settings.runs, "runs folder")
+        if "://" not in settings.lakes:
+            _expect_shared_folder(client, Path(settings.lakes), "folder of lakes")
         yield
 
 
@@ -121,18 +123,16 @@ def _code() -> tuple[str, ...]:
     return (code_version(RESULT_CODE), *(f"{name} {number}" for name, number in sorted(library_versions().items())))
 
 
-def _expect_shared_folder(client: Any, runs: Path) -> None:
-    runs.mkdir(parents=True, exist_ok=True)
-    sign = runs / f".seen-by-workers-{uuid4().hex[:12]}"
+def _expect_shared_folder(client: Any, folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    sign = folder / f".seen-by-workers-{uuid4().hex[:12]}"
     sign.touch()
     try:
         blind = sum(seen is not True for seen in _ask_workers(client, sign.is_file))
     finally:
         sign.unlink()
     if blind:
-        raise RunError(
-            f"{blind} Dask worker(s) do not see the runs folder {runs}: it must be shared, under the same path"
-        )
+        raise RunError(f"{blind} Dask worker(s) do not see the {name} {folder}: it must be shared, under the same path")
 
 
 def _ask_workers(client: Any, question: Callable[[], Any]) -> list[Any]:

@@ -15,7 +15,10 @@ from flows.lifetimes import hold
 from flows.measure import measured
 from flows.plan import Plan, cache_folder
 from flows.progress import watcher
+from pipelines.errors import SourceError
 from pipelines.store import write_json
+
+MEASURED = ("seconds", "peak_memory_mib")
 
 
 def ensure_extract(plan: Plan) -> Path:
@@ -35,31 +38,69 @@ def ensure_extract(plan: Plan) -> Path:
     return extract
 
 
-def ensure_lake(plan: Plan, extract: Path) -> Path:
-    """The lake of an extract, loaded now if it is not there yet."""
+def ensure_lake(plan: Plan, extract: Path) -> str:
+    """The generation of the extract's lake that holds what the plan is about, loaded now if it is not there yet.
+
+    A lake stays where it is from month to month: of a changed extract only what is new is loaded.
+
+    Raises:
+        SourceError: the extract cannot be loaded, or it has changed since the plan was made.
+    """
+    from pipelines.lake import write_lake
+
     assert plan.lake is not None, "ready-made tables have no lake"
-    lake = plan.lake
-
-    def load() -> None:
-        from pipelines.lake import write_lake
-
-        write_lake(extract, lake, n_buckets=plan.protocol.source.n_buckets)
-
-    _once("lake", lake, plan.runs, load)
-    return lake
+    record = _lake_record(plan)
+    made_of = {"extract": plan.inputs["extract"], "lake": plan.lake}
+    with hold(_lock(plan.runs, record)):
+        known = _generation_of(record, made_of)
+        if known is not None and _is_lake(known):
+            return known
+        record.unlink(missing_ok=True)
+        facts: dict[str, Any] = {}
+        # Nobody adds a month to what a generator has drawn.
+        keep_parts = plan.protocol.source.synthetic is None
+        with watcher().step("lake"), measured(facts):
+            lake = write_lake(extract, plan.lake, n_buckets=plan.protocol.source.n_buckets, keep_parts=keep_parts)
+        if keep_parts and lake.manifest["fingerprint"] != plan.inputs["extract"]:
+            raise SourceError(f"{extract}: was changed while it was being read; run again when it is complete")
+        generation = str(lake.folder)
+        write_json(record, facts | made_of | {"generation": generation})
+        return generation
 
 
 def measurements(plan: Plan) -> dict[str, dict[str, Any]]:
     """Seconds and peak memory of the extract and the lake, as they were when they were made."""
-    made = {"extract": plan.extract, "lake": plan.lake}
-    records = {name: _record(folder) for name, folder in made.items() if folder is not None}
-    return {name: json.loads(record.read_text()) for name, record in records.items() if record.is_file()}
+    records = {
+        "extract": plan.extract and _record(plan.extract),
+        "lake": plan.lake and _lake_record(plan),
+    }
+    found = {name: json.loads(record.read_text()) for name, record in records.items() if record and record.is_file()}
+    return {name: {key: facts[key] for key in MEASURED} for name, facts in found.items()}
+
+
+def _generation_of(record: Path, made_of: dict[str, str]) -> str | None:
+    """The generation that was made of this very extract at this very place, as far as it is known."""
+    try:
+        facts = json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return facts["generation"] if made_of.items() <= facts.items() else None
+
+
+def _is_lake(location: str) -> bool:
+    from pipelines.lake import open_lake
+
+    try:
+        open_lake(location)
+    except SourceError:
+        return False
+    return True
 
 
 def _once(name: str, folder: Path, runs: Path, make: Callable[[], None]) -> None:
     """Make `folder` unless it is there, one process at a time."""
     record = _record(folder)
-    with hold(cache_folder(runs, "locks") / f"{folder.name}.lock"):
+    with hold(_lock(runs, record)):
         if record.is_file() and folder.is_dir():
             return
         record.unlink(missing_ok=True)
@@ -77,6 +118,16 @@ def _whole(folder: Path, write: Callable[[Path], None]) -> None:
     write(building)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(building, folder)
+
+
+def _lock(runs: Path, record: Path) -> Path:
+    return cache_folder(runs, "locks") / f"{record.stem}.lock"
+
+
+def _lake_record(plan: Plan) -> Path:
+    """It lies on this machine also when the lake does not."""
+    assert plan.lake is not None, "ready-made tables have no lake"
+    return _record(cache_folder(plan.runs, "lakes") / plan.lake.rsplit("/", 1)[-1])
 
 
 def _record(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 
 import tomli_w
 
+from flows.settings import read_settings
 from pipelines.errors import ProtocolError, SourceError
 from pipelines.governance import MANIFEST, check_manifest
 from pipelines.protocol import Protocol, load_protocol
@@ -48,7 +49,7 @@ EXTRACT_CODE = ("pipelines/sources/synthetic", "pipelines/tables.py", "configs/s
 class Plan:
     """One run before it happens.
 
-    `extract` is None for ready-made tables, and so is `lake`; a synthetic extract need not exist yet.
+    `extract` is None for ready-made tables, and so is `lake`, a folder or an fsspec URL; neither need exist yet.
     """
 
     protocol: Protocol
@@ -60,7 +61,7 @@ class Plan:
     code: str
     versions: dict[str, str]
     extract: Path | None
-    lake: Path | None
+    lake: str | None
     resolved_toml: bytes
 
     @property
@@ -101,10 +102,6 @@ def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
     code = code_version(RESULT_CODE)
     identity = {"protocol": protocol_hash, "inputs": inputs, "code": code, "versions": versions}
     run_id = _hash(json.dumps(identity, sort_keys=True).encode())[:12]
-    lake = None
-    if extract is not None:
-        parts = [inputs["extract"], str(protocol.source.n_buckets), code_version(LAKE_CODE), versions["polars"]]
-        lake = cache_folder(runs, "lakes") / _hash("\0".join(parts).encode())[:16]
     return Plan(
         protocol=protocol,
         run=RunFolder(runs / protocol.study.name / run_id),
@@ -115,7 +112,7 @@ def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
         code=code,
         versions=versions,
         extract=extract,
-        lake=lake,
+        lake=None if extract is None else _lake(extract, protocol, read_settings(runs).lakes),
         resolved_toml=resolved,
     )
 
@@ -196,6 +193,12 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
     beside = {"participants": source.participants, "statements": MANIFEST}
     hashes = {key: checksum(source.folder / name) for key, name in beside.items()}
     return {"extract": fingerprint_source(source.folder), **hashes}, source.folder
+
+
+def _lake(extract: Path, protocol: Protocol, lakes: str) -> str:
+    """Where the lake of an extract lies: the same place every month, so that a later load does only what is new."""
+    parts = [str(extract.resolve()), str(protocol.source.n_buckets), code_version(LAKE_CODE), version("polars")]
+    return f"{lakes.rstrip('/')}/{_hash(chr(0).join(parts).encode())[:16]}"
 
 
 def library_versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUNS = "VIRTUAL_CONTROLS_RUNS"
+LAKES = "VIRTUAL_CONTROLS_LAKES"
 DASK_ADDRESS = "VIRTUAL_CONTROLS_DASK_ADDRESS"
 DASK_TLS = ("VIRTUAL_CONTROLS_DASK_TLS_CA", "VIRTUAL_CONTROLS_DASK_TLS_CERT", "VIRTUAL_CONTROLS_DASK_TLS_KEY")
 LOCAL = "local"  # as the address: a cluster of this machine's own processes
@@ -36,11 +37,13 @@ class Settings:
     """What this machine provides.
 
     `server_name` names the Prefect server whose records a run is in; that of an embedded one, whose port changes each
-    time, is the folder of its database. `dask_tls` holds the paths of authority, certificate and key, as far as they
-    are given; `missing_tls` names the variables of those that are not.
+    time, is the folder of its database. `lakes` is where lakes lie, a folder or an fsspec URL. `dask_tls` holds the
+    paths of authority, certificate and key, as far as they are given; `missing_tls` names the variables of those that
+    are not.
     """
 
     runs: Path
+    lakes: str
     prefect_api_url: str | None
     server_name: str
     dask_address: str | None
@@ -64,6 +67,7 @@ def read_settings(runs: Path | None = None, environment: Mapping[str, str] = os.
     is_own = address is not None and address != environment.get(EMBEDDED)
     return Settings(
         runs=folder,
+        lakes=environment.get(LAKES) or str(folder / ".cache" / "lakes"),
         prefect_api_url=address,
         server_name=str(address) if is_own else environment.get("PREFECT_HOME") or str(folder / ".prefect"),
         dask_address=environment.get(DASK_ADDRESS) or None,

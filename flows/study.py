@@ -71,11 +71,11 @@ def get_extract(plan: Plan) -> str:
 
 @task(name="lake", cache_policy=NO_CACHE, persist_result=False)
 def load_lake(plan: Plan, extract: str) -> str:
-    """Folder of raw records → lake in person buckets."""
+    """Folder of raw records → generation of its lake, in person buckets."""
 
     def load() -> str:
         with dask_of(read_settings(plan.runs)):
-            return str(ensure_lake(plan, Path(extract)))
+            return ensure_lake(plan, Path(extract))
 
     return guard(load, plan.runs)
 
@@ -96,7 +96,7 @@ def build_cohort(plan: Plan, lake: str | None) -> str:
 
         listed, quarantined = read_participants(participants_file(plan))
         with dask_of(read_settings(plan.runs)):
-            built = stage.build_cohort(open_lake(Path(lake)), listed, quarantined, plan.protocol)
+            built = stage.build_cohort(open_lake(lake), listed, quarantined, plan.protocol)
         stage.save_cohort(built, out)
 
     return _do(plan, "cohort", work)

@@ -10,8 +10,17 @@ manifest names the generation that is current; a newer one takes its place in on
 """
 
 from pipelines.lake.buckets import bucket_of
-from pipelines.lake.reading import Lake, open_lake
+from pipelines.lake.reading import Lake, find_damage, open_lake
 from pipelines.lake.writing import update_lake, write_lake
 from pipelines.sources.extract import check_source, fingerprint_source
 
-__all__ = ["Lake", "bucket_of", "check_source", "fingerprint_source", "open_lake", "update_lake", "write_lake"]
+__all__ = [
+    "Lake",
+    "bucket_of",
+    "check_source",
+    "find_damage",
+    "fingerprint_source",
+    "open_lake",
+    "update_lake",
+    "write_lake",
+]

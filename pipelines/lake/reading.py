@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.errors import SourceError
-from pipelines.lake.places import Place, place_of, read_parquet
+from pipelines.lake.places import Place, checksum, place_of, read_parquet
 from pipelines.tables import TABLES
 
 MANIFEST = "manifest.json"
@@ -52,7 +52,10 @@ class Lake:
 
     def _read(self, name: str, table: str, columns: Sequence[str] | None) -> pl.DataFrame:
         if name in self.manifest["written"]:
-            return read_parquet(self.folder / name, columns)
+            try:
+                return read_parquet(self.folder / name, columns)
+            except FileNotFoundError:
+                raise SourceError(f"{self.folder / name}: is gone; two later loads have replaced this lake") from None
         empty = TABLES[table].empty()
         return empty.select(columns) if columns is not None else empty
 
@@ -72,6 +75,19 @@ def open_lake(location: str | Place) -> Lake:
         period_end=date.fromisoformat(manifest["period_end"]),
         last_month_id=manifest["last_month_id"],
     )
+
+
+def find_damage(lake: Lake) -> list[str]:
+    """Names of the files of a lake that are gone or hold other bytes than were written; reads every byte."""
+    written = lake.manifest["written"]
+    return [name for name, facts in sorted(written.items()) if not _is_whole(lake.folder / name, facts["checksum"])]
+
+
+def _is_whole(place: Place, written: str) -> bool:
+    try:
+        return checksum(place) == written
+    except FileNotFoundError:
+        return False
 
 
 def bucket_name(table: str, bucket: int) -> str:

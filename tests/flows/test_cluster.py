@@ -119,7 +119,7 @@ def finish(process: subprocess.Popen[bytes], log: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """What a load leaves for readers: the lake's tables and the cohort."""
-    names = ("lake/**/*.parquet", "lake/manifest.json", "run/**/*")
+    names = ("lake/generation-*/**/*.parquet", "lake/manifest.json", "run/**/*")
     found = sorted({path for name in names for path in folder.glob(name) if path.is_file()})
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
