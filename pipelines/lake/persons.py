@@ -19,7 +19,7 @@ PAIR = pl.Schema({"record_id": pl.String(), "person_id": pl.String()})
 
 def records_needed(receipts: Sequence[Receipt]) -> pl.Series:
     """Record numbers of all rows that wait for a person, each once."""
-    frames = [read_ipc(receipt.unresolved) for receipt in receipts if receipt.unresolved]
+    frames = [read_ipc(aside.path) for receipt in receipts for aside in receipt.unresolved]
     records = [frame["record_id"] for frame in frames if "record_id" in frame.columns]
     return pl.concat([pl.Series("record_id", [], pl.String), *records]).drop_nulls().unique().sort()
 
@@ -44,8 +44,9 @@ def resolve_file(receipt: Receipt, people: pl.DataFrame, folder: Place, n_bucket
         The receipt with the parts of those that found one, written to `folder`; and the rows that stay without (line,
         reason, raw), counted in the receipt as set aside.
     """
-    assert receipt.unresolved is not None, "only for files with waiting rows"
-    waiting = read_ipc(receipt.unresolved)
+    waiting = pl.concat(
+        [read_ipc(of.path).with_columns(pl.col("_line") + of.lines_before) for of in receipt.unresolved]
+    )
     if "record_id" in waiting.columns:
         waiting = waiting.drop("person_id").join(people, on="record_id", how="left", maintain_order="left")
     has_person = pl.col("person_id").is_not_null()
@@ -53,14 +54,14 @@ def resolve_file(receipt: Receipt, people: pl.DataFrame, folder: Place, n_bucket
     resolved = waiting.filter(has_person).select("person_id", *columns)
     own = folder / f"{receipt.place:05d}"
     with workplace(own) as local:
-        parts = Parts(local / ROWS)
+        parts = Parts(local / ROWS, is_packed=False)
         parts.add(resolved, n_buckets)
         found = parts.close()
     lost = waiting.filter(~has_person).select(line="_line", reason=pl.lit("no_person"), raw="raw")
-    content = blake2b(resolved.hash_rows().to_numpy().tobytes(), digest_size=16).hexdigest()
+    persons = blake2b(resolved.hash_rows().to_numpy().tobytes(), digest_size=16).hexdigest()
     named = tuple(
-        replace(part, path=own / ROWS, place=receipt.place, content=f"{receipt.key}/{content}/{part.batch}")
+        replace(part, path=own / ROWS, place=receipt.place, content=f"{receipt.keys[0]}/{persons}/{part.bucket}")
         for part in found
     )
     quarantined = receipt.quarantined + Counter(no_person=lost.height)
-    return replace(receipt, parts=receipt.parts + named, unresolved=None, quarantined=quarantined), lost
+    return replace(receipt, parts=receipt.parts + named, unresolved=(), quarantined=quarantined), lost

@@ -1,11 +1,11 @@
-"""First pass of a load: raw files -> parts, each file parsed once for as long as its content stays the same.
+"""First pass of a load: raw files -> parts, each piece parsed once for as long as its content stays the same.
 
-    <lake>/parts/<key>/receipt.json    what became of the file's rows; written last: without it the parts are not whole
+    <lake>/parts/<key>/receipt.json    what became of the piece's rows; written last: without it the parts are not whole
     <lake>/parts/<key>/<attempt>/      rows.arrow, unresolved.arrow, quarantine.parquet
 
-The key is a hash of the file's content and of everything its parts depend on, so a resubmitted file has other parts,
-and one that comes under another name has the same. A task that was killed, or that ran twice, leaves an attempt nobody
-points to; the next load removes it.
+A large file is read in several pieces. The key is a hash of the file's content, of the piece and of everything its
+parts depend on, so a resubmitted file has other parts, and one that comes under another name has the same. A task that
+was killed, or that ran twice, leaves an attempt nobody points to; the next load removes it.
 """
 
 import json
@@ -21,51 +21,63 @@ import pyarrow as pa
 
 from pipelines.errors import SourceError
 from pipelines.lake.places import Place, entries, remove, workplace, write_whole
-from pipelines.lake.scatter import Part, Receipt, scatter_file
+from pipelines.lake.scatter import Aside, Part, Receipt, put_together, scatter_piece
 from pipelines.lake.tasks import run
-from pipelines.sources.csv_files import digest
+from pipelines.sources.csv_files import Content, Piece, look_through
 from pipelines.sources.extract import SourceFile, aliases_version
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 2  # of parts and tables; either is made again when it changes
+FORMAT = 3  # of parts and tables; either is made again when it changes
 
 
-def read_files(files: Sequence[SourceFile], lake: Place, n_buckets: int) -> tuple[list[Receipt], int]:
+def read_files(
+    files: Sequence[SourceFile], lake: Place, n_buckets: int, *, is_packed: bool
+) -> tuple[list[Receipt], int]:
     """The receipts of all files, in their order, and how many of the files had to be parsed.
 
     Raises:
         SourceError: with the problems of every file that cannot be read.
     """
-    digests = run([partial(digest, file.path) for file in files])
-    keys = [key_of(file, content, n_buckets) for file, content in zip(files, digests, strict=True)]
-    new = {key: file for key, file in zip(keys, files, strict=True) if not (parts_of(lake, key) / RECEIPT).is_file()}
-    # The largest files go first, so that none is left to last.
-    order = sorted(new, key=lambda key: -new[key].path.stat().st_size)
-    run([partial(read_file, new[key], key, lake, n_buckets) for key in order])
-    receipts = [
-        replace(_load(lake, key, place), name=file.name, digest=content)
-        for place, (key, file, content) in enumerate(zip(keys, files, digests, strict=True))
-    ]
-    return receipts, len(new)
+    contents = run([partial(look_through, file.path) for file in files])
+    tasks = {
+        piece_key(file, content, piece, n_buckets): (file, piece)
+        for file, content in zip(files, contents, strict=True)
+        for piece in content.pieces
+    }
+    new = {key: task for key, task in tasks.items() if not (parts_of(lake, key) / RECEIPT).is_file()}
+    # The largest pieces go first, so that none is left to last.
+    order = sorted(new, key=lambda key: -_size(*new[key]))
+    run([partial(read_piece, *new[key], key, lake, n_buckets, is_packed) for key in order])
+    receipts = []
+    for place, (file, content) in enumerate(zip(files, contents, strict=True)):
+        keys = [piece_key(file, content, piece, n_buckets) for piece in content.pieces]
+        whole = put_together([_load(lake, key, place) for key in keys])
+        receipts.append(replace(whole, name=file.name, digest=content.digest, keys=tuple(keys)))
+    parsed = {file.path for file, _ in new.values()}
+    return receipts, len(parsed)
 
 
-def key_of(file: SourceFile, content: str, n_buckets: int) -> str:
-    """Name of the parts of a file: its content, how it is read, and with what."""
-    known = [content, file.layout.release, file.layout.names[0], aliases_version(), str(n_buckets)]
-    versions = [str(FORMAT), pl.__version__, pa.__version__]
-    return blake2b("\0".join([*known, *versions]).encode(), digest_size=16).hexdigest()
+def piece_key(file: SourceFile, content: Content, piece: Piece, n_buckets: int) -> str:
+    """Name of the parts of a piece of a file: the file's content, how it is read, and with what."""
+    return _hash([content.digest, piece.encoding, str(piece.start), str(piece.end), reader_of(file, n_buckets)])
 
 
-def read_file(file: SourceFile, key: str, lake: Place, n_buckets: int) -> None:
-    """Parse a file into its parts."""
+def reader_of(file: SourceFile, n_buckets: int) -> str:
+    """Name of the way a file is read: rows of the same content, read in the same way, give the same parts."""
+    layout = [file.layout.release, file.layout.names[0], aliases_version(), str(n_buckets)]
+    return _hash([*layout, str(FORMAT), pl.__version__, pa.__version__])
+
+
+def read_piece(file: SourceFile, piece: Piece, key: str, lake: Place, n_buckets: int, is_packed: bool) -> None:
+    """Parse a piece of a file into its parts."""
     before = file.path.stat()
     attempt = parts_of(lake, key) / uuid4().hex[:8]
     with workplace(attempt) as folder:
-        receipt = scatter_file(file, folder, n_buckets)
+        receipt = scatter_piece(file, piece, folder, n_buckets, is_packed=is_packed)
     after = file.path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SourceError(f"{file.name}: was changed while it was being read; load again when it is complete")
-    write_whole(parts_of(lake, key) / RECEIPT, _dump(receipt, attempt.name))
+    write_whole(parts_of(lake, key) / RECEIPT, _dump(receipt, attempt.name, reader_of(file, n_buckets)))
 
 
 def parts_of(lake: Place, key: str) -> Place:
@@ -85,21 +97,31 @@ def forget_unused(lake: Place, used: set[str]) -> None:
                 remove(other)
 
 
-def _dump(receipt: Receipt, attempt: str) -> bytes:
-    content = {**vars(receipt), "attempt": attempt}
-    content["parts"] = [(part.path.name, part.batch, part.bucket) for part in receipt.parts]
-    content["unresolved"] = receipt.unresolved and receipt.unresolved.name
-    content["aside"] = receipt.aside and receipt.aside.name
+def _dump(receipt: Receipt, attempt: str, reader: str) -> bytes:
+    content = {**vars(receipt), "attempt": attempt, "reader": reader}
+    content["parts"] = [(part.path.name, part.batch, part.bucket, part.content) for part in receipt.parts]
+    content["unresolved"] = [aside.path.name for aside in receipt.unresolved]
+    content["aside"] = [aside.path.name for aside in receipt.aside]
     return json.dumps(content, sort_keys=True).encode()
 
 
 def _load(lake: Place, key: str, place: int) -> Receipt:
     content = json.loads((parts_of(lake, key) / RECEIPT).read_text(encoding="utf-8"))
-    folder = parts_of(lake, key) / content.pop("attempt")
+    folder, reader = parts_of(lake, key) / content.pop("attempt"), content.pop("reader")
     parts = tuple(
-        Part(folder / name, batch, bucket, f"{key}/{name}/{batch}", place) for name, batch, bucket in content["parts"]
+        Part(folder / name, batch, bucket, f"{reader}/{digest}", place)
+        for name, batch, bucket, digest in content["parts"]
     )
-    paths = {name: folder / content[name] if content[name] else None for name in ("unresolved", "aside")}
+    asides = {kind: tuple(Aside(folder / name) for name in content[kind]) for kind in ("unresolved", "aside")}
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
-    rest = {"absent": tuple(content["absent"]), "parts": parts, "key": key, "place": place}
-    return Receipt(**{**content, **paths, **counters, **rest})
+    return Receipt(
+        **{**content, **asides, **counters, "absent": tuple(content["absent"]), "parts": parts, "place": place}
+    )
+
+
+def _size(file: SourceFile, piece: Piece) -> int:
+    return (piece.end or file.path.stat().st_size) - piece.start
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()

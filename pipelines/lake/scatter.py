@@ -1,48 +1,61 @@
-"""First pass, a task for each raw file: text -> canonical rows, sorted by bucket into one Arrow file of parts.
+"""First pass, a task for each piece of a raw file: text -> canonical rows, in an Arrow file with parts by bucket.
 
 Each block of a file adds one record batch for each bucket it touches, so memory holds one block of a file and the
 second pass reads just the batches of its bucket. Rows without a person wait in a file of their own until every file of
-persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC and live only
-while a lake is being built: opening one costs nothing, where Parquet's footers would cost seconds over all buckets.
+persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC: opening one
+costs nothing, where Parquet's footers would cost seconds over all buckets.
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from pipelines.lake.buckets import bucket_of
 from pipelines.lake.places import Place, open_arrow
-from pipelines.sources.csv_files import find_encoding, read_batches
+from pipelines.sources.csv_files import Piece, read_batches
 from pipelines.sources.extract import SourceFile
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
-_LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
+_LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
 _OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress string views
 
 
 @dataclass(frozen=True)
 class Part:
     """Where the rows of one bucket are: a record batch of an Arrow file. `place` is that of the raw file among the
-    files of the load; the rows themselves do not know it, so that a later load can use them again. `content` names
-    what is in it: two parts of the same content give the same tables."""
+    files of the load, `lines_before` how many of the file's lines come before its piece; the rows themselves know
+    neither, so that a later load can use them again. `content` names what is in it: two parts of the same content give
+    the same tables."""
 
     path: Place
     batch: int
     bucket: int
     content: str = ""
     place: int = 0
+    lines_before: int = 0
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A file of rows that are not parts: waiting for their person, or set aside."""
+
+    path: Place
+    lines_before: int = 0
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the first pass made of one raw file. `digest` is of its bytes, `key` names its parts, `place` is the file's
-    place among the files of a load."""
+    """What the first pass made of one raw file, or of a piece of it. `digest` is of the file's bytes, `keys`
+    name its pieces' parts, `place` is the file's place among the files of a load."""
 
     name: str
     release: str
@@ -51,37 +64,41 @@ class Receipt:
     absent: tuple[str, ...]
     rows_read: int
     parts: tuple[Part, ...] = ()
-    unresolved: Place | None = None
-    aside: Place | None = None
+    unresolved: tuple[Aside, ...] = ()
+    aside: tuple[Aside, ...] = ()
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
     digest: str = ""
-    key: str = ""
+    keys: tuple[str, ...] = ()
     place: int = 0
 
 
 class Parts:
     """Writes frames into an Arrow file, a record batch for each bucket, and remembers which is where."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_packed: bool) -> None:
         self.path = path
         self.parts: list[Part] = []
+        self._options = _LZ4 if is_packed else _PLAIN
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
     def add(self, rows: pl.DataFrame, n_buckets: int) -> None:
         if not rows.height:
             return
         buckets = _buckets(rows, n_buckets)
-        order = buckets.arg_sort()
-        table = rows[order].rechunk().to_arrow(compat_level=_OLDEST)
-        (batch,) = table.combine_chunks().to_batches()
+        order = np.argsort(buckets, kind="stable")
+        ends = np.cumsum(np.bincount(buckets, minlength=n_buckets))
+        ordered = rows[order]
+        contents = ordered["_raw"].to_numpy()
+        table = ordered.rechunk().to_arrow(compat_level=_OLDEST)
+        (batch,) = table.cast(_narrow(table.schema)).combine_chunks().to_batches()
         if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self.path), table.schema, options=_LZ4)
-        start = 0
-        for bucket, length in buckets.value_counts().sort(buckets.name).rows():
-            self._writer.write_batch(batch.slice(start, length))
-            self.parts.append(Part(self.path, len(self.parts), bucket))
-            start += length
+            self._writer = pa.ipc.new_file(str(self.path), batch.schema, options=self._options)
+        for bucket, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
+            if start < end:
+                content = blake2b(contents[start:end].tobytes(), digest_size=16).hexdigest()
+                self._writer.write_batch(batch.slice(start, end - start))
+                self.parts.append(Part(self.path, len(self.parts), bucket, content))
 
     def close(self) -> tuple[Part, ...]:
         if self._writer is not None:
@@ -89,23 +106,24 @@ class Parts:
         return tuple(self.parts)
 
 
-def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
-    """Read one raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are such rows.
+def scatter_piece(file: SourceFile, piece: Piece, folder: Path, n_buckets: int, *, is_packed: bool) -> Receipt:
+    """Read a piece of a raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are
+    such rows. Lines are counted as if the piece were the file. `is_packed`: take less room and more time.
 
     Raises:
-        SourceError: the file is damaged, or neither UTF-8 nor Windows-1252.
+        SourceError: the file is damaged.
     """
-    encoding = find_encoding(file.path)
-    parts = Parts(folder / ROWS)
+    parts = Parts(folder / ROWS, is_packed=is_packed)
     waiting: list[pl.DataFrame] = []
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
-    for batch in read_batches(file.path, file.header, encoding):
+    absent = file.layout.absent(file.header)
+    for batch in read_batches(file.path, file.header, piece):
         rows_read += batch.rows.height + len(batch.malformed)
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
-            result: Normalised = normalise(batch.rows, file.header, file.layout)
-            parts.add(result.rows, n_buckets)
+            result: Normalised = normalise(batch.rows, file.header, file.layout, batch.printable)
+            parts.add(result.rows.drop(absent), n_buckets)
             waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
@@ -119,21 +137,43 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
         name=file.name,
         release=file.layout.release,
         table=file.layout.target.name,
-        encoding=encoding,
-        absent=tuple(file.layout.absent(file.header)),
+        encoding=piece.encoding,
+        absent=tuple(absent),
         rows_read=rows_read,
         parts=parts.close(),
-        unresolved=folder / UNRESOLVED if unresolved else None,
-        aside=folder / ASIDE if quarantine.height else None,
+        unresolved=(Aside(folder / UNRESOLVED),) if unresolved else (),
+        aside=(Aside(folder / ASIDE),) if quarantine.height else (),
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
+    )
+
+
+def put_together(pieces: Sequence[Receipt]) -> Receipt:
+    """The receipt of a file from those of its pieces, in order."""
+    before = [0, *accumulate(piece.rows_read for piece in pieces)]
+
+    def shifted(name: str) -> tuple[Any, ...]:
+        return tuple(
+            replace(item, lines_before=n)
+            for n, piece in zip(before, pieces, strict=False)
+            for item in getattr(piece, name)
+        )
+
+    return replace(
+        pieces[0],
+        rows_read=before[-1],
+        parts=shifted("parts"),
+        unresolved=shifted("unresolved"),
+        aside=shifted("aside"),
+        quarantined=sum((piece.quarantined for piece in pieces), Counter[str]()),
+        nulled=sum((piece.nulled for piece in pieces), Counter[str]()),
     )
 
 
 def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
     """The rows of some parts, or some columns of them, with `_file`, the place of their file: a frame for each file."""
     frames = []
-    for (path, place), of_file in groupby(parts, key=lambda part: (part.path, part.place)):
+    for (path, place, before), of_file in groupby(parts, key=lambda part: (part.path, part.place, part.lines_before)):
         with open_arrow(path) as source:
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
             if columns is not None:
@@ -142,15 +182,21 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> l
                 reader = pa.ipc.open_file(source, options=options)
             rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
         assert isinstance(rows, pl.DataFrame)
-        chosen = rows.select(columns) if columns is not None else rows
+        chosen = rows.select(columns) if columns is not None else rows.with_columns(pl.col("_line") + before)
         frames.append(chosen.with_columns(_file=pl.lit(place, pl.Int32)))
     return frames
 
 
-def _buckets(rows: pl.DataFrame, n_buckets: int) -> pl.Series:
+def _buckets(rows: pl.DataFrame, n_buckets: int) -> np.ndarray:
     if "person_id" not in rows.columns:
-        return pl.zeros(rows.height, pl.Int32, eager=True).alias("bucket")
-    return bucket_of(rows["person_id"], n_buckets).alias("bucket")
+        return np.zeros(rows.height, np.uint8)
+    # Small numbers are sorted in one sweep.
+    return bucket_of(rows["person_id"], n_buckets).to_numpy().astype(np.uint16)
+
+
+def _narrow(schema: pa.Schema) -> pa.Schema:
+    """Offsets of 32 bits: no block of text is so large that it needs more."""
+    return pa.schema([field.with_type(pa.string()) if field.type == pa.large_string() else field for field in schema])
 
 
 def _malformed(lines: Sequence[tuple[int, str]]) -> pl.DataFrame:

@@ -72,12 +72,12 @@ def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: 
     place = place_of(lake)
     with _alone_at(place):
         _clear_leftovers(place, _current(place))
-        receipts, n_parsed = read_files(extract.files, place, n_buckets)
+        receipts, n_parsed = read_files(extract.files, place, n_buckets, is_packed=keep_parts)
         with _scratch(place) as folder:
             receipts, aside = _find_persons(receipts, folder, n_buckets)
             jobs = list_jobs(receipts, n_buckets)
             n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
-        forget_unused(place, {receipt.key for receipt in receipts} if keep_parts else set())
+        forget_unused(place, {key for receipt in receipts for key in receipt.keys} if keep_parts else set())
     return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))
 
 
@@ -85,7 +85,10 @@ def _find_persons(
     receipts: list[Receipt], folder: Place, n_buckets: int
 ) -> tuple[list[Receipt], dict[str, list[pl.DataFrame]]]:
     """Receipts with the rows that waited for a person, and what is set aside in each file."""
-    aside = {receipt.name: [read_parquet(receipt.aside)] if receipt.aside else [] for receipt in receipts}
+    aside = {
+        receipt.name: [read_parquet(of.path).with_columns(pl.col("line") + of.lines_before) for of in receipt.aside]
+        for receipt in receipts
+    }
     waiting = [receipt for receipt in receipts if receipt.unresolved]
     if waiting:
         needed = records_needed(waiting)
@@ -132,7 +135,7 @@ def _put_in_place(
 def _name(extract: Extract, receipts: list[Receipt], jobs: list[Job], n_buckets: int) -> str:
     """Name of a generation: a hash of everything that decides its bytes."""
     known: list[Any] = [extract.description, list(extract.ignored), n_buckets]
-    known += [(receipt.name, receipt.key) for receipt in receipts]
+    known += [(receipt.name, receipt.keys) for receipt in receipts]
     known += [(job.name, job.inputs) for job in jobs]
     digest = blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8)
     return f"generation-{digest.hexdigest()}"

@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,11 @@ import pyarrow.csv as arrow_csv
 from pipelines.errors import SourceError
 
 BLOCK_BYTES = 16 << 20  # of text parsed at once: about 100,000 rows of the widest table
-DIGEST_BLOCK_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
+_SPACE, _LESS_THAN, _DELETE = b" <\x7f"
 _SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz)?"
 
 
@@ -46,12 +48,39 @@ class Header:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What reading a file once from end to end tells: the SHA-256 of its bytes as they lie on disk, its encoding, and
+    the byte offsets of lines where it may be cut into pieces."""
+
+    digest: str
+    encoding: str
+    cuts: tuple[int, ...]
+
+    @property
+    def pieces(self) -> tuple["Piece", ...]:
+        """The whole file, cut where it may be."""
+        starts = (0, *self.cuts)
+        return tuple(Piece(self.encoding, start, end) for start, end in zip(starts, (*self.cuts, None), strict=True))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The lines of a file that begin from byte `start` up to byte `end` (None: to the end of the file)."""
+
+    encoding: str
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some rows of a file: `rows` has a text column for each (case-folded) header name, null where nothing stands,
-    and `_line` (Int64); `malformed` holds (line, text) of the lines with another number of fields."""
+    and `_line` (Int64); `malformed` holds (line, text) of the lines with another number of fields. `printable` names
+    the columns that hold nothing but printable ASCII without spaces and '<', each with its highest byte."""
 
     rows: pl.DataFrame
     malformed: tuple[tuple[int, str], ...]
+    printable: Mapping[str, int]
 
 
 def match_table(file_name: str, tables: Sequence[str]) -> str | None:
@@ -84,10 +113,35 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def look_through(path: Path) -> Content:
+    """Read a file once from end to end: its checksum, its encoding, and where it may be cut.
+
+    The encoding is found out before a row is read, since a wrong guess would otherwise show only where the odd byte
+    stands. A file with quotes is not cut, because a quoted value may hold a line break.
+
+    Raises:
+        SourceError: the file is in none of ENCODINGS, or cannot be unpacked.
+    """
+    if is_packed(path):
+        return Content(digest(path), find_encoding(path), ())
+    cuts: list[int] = []
+    checksum, position, is_ascii, has_quotes = hashlib.sha256(), 0, True, False
+    with path.open("rb") as stream:
+        while block := stream.read(READ_BYTES):
+            checksum.update(block)
+            is_ascii = is_ascii and block.isascii()
+            body = block.find(b"\n") + 1 if position == 0 else 0
+            has_quotes = has_quotes or block.find(b'"', body) >= 0
+            wanted = PIECE_BYTES * (len(cuts) + 1) - position
+            if wanted < len(block) and (line_end := block.find(b"\n", max(wanted, 0))) >= 0:
+                cuts.append(position + line_end + 1)
+            position += len(block)
+    inner = [] if has_quotes else [cut for cut in cuts if cut < position]
+    return Content(checksum.hexdigest(), ENCODINGS[0] if is_ascii else find_encoding(path), tuple(inner))
+
+
 def find_encoding(path: Path) -> str:
     """The first of ENCODINGS that every byte of the file is text in.
-
-    It is found out before a row is read, since a wrong guess would otherwise show only where the odd byte stands.
 
     Raises:
         SourceError: in none of them, or the file cannot be unpacked.
@@ -96,7 +150,7 @@ def find_encoding(path: Path) -> str:
         decoder = codecs.getincrementaldecoder(encoding)()
         try:
             with _open_binary(path) as stream:
-                while block := stream.read(DIGEST_BLOCK_BYTES):
+                while block := stream.read(READ_BYTES):
                     decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
@@ -107,8 +161,8 @@ def find_encoding(path: Path) -> str:
     raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
 
 
-def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
-    """The file's rows in order, a block at a time, in the encoding that find_encoding gave.
+def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
+    """The rows of a piece of a file in order, a block at a time. Lines are counted as if the piece were the file.
 
     Raises:
         SourceError: the file cannot be read as a table.
@@ -119,7 +173,7 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
     unclosed: list[int] = []
 
     def set_apart(row: arrow_csv.InvalidRow) -> str:
-        malformed.append((row.number, row.text))
+        malformed.append((row.number + (piece.start > 0), row.text))
         if "\n" in row.text.strip():
             unclosed.append(row.number)
         return "skip"
@@ -127,37 +181,42 @@ def read_batches(path: Path, header: Header, encoding: str) -> Iterator[Batch]:
     columns = [name or f"_unnamed_{place}" for place, name in enumerate(header.folded)]
     line, reported = 2, 0
     try:
-        for block in _open_arrow(path, header, columns, encoding, set_apart):
+        for block in _open_arrow(path, header, columns, piece, set_apart):
             bad = len(malformed)
             lines = _number_lines(line, block.num_rows, [number for number, _ in malformed])
             rows = pl.from_arrow(pa.Table.from_batches([block]))
             assert isinstance(rows, pl.DataFrame)
-            yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]))
+            yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]), _printable(block))
             reported = bad
             line = int(lines[-1]) + 1 if len(lines) else line
     except (pa.ArrowInvalid, OSError):
         # Arrow's own message quotes the row, so it stays out of ours.
+        line += _count_lines(path, piece.start) - 1 if piece.start else 0
         raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
     if unclosed:
         # One stray quote swallows rows up to the next: nothing after it can be trusted, so nothing is read.
         raise SourceError(f"{path.name}: line {unclosed[0]} opens a quote that its row does not close")
     if malformed[reported:]:
-        yield Batch(
-            pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64}), tuple(malformed[reported:])
-        )
+        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64})
+        yield Batch(empty, tuple(malformed[reported:]), {})
 
 
 def digest(path: Path) -> str:
-    """Checksum of the file's bytes as they lie on disk (BLAKE2b, 128 bit)."""
-    checksum = hashlib.blake2b(digest_size=16)
+    """SHA-256 of the file's bytes as they lie on disk."""
+    checksum = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(DIGEST_BLOCK_BYTES):
+        while block := stream.read(READ_BYTES):
             checksum.update(block)
     return checksum.hexdigest()
 
 
+def is_packed(path: Path) -> bool:
+    """Whether the file must be unpacked before it is text."""
+    return path.suffix.casefold() == ".gz"
+
+
 def _open_binary(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path) if path.suffix.casefold() == ".gz" else path.open("rb")
+    return gzip.open(path) if is_packed(path) else path.open("rb")
 
 
 def _decode(line: bytes) -> str:
@@ -171,14 +230,22 @@ def _open_arrow(
     path: Path,
     header: Header,
     columns: list[str],
-    encoding: str,
+    piece: Piece,
     set_apart: Callable[[arrow_csv.InvalidRow], str],
 ) -> Iterable[pa.RecordBatch]:
-    stream = pa.input_stream(str(path), compression="gzip" if path.suffix.casefold() == ".gz" else None)
+    if is_packed(path):
+        stream = pa.input_stream(str(path), compression="gzip")
+    else:
+        end = path.stat().st_size if piece.end is None else piece.end
+        stream = pa.OSFile(str(path)).get_stream(piece.start, end - piece.start)
     blocks: Iterable[pa.RecordBatch] = arrow_csv.open_csv(
         stream,
         arrow_csv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, column_names=columns, skip_rows=1, encoding=encoding
+            use_threads=False,
+            block_size=BLOCK_BYTES,
+            column_names=columns,
+            skip_rows=int(piece.start == 0),
+            encoding=piece.encoding,
         ),
         # A quoted field may hold a line break, so blocks must be cut with the quotes in mind.
         arrow_csv.ParseOptions(
@@ -201,3 +268,23 @@ def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray
     gaps = np.asarray([number for number in skipped if number >= first], dtype=np.int64)
     lines = np.arange(first, first + n_rows + len(gaps), dtype=np.int64)
     return lines[~np.isin(lines, gaps)][:n_rows]
+
+
+def _count_lines(path: Path, end: int) -> int:
+    """Lines before byte `end`, without blank ones."""
+    with path.open("rb") as stream:
+        text = stream.read(end)
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
+def _printable(block: pa.RecordBatch) -> dict[str, int]:
+    found = {}
+    for name, column in zip(block.schema.names, block.columns, strict=True):
+        _, offsets, text = column.buffers()
+        first, last = np.frombuffer(offsets, np.int32)[[column.offset, column.offset + len(column)]]
+        letters = np.frombuffer(text, np.uint8)[first:last] if text is not None else np.empty(0, np.uint8)
+        if not len(letters):
+            found[name] = 0
+        elif letters.min() > _SPACE and letters.max() < _DELETE and not (letters == _LESS_THAN).any():
+            found[name] = int(letters.max())
+    return found

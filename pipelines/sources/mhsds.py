@@ -81,6 +81,8 @@ def list_teams(referral: pl.DataFrame, teams: pl.DataFrame, details: pl.DataFram
 def date_assessments(assessment: pl.DataFrame, contact: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Assessments made at a contact take its date (the earliest, should a record hold it twice); and how many of them
     stayed undated because the contact is not there."""
+    if assessment.is_empty():
+        return assessment, 0
     at_contact = pl.col("contact_id").is_not_null() & pl.col("assessment_date").is_null()
     dates = (
         contact.filter(pl.col("contact_id").is_not_null() & pl.col("record_id").is_not_null())

@@ -7,16 +7,20 @@ placeholders stay: what they mean depends on the column, and is decided where st
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 import polars as pl
+import pyarrow as pa
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
 from pipelines.tables import POLARS_TYPE
 
+NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
+_ISO = "%Y-%m-%d"
 _DATE_CHARACTERS = 10
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
@@ -33,11 +37,14 @@ class Normalised:
     nulled: dict[str, int]
 
 
-def normalise(raw: pl.DataFrame, header: Header, layout: SourceTable) -> Normalised:
-    """One batch of a raw file (see csv_files.Batch) in the canonical form of its layout."""
-    sent = _tidy(raw, header, layout)
+def normalise(
+    raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, int] = NOTHING_KNOWN
+) -> Normalised:
+    """One batch of a raw file (csv_files.Batch, with its `printable`) in the canonical form of its layout."""
+    sent = _tidy(raw, header, layout, printable)
     texts, refused = _refuse(sent, header, layout)
-    typed = {column.column.name: _column(texts, header, layout, column) for column in layout.columns}
+    no_lower_case = {name for name, highest in printable.items() if highest < ord("a")}
+    typed = {column.column.name: _column(texts, header, layout, column, no_lower_case) for column in layout.columns}
     rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
     rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, sent, header, layout))
     no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
@@ -58,11 +65,13 @@ def normalise(raw: pl.DataFrame, header: Header, layout: SourceTable) -> Normali
 def hash_rows(raw: pl.DataFrame) -> pl.Series:
     """A number for each raw row, equal where all raw cells are equal, whatever the order of the columns."""
     cells = sorted(name for name in raw.columns if name != "_line")
-    return raw.select(pl.struct(cells).hash(seed=0).alias("_raw")).to_series()
+    return raw.select(cells).hash_rows(seed=0).alias("_raw")
 
 
 def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
     """Dates of trimmed texts (null where none of `formats` fits); of a timestamp the date."""
+    if _ISO in formats and (dates := _parse_iso(texts)) is not None:
+        return dates
     heads = texts.str.slice(0, _DATE_CHARACTERS)
     dates = pl.Series(texts.name, [None], pl.Date).new_from_index(0, len(texts))
     for form in formats:
@@ -79,11 +88,25 @@ def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
     return dates
 
 
-def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable) -> dict[str, pl.Series]:
+def _parse_iso(texts: pl.Series) -> pl.Series | None:
+    """The dates if every text is one as ISO writes it; the usual case, in a quarter of the time."""
+    try:
+        parsed = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.date32())
+    except pa.ArrowInvalid:
+        return None
+    dates = pl.Series(texts.name, parsed, pl.Date)
+    earliest = dates.min()
+    return dates if earliest is None or (isinstance(earliest, date) and earliest.year >= _FIRST_YEAR) else None
+
+
+def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, int]) -> dict[str, pl.Series]:
     """The raw columns that are needed, trimmed, null where a placeholder stands."""
     needed = {name for column in layout.columns for name in column.headers(header)}
     texts = {}
     for name in sorted(needed):
+        if name in printable and not layout.missing_codes:
+            texts[name] = raw[name]
+            continue
         text = raw[name].str.strip_chars()
         empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
         if layout.missing_codes:
@@ -106,7 +129,7 @@ def _refuse(
 
 
 def _column(
-    texts: dict[str, pl.Series], header: Header, layout: SourceTable, column: SourceColumn
+    texts: dict[str, pl.Series], header: Header, layout: SourceTable, column: SourceColumn, no_lower_case: Set[str]
 ) -> tuple[pl.Series, Counter[str]]:
     """One canonical column, and how many of its cells held something unreadable though the row goes on."""
     kind, name = column.column.kind, column.column.name
@@ -116,7 +139,7 @@ def _column(
     if column.joined:
         codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
         return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()
-    parsed = [_parse(text, kind, layout) for text in sources]
+    parsed = [text if kind == "code" and text.name in no_lower_case else _parse(text, kind, layout) for text in sources]
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
     value = value.replace(column.recoded) if column.recoded else value
     emptied = Counter[str]()

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, load_aliases
-from pipelines.sources.csv_files import Header, find_encoding, read_batches, read_header
+from pipelines.sources.csv_files import Header, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, normalise
 from pipelines.tables import PARTICIPANT
 
@@ -55,7 +55,7 @@ def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
 def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
     header = read_header(path)
     empty = pl.DataFrame(schema=dict.fromkeys(header.folded, pl.String) | {"_line": pl.Int64})
-    batches = list(read_batches(path, header, find_encoding(path)))
+    batches = [batch for piece in look_through(path).pieces for batch in read_batches(path, header, piece)]
     bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
     rows = pl.concat([empty, *(batch.rows for batch in batches)])
     return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
