@@ -20,28 +20,33 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.errors import SourceError
-from pipelines.lake.places import Place, entries, remove, workplace, write_whole
+from pipelines.lake.places import Place, checksum, entries, remove, workplace, write_whole
 from pipelines.lake.scatter import Part, Receipt, scatter_file
 from pipelines.lake.tasks import run
 from pipelines.sources.csv_files import digest
 from pipelines.sources.extract import SourceFile, aliases_version
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 2  # of parts and tables; either is made again when it changes
+FORMAT = 3  # of parts and tables; either is made again when it changes
 
 
-def read_files(files: Sequence[SourceFile], lake: Place, n_buckets: int) -> tuple[list[Receipt], int]:
+def read_files(
+    files: Sequence[SourceFile], lake: Place, n_buckets: int, bridge: Place | None = None
+) -> tuple[list[Receipt], int]:
     """The receipts of all files, in their order, and how many of the files had to be parsed.
+
+    `bridge` is an Arrow file of old and new pseudonyms; another bridge makes other parts of every file about people.
 
     Raises:
         SourceError: with the problems of every file that cannot be read.
     """
     digests = run([partial(digest, file.path) for file in files])
-    keys = [key_of(file, content, n_buckets) for file, content in zip(files, digests, strict=True)]
+    crossing = checksum(bridge) if bridge is not None else ""
+    keys = [key_of(file, content, n_buckets, crossing) for file, content in zip(files, digests, strict=True)]
     new = {key: file for key, file in zip(keys, files, strict=True) if not (parts_of(lake, key) / RECEIPT).is_file()}
     # The largest files go first, so that none is left to last.
     order = sorted(new, key=lambda key: -new[key].path.stat().st_size)
-    run([partial(read_file, new[key], key, lake, n_buckets) for key in order])
+    run([partial(read_file, new[key], key, lake, n_buckets, bridge) for key in order])
     receipts = [
         replace(_load(lake, key, place), name=file.name, digest=content)
         for place, (key, file, content) in enumerate(zip(keys, files, digests, strict=True))
@@ -49,19 +54,20 @@ def read_files(files: Sequence[SourceFile], lake: Place, n_buckets: int) -> tupl
     return receipts, len(new)
 
 
-def key_of(file: SourceFile, content: str, n_buckets: int) -> str:
-    """Name of the parts of a file: its content, how it is read, and with what."""
+def key_of(file: SourceFile, content: str, n_buckets: int, bridge: str = "") -> str:
+    """Name of the parts of a file: its content, how it is read, and with what; `bridge` is a checksum."""
     known = [content, file.layout.release, file.layout.names[0], aliases_version(), str(n_buckets)]
+    known += [bridge] if file.layout.target.by_person else []
     versions = [str(FORMAT), pl.__version__, pa.__version__]
     return blake2b("\0".join([*known, *versions]).encode(), digest_size=16).hexdigest()
 
 
-def read_file(file: SourceFile, key: str, lake: Place, n_buckets: int) -> None:
+def read_file(file: SourceFile, key: str, lake: Place, n_buckets: int, bridge: Place | None) -> None:
     """Parse a file into its parts."""
     before = file.path.stat()
     attempt = parts_of(lake, key) / uuid4().hex[:8]
     with workplace(attempt) as folder:
-        receipt = scatter_file(file, folder, n_buckets)
+        receipt = scatter_file(file, folder, n_buckets, bridge)
     after = file.path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise SourceError(f"{file.name}: was changed while it was being read; load again when it is complete")
@@ -102,4 +108,5 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     paths = {name: folder / content[name] if content[name] else None for name in ("unresolved", "aside")}
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
     rest = {"absent": tuple(content["absent"]), "parts": parts, "key": key, "place": place}
+    rest["submissions"] = tuple((provider, month, number) for provider, month, number in content["submissions"])
     return Receipt(**{**content, **paths, **counters, **rest})

@@ -16,9 +16,11 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.lake.buckets import bucket_of
-from pipelines.lake.places import Place, open_arrow
+from pipelines.lake.places import Place, open_arrow, read_ipc
+from pipelines.sources.bridge import cross_bridge
 from pipelines.sources.csv_files import find_encoding, read_batches
 from pipelines.sources.extract import SourceFile
+from pipelines.sources.mhsds import name_records
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
@@ -42,7 +44,7 @@ class Part:
 @dataclass(frozen=True)
 class Receipt:
     """What the first pass made of one raw file. `digest` is of its bytes, `key` names its parts, `place` is the file's
-    place among the files of a load."""
+    place among the files of a load; `submissions` are those its rows came with (provider, month, submission)."""
 
     name: str
     release: str
@@ -55,6 +57,7 @@ class Receipt:
     aside: Place | None = None
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
+    submissions: tuple[tuple[str, int, str], ...] = ()
     digest: str = ""
     key: str = ""
     place: int = 0
@@ -89,8 +92,10 @@ class Parts:
         return tuple(self.parts)
 
 
-def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
+def scatter_file(file: SourceFile, folder: Path, n_buckets: int, bridge: Place | None = None) -> Receipt:
     """Read one raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are such rows.
+
+    `bridge` is an Arrow file of old_person_id and new_person_id (see sources.bridge): people go by their new id.
 
     Raises:
         SourceError: the file is damaged, or neither UTF-8 nor Windows-1252.
@@ -100,12 +105,16 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
     waiting: list[pl.DataFrame] = []
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
+    steps = read_ipc(bridge) if bridge is not None and file.layout.target.by_person else None
+    submissions: set[tuple[str, int, str]] = set()
     for batch in read_batches(file.path, file.header, encoding):
         rows_read += batch.rows.height + len(batch.malformed)
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout)
-            parts.add(result.rows, n_buckets)
+            rows = cross_bridge(result.rows, steps) if steps is not None else result.rows
+            parts.add(name_records(rows) if file.lacks_records else rows, n_buckets)
+            submissions |= _submissions(result)
             waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
@@ -127,6 +136,7 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int) -> Receipt:
         aside=folder / ASIDE if quarantine.height else None,
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
+        submissions=tuple(sorted(submissions)),
     )
 
 
@@ -151,6 +161,15 @@ def _buckets(rows: pl.DataFrame, n_buckets: int) -> pl.Series:
     if "person_id" not in rows.columns:
         return pl.zeros(rows.height, pl.Int32, eager=True).alias("bucket")
     return bucket_of(rows["person_id"], n_buckets).alias("bucket")
+
+
+def _submissions(result: Normalised) -> set[tuple[str, int, str]]:
+    """The submissions that the rows of people came with."""
+    key = ["provider_id", "month_id", "_submission_id"]
+    if not {"person_id", *key} <= set(result.rows.columns):
+        return set()
+    frames = [frame.select(key).unique() for frame in (result.rows, result.unresolved)]
+    return set(pl.concat(frames).drop_nulls().rows())
 
 
 def _malformed(lines: Sequence[tuple[int, str]]) -> pl.DataFrame:

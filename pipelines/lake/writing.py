@@ -11,6 +11,7 @@ killed load leaves the manifest, and so the lake, as it was.
 """
 
 import fcntl
+import io
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -33,8 +34,11 @@ from pipelines.lake.receipts import PARTS, forget_unused, read_files
 from pipelines.lake.scatter import Receipt
 from pipelines.lake.second_pass import ACCOUNT, Job, build, list_jobs
 from pipelines.lake.tasks import run
+from pipelines.sources.bridge import read_bridge
 from pipelines.sources.extract import Extract, examine
 from pipelines.sources.normalise import QUARANTINE
+
+BRIDGE = "bridge.arrow"
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,25 @@ def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: 
     place = place_of(lake)
     with _alone_at(place):
         _clear_leftovers(place, _current(place))
-        receipts, n_parsed = read_files(extract.files, place, n_buckets)
         with _scratch(place) as folder:
+            bridge = _write_bridge(extract, folder)
+            receipts, n_parsed = read_files(extract.files, place, n_buckets, bridge)
             receipts, aside = _find_persons(receipts, folder, n_buckets)
             jobs = list_jobs(receipts, n_buckets)
             n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
         forget_unused(place, {receipt.key for receipt in receipts} if keep_parts else set())
     return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))
+
+
+def _write_bridge(extract: Extract, folder: Place) -> Place | None:
+    """Where every worker finds what the extract's bridging files say together; None when it has none."""
+    bridge = read_bridge(extract.files)
+    if not bridge.height:
+        return None
+    content = io.BytesIO()
+    bridge.write_ipc(content, compat_level=pl.CompatLevel.oldest())
+    write_whole(folder / BRIDGE, content.getvalue())
+    return folder / BRIDGE
 
 
 def _find_persons(

@@ -15,7 +15,6 @@ import polars as pl
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
-from pipelines.tables import POLARS_TYPE
 
 _DATE_CHARACTERS = 10
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
@@ -37,7 +36,8 @@ def normalise(raw: pl.DataFrame, header: Header, layout: SourceTable) -> Normali
     """One batch of a raw file (see csv_files.Batch) in the canonical form of its layout."""
     sent = _tidy(raw, header, layout)
     texts, refused = _refuse(sent, header, layout)
-    typed = {column.column.name: _column(texts, header, layout, column) for column in layout.columns}
+    present = [column for column in layout.columns if column.headers(header)]
+    typed = {column.column.name: _column(texts, header, layout, column) for column in present}
     rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
     rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, sent, header, layout))
     no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
@@ -111,8 +111,6 @@ def _column(
     """One canonical column, and how many of its cells held something unreadable though the row goes on."""
     kind, name = column.column.kind, column.column.name
     sources = [texts[header_name] for header_name in column.headers(header)]
-    if not sources:
-        return pl.Series(name, [None], POLARS_TYPE[kind]).new_from_index(0, len(next(iter(texts.values())))), Counter()
     if column.joined:
         codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
         return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()
