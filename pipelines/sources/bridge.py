@@ -39,9 +39,10 @@ def follow_bridge(steps: pl.DataFrame) -> pl.DataFrame:
     """Every old pseudonym with the last one of its chain. Each round halves what is left of every chain.
 
     Args:
-        steps: old_person_id, new_person_id; free of circles, an old pseudonym always with the same new one.
+        steps: old_person_id, new_person_id (the table person_bridge); free of circles, an old pseudonym always with the
+            same new one, as read_bridge has seen to.
     """
-    bridge = steps.unique().sort("old_person_id")
+    bridge = steps.filter(pl.col("old_person_id") != pl.col("new_person_id")).unique().sort("old_person_id")
     while True:
         further = bridge.rename({"old_person_id": "new_person_id", "new_person_id": "_further"})
         joined = bridge.join(further, on="new_person_id", how="left", maintain_order="left")

@@ -8,6 +8,8 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.lake import update_lake, write_lake
 from pipelines.sources.bridge import cross_bridge, follow_bridge
+from pipelines.sources.normalise import QUARANTINE
+from pipelines.sources.participants import bridge_participants
 from tests.tiny_extract import (
     CONTACT,
     PERSON,
@@ -152,3 +154,14 @@ def test_rows_of_others_are_left_as_they_are() -> None:
     rows = pl.DataFrame({"person_id": ["x", None, "a", "b"], "n": [1, 2, 3, 4]})
     assert cross_bridge(rows, bridge)["person_id"].to_list() == ["x", None, "b", "b"]
     assert cross_bridge(rows.head(2), bridge).equals(rows.head(2))
+
+
+def test_participants_are_found_under_their_new_pseudonym_once() -> None:
+    listed = pl.DataFrame(
+        {"person_id": ["b", "old", "new"], "arm_code": ["PEER", "PEER", "CONTROL"]},
+        schema_overrides=dict.fromkeys(("person_id", "arm_code"), pl.String),
+    )
+    bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b"], "new_person_id": ["mid", "new", "b"]})
+    crossed, aside = bridge_participants(listed, pl.DataFrame(schema=QUARANTINE), bridge)
+    assert crossed.rows() == [("b", "PEER"), ("new", "PEER")]
+    assert aside.rows() == [(None, "duplicate_person", '{"person_id":"new","arm_code":"CONTROL"}')]
