@@ -29,6 +29,14 @@ ENTRIES = pl.Schema({"job": pl.String, "what": pl.String, "name": pl.String, "ru
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """Submissions that no longer count (sources.submissions), and a hash of them."""
+
+    rows: pl.DataFrame
+    digest: str
+
+
+@dataclass(frozen=True)
 class Job:
     """Tables to be built together, the parts they are built from, the submissions among those of their files that no
     longer count, and the raw files' names by place. `inputs` is a hash of all that goes in; `bucket` is None for a
@@ -38,7 +46,7 @@ class Job:
     tables: tuple[str, ...]
     bucket: int | None
     parts: dict[str, list[Part]]
-    superseded: pl.DataFrame
+    superseded: Superseded
     files: dict[int, str]
     inputs: str
 
@@ -62,7 +70,7 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
     for table in [*REFERENCE_TABLES, *(name for name, detail in DETAILS.items() if not detail.by_person)]:
         needed = {table: parts[table, 0]}
         needed |= {"submission_flag": parts["submission_flag", 0]} if table == "submission" else {}
-        old = superseded if table == "submission" else superseded.clear()
+        old = _came_with(superseded, receipts if table == "submission" else ())
         jobs.append(_job(table, (table,), None, needed, old, names))
     return jobs
 
@@ -101,10 +109,12 @@ def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[P
     return find_superseded(seen, headers, flags)
 
 
-def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt]) -> pl.DataFrame:
+def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt]) -> Superseded:
     """Those of the submissions that rows of some files came with."""
     own = {submission for receipt in receipts for submission in receipt.submissions}
-    return pl.DataFrame([row for row in submissions.rows() if row in own], SUPERSEDED, orient="row")
+    rows = [row for row in submissions.rows() if row in own]
+    digest = blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest)
 
 
 def _job(
@@ -112,11 +122,10 @@ def _job(
     tables: Sequence[str],
     bucket: int | None,
     parts: dict[str, list[Part]],
-    superseded: pl.DataFrame,
+    superseded: Superseded,
     names: dict[int, str],
 ) -> Job:
-    digest = blake2b(name.encode(), digest_size=16)
-    digest.update(repr(superseded.rows()).encode())
+    digest = blake2b(f"{name}\0{superseded.digest}".encode(), digest_size=16)
     for table, those in sorted(parts.items()):
         digest.update(f"\0{table}".encode())
         for part in those:
@@ -129,9 +138,9 @@ def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
     """Build the files of a job, move them into place, and say what became of every row."""
     with _scratch(generation) as folder:
         if job.bucket is None:
-            tally = gather_reference(job.tables[0], job.parts, job.superseded, folder)
+            tally = gather_reference(job.tables[0], job.parts, job.superseded.rows, folder)
         else:
-            tally = gather_bucket(job.tables, job.parts, job.superseded, folder, job.bucket)
+            tally = gather_bucket(job.tables, job.parts, job.superseded.rows, folder, job.bucket)
         files = []
         for made in sorted(folder.rglob("*.parquet")):
             name = made.relative_to(folder).as_posix()
