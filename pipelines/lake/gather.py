@@ -16,7 +16,7 @@ import polars as pl
 from pipelines.lake.reading import bucket_name, reference_name
 from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
-from pipelines.sources.submissions import SUPERSEDED, is_superseded, mark_latest
+from pipelines.sources.submissions import NOTHING_SUPERSEDED, is_superseded, mark_latest
 from pipelines.tables import PERSON_TABLES, TABLES, Table
 
 # Tables that are completed from one another share a task.
@@ -84,10 +84,12 @@ def needed_by(group: Sequence[str]) -> list[str]:
 
 def collect_reference(name: str, parts: Sequence[Part], tally: Tally) -> pl.DataFrame:
     """All rows of a table that belongs to no person."""
-    return _collect(_KNOWN[name], parts, tally, SUPERSEDED.to_frame())
+    return _collect(_KNOWN[name], parts, tally)
 
 
-def _collect(table: Table, parts: Sequence[Part], tally: Tally, superseded: pl.DataFrame) -> pl.DataFrame:
+def _collect(
+    table: Table, parts: Sequence[Part], tally: Tally, superseded: pl.DataFrame = NOTHING_SUPERSEDED
+) -> pl.DataFrame:
     """All rows of the parts that count, each once, in the order of files and lines."""
     if not parts:
         return table.empty().with_columns(_file=pl.lit(0, pl.Int32), _line=pl.lit(0, pl.Int64))

@@ -106,6 +106,7 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int, bridge: Place |
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
     steps = read_ipc(bridge) if bridge is not None and file.layout.target.by_person else None
+    lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
     submissions: set[tuple[str, int, str]] = set()
     for batch in read_batches(file.path, file.header, encoding):
         rows_read += batch.rows.height + len(batch.malformed)
@@ -113,7 +114,7 @@ def scatter_file(file: SourceFile, folder: Path, n_buckets: int, bridge: Place |
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout)
             rows = cross_bridge(result.rows, steps) if steps is not None else result.rows
-            parts.add(name_records(rows) if file.lacks_records else rows, n_buckets)
+            parts.add(name_records(rows) if lacks_records else rows, n_buckets)
             submissions |= _submissions(result)
             waiting.append(result.unresolved)
             aside.append(result.quarantined)

@@ -21,7 +21,7 @@ from pipelines.lake.places import Place, checksum, publish, read_parquet, remove
 from pipelines.lake.scatter import Part, Receipt
 from pipelines.lake.tasks import run
 from pipelines.sources.mhsds import DETAILS
-from pipelines.sources.submissions import SUPERSEDED, find_superseded
+from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, find_superseded
 from pipelines.tables import REFERENCE_TABLES
 
 ACCOUNT = "account.parquet"
@@ -34,6 +34,9 @@ class Superseded:
 
     rows: pl.DataFrame
     digest: str
+
+
+_NOTHING = Superseded(NOTHING_SUPERSEDED, "")
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,12 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
             needed = {table: parts[table, bucket] for table in group}
             if any(needed.values()):
                 needed |= {table: parts[table, 0] for table in needed_by(group)}
-                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, old, names))
+                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names, old))
     for table in [*REFERENCE_TABLES, *(name for name, detail in DETAILS.items() if not detail.by_person)]:
         needed = {table: parts[table, 0]}
         needed |= {"submission_flag": parts["submission_flag", 0]} if table == "submission" else {}
         old = _came_with(superseded, receipts if table == "submission" else ())
-        jobs.append(_job(table, (table,), None, needed, old, names))
+        jobs.append(_job(table, (table,), None, needed, names, old))
     return jobs
 
 
@@ -114,7 +117,7 @@ def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt]) -> Supers
     own = {submission for receipt in receipts for submission in receipt.submissions}
     rows = [row for row in submissions.rows() if row in own]
     digest = blake2b(repr(rows).encode(), digest_size=16).hexdigest()
-    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest)
+    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest) if rows else _NOTHING
 
 
 def _job(
@@ -122,8 +125,8 @@ def _job(
     tables: Sequence[str],
     bucket: int | None,
     parts: dict[str, list[Part]],
-    superseded: Superseded,
     names: dict[int, str],
+    superseded: Superseded = _NOTHING,
 ) -> Job:
     digest = blake2b(f"{name}\0{superseded.digest}".encode(), digest_size=16)
     for table, those in sorted(parts.items()):

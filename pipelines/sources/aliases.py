@@ -78,6 +78,10 @@ class SourceTable:
     def n_own(self, header: Header) -> int:
         return sum(column.n_own(header) for column in self.columns)
 
+    def lacks(self, name: str, header: Header) -> bool:
+        """Whether the release has this canonical column, but a file with this header does not."""
+        return any(column.column.name == name and not column.headers(header) for column in self.columns)
+
     def absent(self, header: Header) -> list[str]:
         """Canonical columns that this file leaves empty altogether."""
         given = {column.column.name for column in self.columns if column.headers(header)} | set(self.constants)

@@ -34,13 +34,6 @@ class SourceFile:
     def name(self) -> str:
         return self.path.name
 
-    @property
-    def lacks_records(self) -> bool:
-        """Whether the file's table is joined by RecordNumber, but the file does not have it (a DARS extract)."""
-        return any(
-            column.column.name == "record_id" and not column.headers(self.header) for column in self.layout.columns
-        )
-
 
 @dataclass(frozen=True)
 class Extract:

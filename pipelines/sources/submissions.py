@@ -8,6 +8,7 @@ highest number, of those that any row came with. A row without a submission is n
 import polars as pl
 
 SUPERSEDED = pl.Schema({"provider_id": pl.String, "month_id": pl.Int64, "submission_id": pl.String})
+NOTHING_SUPERSEDED = SUPERSEDED.to_frame()
 MONTH = ["provider_id", "month_id"]
 
 
