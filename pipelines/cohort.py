@@ -44,6 +44,7 @@ from pipelines.quality import (
     count_provider_months,
     measure_bucket,
 )
+from pipelines.sources.participants import bridge_participants
 from pipelines.sources.table import read_table
 from pipelines.stays import LinkingRules, build_stays
 from pipelines.store import write_json, write_parquet
@@ -150,6 +151,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     nobody can be studied.
     """
     assert protocol.eligibility is not None
+    listed, quarantined = bridge_participants(listed, quarantined, lake.read_reference("person_bridge"))
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
     reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)

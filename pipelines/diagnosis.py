@@ -106,8 +106,10 @@ def _episode_inside_stay(index: pl.DataFrame, episode: pl.DataFrame) -> pl.DataF
 
 
 def _organic(index: pl.DataFrame, diagnosis: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
-    """Any F00-F09, primary or secondary in whatever position, dated on or before discharge."""
-    coded = diagnosis.select("person_id", "icd10_code", day="diagnosis_date")
+    """Any F00-F09, primary or secondary in whatever position, dated on or before discharge; a provisional diagnosis is
+    neither."""
+    certain = diagnosis.filter(pl.col("position_code").ne_missing("V"))
+    coded = certain.select("person_id", "icd10_code", day="diagnosis_date")
     admitted = [
         episode.select("person_id", icd10_code=pl.col(name), day="episode_start_date") for name in EPISODE_DIAGNOSES
     ]

@@ -1,4 +1,4 @@
-"""Raw monthly spells become continuous stays: resubmissions, repairs, twins, transfers (DOMAIN I1-I11, K1-K7, K13).
+"""Raw monthly spells become continuous stays: resubmissions, repairs, twins, transfers (DOMAIN B8, I1-I11, K1-K7, K13).
 
 Choice made: the latest submitted month of a spell wins, spells at most a day apart (three with a transfer signal) are
 one stay, and a spell that stopped arriving without a discharge is inactive, never a stay to this day.
@@ -57,8 +57,8 @@ def build_stays(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, rules: 
     Returns a row per stay, sorted by person_id and start_date: person_id, stay_id (number within the person from 0),
     start_date, end_date (null when open), end_reason (discharge | death | inactive | open), trust (final code of the
     last spell's provider), provider_id (the same as submitted), n_spells, is_acute, is_adult, is_zero_day,
-    is_place_of_safety_only, is_detained_on_admission, destination_code, discharge_method_code, los_days,
-    distance_home.
+    is_place_of_safety_only, is_detained_on_admission, is_detained_at_discharge (null when open), is_ever_detained,
+    destination_code, discharge_method_code, los_days, distance_home.
     """
     wards = clean_wards(tables["ward_stay"])
     spells = drop_twins(repair_spells(tables["spell"], wards, facts), facts)
@@ -203,10 +203,19 @@ def _add_bed_classes(
 
 
 def legal_periods(legal_period: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
-    """One row per legal period; one without an end that stopped arriving ends with its last month (B8)."""
+    """One row per legal period (B8): the latest month of its ids, and then of the person, (final) provider, start and
+    status, since a period can come again under new ids; where a file has no period ids, periods differ by their start.
+    One without an end that stopped arriving ends with its last month."""
     stopped = pl.when(pl.col("month_id") < facts.last_month_id).then(LAST_DAY_OF_MONTH_ID)
-    return latest(legal_period, ["person_id", "episode_id", "period_id"]).with_columns(
-        end_date=pl.coalesce("end_date", stopped)
+    known = legal_period.with_columns(
+        final_provider=pl.col("provider_id").replace(facts.final_code),
+        start_without_id=pl.when(pl.col("period_id").is_null()).then("start_date"),
+    )
+    by_id = latest(known, ["person_id", "episode_id", "period_id", "start_without_id"])
+    return (
+        latest(by_id, ["person_id", "final_provider", "start_date", "legal_code"])
+        .with_columns(end_date=pl.coalesce("end_date", stopped))
+        .drop("final_provider", "start_without_id")
     )
 
 
@@ -214,6 +223,7 @@ def _add_legal_status(stays: pl.DataFrame, tables: Mapping[str, pl.DataFrame], f
     periods = legal_periods(tables["legal_period"], facts).select(
         "person_id", "episode_id", "legal_code", period_start="start_date", period_end="end_date"
     )
+    # An episode that is a treatment order, its recall or a conditional discharge is no detention (MHS403-405).
     community = tables["community_order"].select("person_id", "episode_id").drop_nulls().unique()
     both = stays.select("person_id", "stay_id", "start_date", "end_date").join(periods, on="person_id")
     touches_stay = (pl.col("period_start") <= pl.col("end_date")).fill_null(True) & (
@@ -224,27 +234,38 @@ def _add_legal_status(stays: pl.DataFrame, tables: Mapping[str, pl.DataFrame], f
         .group_by("person_id", "stay_id")
         .agg(is_only_safety=pl.col("legal_code").is_in(PLACE_OF_SAFETY).fill_null(False).all())
     )
+    next_day = pl.col("start_date").dt.offset_by("1d")
+    last_day = pl.col("end_date")
     detained = (
         both.join(community, on=["person_id", "episode_id"], how="anti")
-        .filter(
-            pl.col("legal_code").is_in(HOSPITAL_DETENTION)
-            & (pl.col("period_start") <= pl.col("start_date").dt.offset_by("1d"))
-            & (pl.col("period_end") >= pl.col("start_date")).fill_null(True)
+        .filter(pl.col("legal_code").is_in(HOSPITAL_DETENTION))
+        .group_by("person_id", "stay_id")
+        .agg(
+            is_detained_on_admission=_touches(pl.col("start_date"), next_day).any(),
+            is_detained_at_discharge=_touches(last_day, last_day).any(),
+            is_ever_detained=_touches(pl.col("start_date"), last_day.fill_null(FAR_FUTURE)).any(),
         )
-        .select("person_id", "stay_id", is_detained_on_admission=True)
-        .unique()
     )
     key = ["person_id", "stay_id"]
     return (
         stays.join(safety, on=key, how="left")
         .join(detained, on=key, how="left")
         .with_columns(
-            pl.col("is_detained_on_admission").fill_null(False),
+            pl.col("is_detained_on_admission", "is_ever_detained").fill_null(False),
+            is_detained_at_discharge=pl.when(last_day.is_not_null()).then(
+                pl.col("is_detained_at_discharge").fill_null(False)
+            ),
             is_place_of_safety_only=pl.col("is_only_safety").fill_null(False)
             & (pl.col("los_days") <= 1).fill_null(False),
         )
         .drop("is_only_safety")
     )
+
+
+def _touches(first: pl.Expr, last: pl.Expr) -> pl.Expr:
+    """Whether a legal period has a day in [first, last]; False where `last` is not known."""
+    begins = (pl.col("period_start") <= last).fill_null(False)
+    return begins & (pl.col("period_end") >= first).fill_null(True)
 
 
 def _without_placeholder(column: str) -> pl.Expr:

@@ -165,16 +165,19 @@ def _write_care(writer: _Writer, person_id: str, spells: Spells) -> None:
     for _ in writer.times(3):
         start = _moved(writer.pick(*spells)[0], by=writer.pick(0, 1, -1, 2))
         length = writer.pick(1, 0, 10, None)
-        writer.add(
-            "legal_period",
-            person_id,
-            month_id=writer.pick(month_of(start), month_of(start) + 1, writer.last_month_id),
-            episode_id=writer.pick("e1", "e2", "e3"),
-            period_id=writer.pick("1", "2"),
-            legal_code=writer.pick("02", "03", "38", "20", "19", "01", "35", None),
-            start_date=start,
-            end_date=None if length is None else _moved(start, by=length),
-        )
+        given = {
+            "episode_id": writer.pick("e1", "e2", "e3"),
+            "period_id": writer.pick("1", "2", None),
+            "legal_code": writer.pick("02", "03", "38", "20", "19", "01", "35", None),
+            "provider_id": writer.pick("RC1", "RC3"),
+            "start_date": start,
+            "end_date": None if length is None else _moved(start, by=length),
+        }
+        month = writer.pick(month_of(start), month_of(start) + 1, writer.last_month_id)
+        writer.add("legal_period", person_id, month_id=month, **given)
+        if writer.mostly(False, True):  # the same period under another id, at a provider that may have taken over
+            again = {"episode_id": "e4", "provider_id": writer.pick("RC3", "RAA"), "end_date": writer.pick(start, None)}
+            writer.add("legal_period", person_id, month_id=month - writer.pick(1, 0, -1), **given | again)
     if writer.mostly(False, True):
         day = writer.pick(*spells)[0]
         writer.add("community_order", person_id, month_id=month_of(day), episode_id="e3", start_date=day)
@@ -226,7 +229,7 @@ def _write_person(writer: _Writer, person_id: str, spells: Spells) -> None:
             "diagnosis",
             person_id,
             month_id=month_of(day) + writer.pick(0, 1),
-            position_code=writer.pick("P", "P", "S"),
+            position_code=writer.pick("P", "P", "S", "V"),
             scheme_code=writer.mostly(writer.pick("02", None), "06"),
             diagnosis_code=writer.pick(useful, useful, excluded, writer.pick("Z03.2", "F4", None)),
             diagnosis_date=writer.mostly(day, None),

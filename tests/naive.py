@@ -27,7 +27,7 @@ from tests.naive_stays import (
 
 STAYS = """
     person_id start_date end_date end_reason trust n_spells is_acute is_adult
-    is_zero_day is_place_of_safety_only los_days
+    is_zero_day is_place_of_safety_only los_days is_detained_on_admission is_detained_at_discharge is_ever_detained
 """
 COHORT = "person_id index_date admission_date trust stratum arm is_eligible first_failed_rule"
 OUTCOMES = """
@@ -219,11 +219,11 @@ def psychiatric_episodes(own: Mapping[str, list[Row]]) -> list[Row]:
 
 
 def has_organic(index_date: date, own: Mapping[str, list[Row]]) -> bool:
-    """K9: F00-F09 in any position on or before discharge, from either source of diagnoses."""
+    """K9: F00-F09, primary or secondary, on or before discharge, from either source of diagnoses."""
     dated = [
         (row["diagnosis_date"], clean_diagnosis(row["diagnosis_code"], row["scheme_code"]))
         for row in own.get("diagnosis", [])
-        if row["diagnosis_date"] is not None
+        if row["diagnosis_date"] is not None and row["position_code"] != "V"
     ]
     for episode in psychiatric_episodes(own):
         for column in ("diagnosis_1_code", "diagnosis_2_code", "diagnosis_3_code"):

@@ -66,7 +66,11 @@ def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibil
     spells = join_twins(spells)
     deaths = death_date(own)
     legal_periods = clean_legal_periods(own, facts)
-    return [describe_stay(linked, legal_periods, deaths, eligibility) for linked in link(spells, eligibility)]
+    detentions = hospital_detentions(own, facts)
+    return [
+        describe_stay(linked, legal_periods, deaths, eligibility) | describe_detention(linked, detentions)
+        for linked in link(spells, eligibility)
+    ]
 
 
 def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
@@ -237,8 +241,14 @@ def is_place_of_safety_only(start: date, end: date | None, legal_periods: list[R
 
 def clean_legal_periods(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
     """B8: the latest month of each period; without an end and no longer submitted it ends with its last month."""
+    rows = []
+    for row in own.get("legal_period", []):
+        number = row["period_id"] or f"from {row['start_date']}"  # a file may have no period ids
+        rows.append(row | {"number": number, "final_provider": final_provider(row["provider_id"], facts)})
+    rows = latest_month_of_each(rows, "episode_id", "number")
     periods = []
-    for row in latest_month_of_each(own.get("legal_period", []), "episode_id", "period_id"):
+    # The same period can come again under new ids.
+    for row in latest_month_of_each(rows, "final_provider", "start_date", "legal_code"):
         end = row["end_date"]
         if end is None and row["month_id"] < facts.last_month_id:
             end = last_day(row["month_id"])
@@ -248,15 +258,34 @@ def clean_legal_periods(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]
     return periods
 
 
-def is_detained_at(day: date, own: Mapping[str, list[Row]], facts: Facts) -> bool:
-    """K13: a hospital-detention period that touches the day or the next, community orders left out."""
+def hospital_detentions(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
+    """B8: periods of the hospital-detention set; episodes that are orders in the community (MHS403-405) left out."""
     community = {row["episode_id"] for row in own.get("community_order", []) if row["episode_id"] is not None}
-    for period in clean_legal_periods(own, facts):
-        if period["episode_id"] in community or period["code"] not in DETENTION:
-            continue
-        if period["start"] <= day + timedelta(days=1) and (period["end"] is None or period["end"] >= day):
-            return True
-    return False
+    return [
+        period
+        for period in clean_legal_periods(own, facts)
+        if period["episode_id"] not in community and period["code"] in DETENTION
+    ]
+
+
+def has_a_day_in(period: Row, first: date, last: date) -> bool:
+    return bool(period["start"] <= last and (period["end"] is None or period["end"] >= first))
+
+
+def is_detained_at(day: date, own: Mapping[str, list[Row]], facts: Facts) -> bool:
+    """K13: a hospital-detention period that touches the day or the next."""
+    return any(has_a_day_in(period, day, day + timedelta(days=1)) for period in hospital_detentions(own, facts))
+
+
+def describe_detention(spells: list[Row], detentions: list[Row]) -> Row:
+    """B8: detained on admission (K13), on the last day of the stay, on any day of it."""
+    start = min(spell["start"] for spell in spells)
+    end = max(spell["end"] or FOREVER for spell in spells)
+    return {
+        "is_detained_on_admission": any(has_a_day_in(p, start, start + timedelta(days=1)) for p in detentions),
+        "is_detained_at_discharge": None if end == FOREVER else any(has_a_day_in(p, end, end) for p in detentions),
+        "is_ever_detained": any(has_a_day_in(p, start, end) for p in detentions),
+    }
 
 
 def death_date(own: Mapping[str, list[Row]]) -> date | None:

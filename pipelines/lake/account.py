@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from pipelines.lake.gather import EXACT_DUPLICATE
+from pipelines.lake.gather import EXACT_DUPLICATE, SUPERSEDED_SUBMISSION
 from pipelines.lake.reading import FORMAT
 from pipelines.lake.scatter import Receipt
 from pipelines.lake.second_pass import add_up
@@ -20,6 +20,7 @@ from pipelines.sources.extract import Extract, aliases_version, fingerprint
 COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
     EXACT_DUPLICATE: "every cell is the same as in another row of the table; the first in order of files stays",
+    SUPERSEDED_SUBMISSION: "the month was submitted again, and the later submission counts",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
@@ -27,6 +28,7 @@ RULES = {
     "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
     "team_without_type": "kept: no file describes the team of the referral",
     "assessment_without_contact": "kept, without a date: the contact of the assessment is not there",
+    "activity_without_contact": "kept, without a date: the contact of the activity is not there",
 }
 """What the rules in a manifest mean. KIND and COLUMN stand for names."""
 

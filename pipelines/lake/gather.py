@@ -1,8 +1,9 @@
 """Second pass, a task for each group of tables and bucket: parts -> one sorted Parquet file.
 
 Exact duplicates (all raw cells equal, within a file or between files) are dropped here, where both copies are sure to
-meet; the copy that comes first in the order of files and lines stays. Tables that need another table of the same
-people (referral teams, assessments at a contact) are completed here too, since all of it lies in one bucket.
+meet; the copy that comes first in the order of files and lines stays. Then the rows of submissions that a later one
+replaced go (DOMAIN 0b.8). Tables that need another table of the same people (referral teams, assessments at a contact)
+are completed here too, since all of it lies in one bucket.
 """
 
 from collections import Counter
@@ -16,15 +17,16 @@ import polars as pl
 from pipelines.lake.reading import bucket_name, reference_name
 from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
+from pipelines.sources.submissions import NOTHING_SUPERSEDED, is_superseded, mark_latest
 from pipelines.tables import PERSON_TABLES, TABLES, Table
 
 # Tables that are completed from one another share a task.
-_TOGETHER = (("referral", "referral_team"), ("contact", "assessment"))
 GROUPS: tuple[tuple[str, ...], ...] = (
-    *_TOGETHER,
-    *((table,) for table in PERSON_TABLES if not any(table in group for group in _TOGETHER)),
+    *mhsds.TOGETHER,
+    *((table,) for table in PERSON_TABLES if not any(table in group for group in mhsds.TOGETHER)),
 )
-EXACT_DUPLICATE = "exact_duplicate"
+EXACT_DUPLICATE, SUPERSEDED_SUBMISSION = "exact_duplicate", "superseded_submission"
+_KNOWN = TABLES | mhsds.DETAILS
 ROW_GROUP_ROWS = 1 << 17
 
 
@@ -47,42 +49,62 @@ class Tally:
         )
 
 
-def gather_bucket(group: Sequence[str], parts: Mapping[str, Sequence[Part]], building: Path, bucket: int) -> Tally:
-    """Write one bucket of the tables of a group; `parts` are those of the bucket, by table, and all of team_detail."""
+def gather_bucket(
+    group: Sequence[str],
+    parts: Mapping[str, Sequence[Part]],
+    superseded: pl.DataFrame,
+    building: Path,
+    bucket: int,
+) -> Tally:
+    """Write one bucket of the tables of a group; `parts` are those of the bucket, by table, and all of the tables that
+    it needs (mhsds.NEEDS); `superseded` as sources.submissions gives it."""
     tally = Tally()
-    frames = {name: _collect(TABLES[name], parts[name], tally) for name in group}
-    if "referral_team" in frames:
-        details = _collect(mhsds.DETAILS["team_detail"], parts["team_detail"], Tally())
-        frames["referral_team"], untyped = mhsds.list_teams(frames["referral"], frames["referral_team"], details)
-        tally.notes.update({"team_without_type": untyped})
-    if "assessment" in frames:
-        frames["assessment"], undated = mhsds.date_assessments(frames["assessment"], frames["contact"])
-        tally.notes.update({"assessment_without_contact": undated})
+    frames = {name: _collect(_KNOWN[name], parts[name], tally, superseded) for name in group}
+    needed = {name: collect_reference(name, parts[name], Tally()) for name in needed_by(group)}
+    tally.notes.update(mhsds.complete(frames, needed))
     for name, rows in frames.items():
-        tally.rows[name] += _write(rows, TABLES[name], building / bucket_name(name, bucket))
+        tally.rows[name] += _write(rows, _KNOWN[name], building / bucket_name(name, bucket))
     return tally
 
 
-def gather_reference(table: Table, parts: Sequence[Part], building: Path) -> Tally:
-    """Write a table that belongs to no person."""
+def gather_reference(name: str, parts: Mapping[str, Sequence[Part]], superseded: pl.DataFrame, building: Path) -> Tally:
+    """Write a table that belongs to no person; with `submission` go the parts of submission_flag."""
     tally = Tally()
-    rows = _collect(table, parts, tally)
-    tally.rows[table.name] += _write(rows, table, building / reference_name(table.name))
+    rows = collect_reference(name, parts[name], tally)
+    if name == "submission":
+        flags = collect_reference("submission_flag", parts["submission_flag"], Tally())
+        rows = mark_latest(rows, flags, superseded)
+    tally.rows[name] += _write(rows, _KNOWN[name], building / reference_name(name))
     return tally
 
 
-def _collect(table: Table, parts: Sequence[Part], tally: Tally) -> pl.DataFrame:
-    """All rows of the parts, without duplicates, in the order of files and lines."""
+def needed_by(group: Sequence[str]) -> list[str]:
+    """The tables that belong to no person which those of a group are completed from."""
+    return sorted({mhsds.NEEDS[name] for name in group if name in mhsds.NEEDS})
+
+
+def collect_reference(name: str, parts: Sequence[Part], tally: Tally) -> pl.DataFrame:
+    """All rows of a table that belongs to no person."""
+    return _collect(_KNOWN[name], parts, tally)
+
+
+def _collect(
+    table: Table, parts: Sequence[Part], tally: Tally, superseded: pl.DataFrame = NOTHING_SUPERSEDED
+) -> pl.DataFrame:
+    """All rows of the parts that count, each once, in the order of files and lines."""
     if not parts:
         return table.empty().with_columns(_file=pl.lit(0, pl.Int32), _line=pl.lit(0, pl.Int64))
     # Taking rows out of many chunks costs twenty times as much as out of one.
     rows = _in_order(_complete(pl.concat(read_parts(parts), how="diagonal"), table).rechunk())
     unique = _drop_duplicates(rows)
-    tally.kept.update(_by_file(unique))
-    dropped = _by_file(rows)
-    dropped.subtract(_by_file(unique))
-    tally.dropped.update({(place, EXACT_DUPLICATE): n for place, n in dropped.items() if n})
-    return unique.drop("_raw")
+    old = is_superseded(unique, superseded)
+    current = unique.filter(~old) if old.any() else unique
+    tally.kept.update(_by_file(current))
+    for rule, more, less in ((EXACT_DUPLICATE, rows, unique), (SUPERSEDED_SUBMISSION, unique, current)):
+        dropped = _by_file(more)
+        dropped.subtract(_by_file(less))
+        tally.dropped.update({(place, rule): n for place, n in dropped.items() if n})
+    return current.drop("_raw")
 
 
 def _complete(rows: pl.DataFrame, table: Table) -> pl.DataFrame:

@@ -19,14 +19,28 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.lake.buckets import bucket_of
-from pipelines.lake.places import Place, open_arrow
+from pipelines.lake.places import Place, open_arrow, read_ipc
+from pipelines.sources.bridge import cross_bridge
 from pipelines.sources.csv_files import Piece, read_batches
 from pipelines.sources.extract import SourceFile
+from pipelines.sources.mhsds import name_records
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
 _OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress string views
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a load reads its files: into how many buckets; whether parts take less room and more time, as those that are
+    kept do; and the bridge, an Arrow file of old_person_id and new_person_id (sources.bridge): people go by their new
+    id."""
+
+    n_buckets: int
+    is_packed: bool = False
+    bridge: Place | None = None
+    bridge_checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,8 +68,9 @@ class Aside:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the first pass made of one raw file, or of a piece of it. `digest` is of the file's bytes, `keys`
-    name its pieces' parts, `place` is the file's place among the files of a load."""
+    """What the first pass made of one raw file, or of a piece of it. `digest` is of the file's bytes, `keys` name its
+    pieces' parts, `place` is the file's place among the files of a load; `submissions` are those its rows came with
+    (provider, month, submission)."""
 
     name: str
     release: str
@@ -68,6 +83,7 @@ class Receipt:
     aside: tuple[Aside, ...] = ()
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
+    submissions: tuple[tuple[str, int, str], ...] = ()
     digest: str = ""
     keys: tuple[str, ...] = ()
     place: int = 0
@@ -106,24 +122,30 @@ class Parts:
         return tuple(self.parts)
 
 
-def scatter_piece(file: SourceFile, piece: Piece, folder: Path, n_buckets: int, *, is_packed: bool) -> Receipt:
+def scatter_piece(file: SourceFile, piece: Piece, folder: Path, manner: Manner) -> Receipt:
     """Read a piece of a raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are
-    such rows. Lines are counted as if the piece were the file. `is_packed`: take less room and more time.
+    such rows. Lines are counted as if the piece were the file.
 
     Raises:
         SourceError: the file is damaged.
     """
-    parts = Parts(folder / ROWS, is_packed=is_packed)
+    parts = Parts(folder / ROWS, is_packed=manner.is_packed)
     waiting: list[pl.DataFrame] = []
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
     absent = file.layout.absent(file.header)
+    steps = read_ipc(manner.bridge) if manner.bridge is not None and file.layout.target.by_person else None
+    lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
+    submissions: set[tuple[str, int, str]] = set()
     for batch in read_batches(file.path, file.header, piece):
         rows_read += batch.rows.height + len(batch.malformed)
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout, batch.printable)
-            parts.add(result.rows.drop(absent), n_buckets)
+            rows = cross_bridge(result.rows, steps) if steps is not None else result.rows
+            rows = name_records(rows) if lacks_records else rows.drop(absent)
+            parts.add(rows, manner.n_buckets)
+            submissions |= _submissions(result)
             waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
@@ -145,6 +167,7 @@ def scatter_piece(file: SourceFile, piece: Piece, folder: Path, n_buckets: int, 
         aside=(Aside(folder / ASIDE),) if quarantine.height else (),
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
+        submissions=tuple(sorted(submissions)),
     )
 
 
@@ -197,6 +220,15 @@ def _buckets(rows: pl.DataFrame, n_buckets: int) -> np.ndarray:
 def _narrow(schema: pa.Schema) -> pa.Schema:
     """Offsets of 32 bits: no block of text is so large that it needs more."""
     return pa.schema([field.with_type(pa.string()) if field.type == pa.large_string() else field for field in schema])
+
+
+def _submissions(result: Normalised) -> set[tuple[str, int, str]]:
+    """The submissions that the rows of people came with."""
+    key = ["provider_id", "month_id", "_submission_id"]
+    if not {"person_id", *key} <= set(result.rows.columns):
+        return set()
+    frames = [frame.select(key).unique() for frame in (result.rows, result.unresolved)]
+    return set(pl.concat(frames).drop_nulls().rows())
 
 
 def _malformed(lines: Sequence[tuple[int, str]]) -> pl.DataFrame:

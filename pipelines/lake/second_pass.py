@@ -16,26 +16,40 @@ from uuid import uuid4
 
 import polars as pl
 
-from pipelines.lake.gather import GROUPS, Tally, gather_bucket, gather_reference
+from pipelines.lake.gather import GROUPS, Tally, collect_reference, gather_bucket, gather_reference, needed_by
 from pipelines.lake.places import Place, checksum, publish, read_parquet, remove, share
 from pipelines.lake.scatter import Part, Receipt
 from pipelines.lake.tasks import run
 from pipelines.sources.mhsds import DETAILS
-from pipelines.tables import REFERENCE_TABLES, TABLES, Table
+from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, find_superseded
+from pipelines.tables import REFERENCE_TABLES
 
 ACCOUNT = "account.parquet"
 ENTRIES = pl.Schema({"job": pl.String, "what": pl.String, "name": pl.String, "rule": pl.String, "n": pl.Int64})
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """Submissions that no longer count (sources.submissions), and a hash of them."""
+
+    rows: pl.DataFrame
+    digest: str
+
+
+_NOTHING = Superseded(NOTHING_SUPERSEDED, "")
+
+
+@dataclass(frozen=True)
 class Job:
-    """Tables to be built together, the parts they are built from, and the raw files' names by place. `inputs` is a hash
-    of all that goes in; `bucket` is None for a table that belongs to no person."""
+    """Tables to be built together, the parts they are built from, the submissions among those of their files that no
+    longer count, and the raw files' names by place. `inputs` is a hash of all that goes in; `bucket` is None for a
+    table that belongs to no person."""
 
     name: str
     tables: tuple[str, ...]
     bucket: int | None
     parts: dict[str, list[Part]]
+    superseded: Superseded
     files: dict[int, str]
     inputs: str
 
@@ -47,16 +61,20 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
     for receipt in receipts:
         for part in receipt.parts:
             parts[receipt.table, part.bucket].append(part)
-    details = {"team_detail": parts["team_detail", 0]}
+    superseded = _superseded(receipts, parts)
     jobs = []
     for group in GROUPS:
+        old = _came_with(superseded, [receipt for receipt in receipts if receipt.table in group])
         for bucket in range(n_buckets):
             needed = {table: parts[table, bucket] for table in group}
             if any(needed.values()):
-                needed |= details if "referral_team" in group else {}
-                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names))
-    for table in [*REFERENCE_TABLES, *DETAILS]:
-        jobs.append(_job(table, (table,), None, {table: parts[table, 0]}, names))
+                needed |= {table: parts[table, 0] for table in needed_by(group)}
+                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names, old))
+    for table in [*REFERENCE_TABLES, *(name for name, detail in DETAILS.items() if not detail.by_person)]:
+        needed = {table: parts[table, 0]}
+        needed |= {"submission_flag": parts["submission_flag", 0]} if table == "submission" else {}
+        old = _came_with(superseded, receipts if table == "submission" else ())
+        jobs.append(_job(table, (table,), None, needed, names, old))
     return jobs
 
 
@@ -83,25 +101,49 @@ def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple
     return pl.concat([kept, fresh]).sort("job", "what", "name", "rule"), len(new)
 
 
+def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[Part]]) -> pl.DataFrame:
+    """The submissions of the whole extract that no longer count."""
+    seen = pl.DataFrame(
+        sorted({submission for receipt in receipts for submission in receipt.submissions}), SUPERSEDED, orient="row"
+    )
+    if not seen.height:
+        return seen
+    headers, flags = (collect_reference(name, parts[name, 0], Tally()) for name in ("submission", "submission_flag"))
+    return find_superseded(seen, headers, flags)
+
+
+def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt]) -> Superseded:
+    """Those of the submissions that rows of some files came with."""
+    own = {submission for receipt in receipts for submission in receipt.submissions}
+    rows = [row for row in submissions.rows() if row in own]
+    digest = blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest) if rows else _NOTHING
+
+
 def _job(
-    name: str, tables: Sequence[str], bucket: int | None, parts: dict[str, list[Part]], names: dict[int, str]
+    name: str,
+    tables: Sequence[str],
+    bucket: int | None,
+    parts: dict[str, list[Part]],
+    names: dict[int, str],
+    superseded: Superseded = _NOTHING,
 ) -> Job:
-    digest = blake2b(name.encode(), digest_size=16)
+    digest = blake2b(f"{name}\0{superseded.digest}".encode(), digest_size=16)
     for table, those in sorted(parts.items()):
         digest.update(f"\0{table}".encode())
         for part in those:
             digest.update(f"\0{names[part.place]}\0{part.content}".encode())
     files = {part.place: names[part.place] for those in parts.values() for part in those}
-    return Job(name, tuple(tables), bucket, parts, files, digest.hexdigest())
+    return Job(name, tuple(tables), bucket, parts, superseded, files, digest.hexdigest())
 
 
 def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
     """Build the files of a job, move them into place, and say what became of every row."""
     with _scratch(generation) as folder:
         if job.bucket is None:
-            tally = gather_reference(_table(job.tables[0]), job.parts[job.tables[0]], folder)
+            tally = gather_reference(job.tables[0], job.parts, job.superseded.rows, folder)
         else:
-            tally = gather_bucket(job.tables, job.parts, folder, job.bucket)
+            tally = gather_bucket(job.tables, job.parts, job.superseded.rows, folder, job.bucket)
         files = []
         for made in sorted(folder.rglob("*.parquet")):
             name = made.relative_to(folder).as_posix()
@@ -115,10 +157,6 @@ def _entries(tally: Tally, files: dict[int, str]) -> Iterator[tuple[str, str, st
     yield from (("kept", files[place], "", n) for place, n in tally.kept.items())
     yield from (("dropped", files[place], rule, n) for (place, rule), n in tally.dropped.items())
     yield from (("note", rule, "", n) for rule, n in tally.notes.items() if n)
-
-
-def _table(name: str) -> Table:
-    return TABLES[name] if name in TABLES else DETAILS[name]
 
 
 def _share_files(before: Place, generation: Place, names: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ killed load leaves the manifest, and so the lake, as it was.
 """
 
 import fcntl
+import io
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -30,11 +31,14 @@ from pipelines.lake.persons import agree_on_people, find_people, records_needed,
 from pipelines.lake.places import Place, checksum, entries, place_of, read_parquet, remove, write_parquet, write_whole
 from pipelines.lake.reading import MANIFEST, Lake, open_lake, quarantine_name
 from pipelines.lake.receipts import PARTS, forget_unused, read_files
-from pipelines.lake.scatter import Receipt
+from pipelines.lake.scatter import Manner, Receipt
 from pipelines.lake.second_pass import ACCOUNT, Job, build, list_jobs
 from pipelines.lake.tasks import run
+from pipelines.sources.bridge import read_bridge
 from pipelines.sources.extract import Extract, examine
 from pipelines.sources.normalise import QUARANTINE
+
+BRIDGE = "bridge.arrow"
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,26 @@ def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: 
     place = place_of(lake)
     with _alone_at(place):
         _clear_leftovers(place, _current(place))
-        receipts, n_parsed = read_files(extract.files, place, n_buckets, is_packed=keep_parts)
         with _scratch(place) as folder:
+            bridge = _write_bridge(extract, folder)
+            crossing = checksum(bridge) if bridge is not None else ""
+            receipts, n_parsed = read_files(extract.files, place, Manner(n_buckets, keep_parts, bridge, crossing))
             receipts, aside = _find_persons(receipts, folder, n_buckets)
             jobs = list_jobs(receipts, n_buckets)
             n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
         forget_unused(place, {key for receipt in receipts for key in receipt.keys} if keep_parts else set())
     return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))
+
+
+def _write_bridge(extract: Extract, folder: Place) -> Place | None:
+    """Where every worker finds what the extract's bridging files say together; None when it has none."""
+    bridge = read_bridge(extract.files)
+    if not bridge.height:
+        return None
+    content = io.BytesIO()
+    bridge.write_ipc(content, compat_level=pl.CompatLevel.oldest())
+    write_whole(folder / BRIDGE, content.getvalue())
+    return folder / BRIDGE
 
 
 def _find_persons(

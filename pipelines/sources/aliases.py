@@ -1,8 +1,10 @@
 """configs/sources/*.toml -> where each canonical column is in the files of a release.
 
 The alias maps are data: a release's file says which source table feeds which canonical table, under which header names
-a column may stand, which date formats are accepted. A file is given to the release whose columns its header holds, so
-one extract may mix layouts (DOMAIN B3: "always detect by header, not by date").
+a column may stand, which date formats are accepted. A release may state only how it differs from another (`based_on`).
+A file is given to the release whose columns its header holds, so one extract may mix layouts (DOMAIN B3: "always
+detect by header, not by date"). The lower-case, cut and hashed headers of a DARS extract are spellings of the same
+names, whatever the release.
 """
 
 import hashlib
@@ -17,25 +19,39 @@ from pipelines.sources.csv_files import Header
 from pipelines.tables import Column, Table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "sources"
+HASHED = "_deid"  # a DARS extract hashes local identifiers and says so in the header (DOMAIN B4)
+LONGEST_HEADER = 32  # and cuts headers after as many characters
 
 
 @dataclass(frozen=True)
 class SourceColumn:
     """Where one canonical (or carried) column is. `names` is a list of choices: of each choice the first header that
     exists is read, and in a row the first choice that holds a value wins; of a `joined` column all values stand, one
-    space between them. `recoded` gives values that are written in several ways one way."""
+    space between them. `recoded` gives values that are written in several ways one way. A file that has the header
+    `absent_beside` may do without the column."""
 
     column: Column
     names: tuple[tuple[str, ...], ...]
     may_be_absent: bool
     joined: bool = False
     recoded: Mapping[str, str] = field(default_factory=dict)
+    absent_beside: str | None = None
+
+    def is_missing(self, header: Header) -> bool:
+        """Whether a file with this header cannot be used for want of the column."""
+        excused = self.may_be_absent or (
+            self.absent_beside is not None and _find((self.absent_beside,), header) is not None
+        )
+        return not excused and not self.headers(header)
 
     def headers(self, header: Header) -> tuple[str, ...]:
         """The case-folded headers to read, in order of preference; empty where the file has none of them."""
-        present = set(header.folded)
-        found = [next((n.casefold() for n in choice if n.casefold() in present), None) for choice in self.names]
+        found = (_find(choice, header) for choice in self.names)
         return tuple(name for name in found if name is not None)
+
+    def n_own(self, header: Header) -> int:
+        """How many of the choices stand under the release's own name, the first."""
+        return sum(_find(choice[:1], header) is not None for choice in self.names)
 
 
 @dataclass(frozen=True)
@@ -54,10 +70,17 @@ class SourceTable:
     missing_codes: tuple[str, ...] = ()
 
     def missing(self, header: Header) -> list[SourceColumn]:
-        return [column for column in self.columns if not column.may_be_absent and not column.headers(header)]
+        return [column for column in self.columns if column.is_missing(header)]
 
     def n_found(self, header: Header) -> int:
         return sum(bool(column.headers(header)) for column in self.columns)
+
+    def n_own(self, header: Header) -> int:
+        return sum(column.n_own(header) for column in self.columns)
+
+    def lacks(self, name: str, header: Header) -> bool:
+        """Whether the release has this canonical column, but a file with this header does not."""
+        return any(column.column.name == name and not column.headers(header) for column in self.columns)
 
     def absent(self, header: Header) -> list[str]:
         """Canonical columns that this file leaves empty altogether."""
@@ -67,8 +90,7 @@ class SourceTable:
 
 def load_aliases(name: str, targets: dict[str, Table]) -> tuple[SourceTable, ...]:
     """The source tables of configs/sources/<name>.toml; `targets` are the tables they may feed."""
-    content = tomllib.loads((CONFIGS / f"{name}.toml").read_text(encoding="utf-8"))
-    assert content["name"] == name, f"{name}.toml calls itself {content['name']}"
+    content = _read(name)
     return tuple(_source_table(content, table, targets) for table in content["tables"])
 
 
@@ -81,7 +103,8 @@ def aliases_digest(names: Sequence[str]) -> str:
 
 
 def choose_layouts(files: Sequence[tuple[Header, Sequence[SourceTable]]]) -> list[SourceTable]:
-    """For each file, of the layouts its name allows the one its header fits: fewest columns missing, then most found.
+    """For each file, of the layouts its name allows the one its header fits: fewest columns missing, then most found,
+    then most under the release's own names (a release also accepts those of its neighbours).
 
     Many tables are the same in several releases; those are put down to the release that the other files speak for.
     """
@@ -91,8 +114,39 @@ def choose_layouts(files: Sequence[tuple[Header, Sequence[SourceTable]]]) -> lis
 
 
 def _best_layouts(header: Header, choices: Sequence[SourceTable]) -> list[SourceTable]:
-    fits = [(len(layout.missing(header)), -layout.n_found(header)) for layout in choices]
+    fits = [(len(layout.missing(header)), -layout.n_found(header), -layout.n_own(header)) for layout in choices]
     return [layout for layout, fit in zip(choices, fits, strict=True) if fit == min(fits)]
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """How a header may write an accepted name, case-folded: as it is, hashed, and either cut to 32 characters."""
+    whole = name.casefold()
+    written = (whole, whole + HASHED)
+    return tuple(dict.fromkeys((*written, *(text[:LONGEST_HEADER] for text in written))))
+
+
+def _find(names: Sequence[str], header: Header) -> str | None:
+    """The case-folded header of the first of `names` that is there."""
+    present = set(header.folded)
+    return next((text for name in names for text in spellings(name) if text in present), None)
+
+
+def _read(name: str) -> dict[str, Any]:
+    """The content of an alias map; one that is based on another takes over all that it does not say differently."""
+    content = tomllib.loads((CONFIGS / f"{name}.toml").read_text(encoding="utf-8"))
+    assert content["name"] == name, f"{name}.toml calls itself {content['name']}"
+    return _merge(_read(content["based_on"]), content) if "based_on" in content else content
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, section by section; `without` names what of a section of `base` falls away."""
+    kept = {key: value for key, value in base.items() if key not in own.get("without", ())}
+    sections = {
+        key: _merge(kept[key], value) if isinstance(value, dict) and key in kept else value
+        for key, value in own.items()
+        if key != "without"
+    }
+    return kept | sections
 
 
 def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table]) -> SourceTable:
@@ -100,15 +154,26 @@ def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table])
     target = targets[section["table"]]
     shared = content.get("shared", {}).get(section.get("shared"), {})
     kinds = {column.name: column for column in target.columns}
-    carried = {key: Column(f"_{key}", "id", False, "serves a join") for key in section.get("carried", {})}
+    shared_carried = content.get("carried", {}).get(section.get("shared"), {})
+    own_carried = section.get("carried", {})
+    beside = content.get("may_be_absent_beside", {}).get(section.get("shared"), {})
     optional = set(section.get("may_be_absent", ()))
+    # What is carried for all tables alike helps where it is sent; what one table carries, its join cannot do without.
+    optional |= {f"_{key}" for key in shared_carried if key not in own_carried}
     recoded = section.get("recoded", {})
     numbered = {key: _numbered(**pattern) for key, pattern in section.get("joined", {}).items()}
     entries = [(kinds[key], names) for key, names in (shared | section["columns"]).items()]
-    entries += [(carried[key], names) for key, names in section.get("carried", {}).items()]
-    assert optional <= set(kinds), f"{name}: unknown columns {optional - set(kinds)}"
+    carried = shared_carried | own_carried
+    entries += [(Column(f"_{key}", "id", False, "serves a join"), names) for key, names in carried.items()]
+    assert optional <= set(kinds) | {f"_{key}" for key in carried}, f"{name}: unknown columns among {optional}"
     columns = [
-        SourceColumn(column, _choices(names), column.name in optional, recoded=recoded.get(column.name, {}))
+        SourceColumn(
+            column,
+            _choices(names),
+            column.name in optional,
+            recoded=recoded.get(column.name, {}),
+            absent_beside=beside.get(column.name),
+        )
         for column, names in entries
     ]
     columns += [SourceColumn(kinds[key], names, key in optional, joined=True) for key, names in numbered.items()]

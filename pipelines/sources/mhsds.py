@@ -1,58 +1,119 @@
-"""MHSDS releases -> canonical tables: the two layouts, and the joins that a layout asks for.
+"""MHSDS releases -> canonical tables: the layouts, and the joins that a layout asks for.
 
 In version 6 the type of a team stands in MHS902, keyed by team id, submission and month; a referral's main team is in
-MHS101, its further teams in MHS102 (NHS England's pre-processing, DOMAIN B3). An MHS607 assessment has no date of its
-own: it takes that of its care contact in the same record (DOMAIN B4).
+MHS101, its further teams in MHS102; the site of a ward stands in MHS903 (NHS England's pre-processing, DOMAIN B3). An
+MHS607 assessment and an MHS202 activity have no date of their own: they take that of their care contact in the same
+record; the items of a cluster assessment (MHS802) take that of their MHS801 (DOMAIN B4).
 """
+
+from collections import Counter
+from collections.abc import Mapping
 
 import polars as pl
 
 from pipelines.sources.aliases import SourceTable, load_aliases
-from pipelines.tables import TABLES, Column, Table
+from pipelines.tables import MONTHLY, TABLES, Column, Table
 
-RELEASES = ("mhsds_v5", "mhsds_v6")
+RELEASES = ("mhsds_v5", "mhsds_v4", "mhsds_v6")
 MANDATORY = ("submission", "person_month", "spell", "ward_stay")
-
-
-def _detail(name: str, meaning: str, *columns: Column) -> Table:
-    keys = (
-        Column("month_id", "int", True, "UniqMonthID"),
-        Column("submission_id", "id", True, "NHSEUniqSubmissionID"),
-    )
-    return Table(name, meaning, (*keys, *columns), by_person=False)
-
-
+SUBMISSION_KEY = (
+    Column("month_id", "int", True, "UniqMonthID"),
+    Column("submission_id", "id", True, "NHSEUniqSubmissionID"),
+)
 DETAILS = {
     table.name: table
     for table in (
-        _detail(
+        Table(
             "team_detail",
             "Teams of a submission and their type (MHS902)",
-            Column("team_id", "id", True, "UniqCareProfTeamLocalID"),
-            Column("team_type_code", "code", False, "A02 crisis resolution, ..."),
+            (
+                *SUBMISSION_KEY,
+                Column("team_id", "id", True, "UniqCareProfTeamLocalID"),
+                Column("team_type_code", "code", False, "A02 crisis resolution, ..."),
+            ),
+            by_person=False,
         ),
-        _detail(
+        Table(
             "ward_detail",
             "Wards of a submission (MHS903)",
-            Column("ward_code", "id", True, "UniqWardCode"),
-            Column("site_code", "code", False, "SiteIDOfWard"),
+            (
+                *SUBMISSION_KEY,
+                Column("ward_code", "id", True, "UniqWardCode"),
+                Column("site_code", "code", False, "SiteIDOfWard"),
+            ),
+            by_person=False,
+        ),
+        Table(
+            "submission_flag",
+            "Which submission of a provider and month counts (MHSDS_SubmissionFlags)",
+            (
+                Column("provider_id", "code", True, "submitting organisation"),
+                *SUBMISSION_KEY,
+                Column("is_latest_code", "code", False, "Der_IsLatest: Y or N"),
+            ),
+            by_person=False,
+        ),
+        Table(
+            "cluster_tool",
+            "Cluster assessments, whose items are in `assessment` (MHS801)",
+            (
+                *MONTHLY,
+                Column("cluster_id", "id", False, "UniqClustID"),
+                Column("assessment_date", "date", False, "when it was completed"),
+            ),
         ),
     )
 }
+TOGETHER = (("referral", "referral_team"), ("contact", "assessment", "care_activity", "cluster_tool"))
+"""Tables of a person that are completed from one another."""
+NEEDS = {"referral_team": "team_detail", "ward_stay": "ward_detail"}
+"""Tables that are completed from a table that belongs to no person."""
 _TEAM_KEY = ["team_id", "submission_id", "month_id"]
+_WARD_KEY = ["ward_code", "submission_id", "month_id"]
 
 
 def layouts() -> tuple[SourceTable, ...]:
-    """Every source table of both releases; version 5 first, so that it names the tables both share."""
+    """Every source table of all releases; version 5 first, so that it names the tables they share."""
     return tuple(table for name in RELEASES for table in load_aliases(name, TABLES | DETAILS))
 
 
 def missing_details(chosen: list[SourceTable]) -> list[str]:
     """Problems of a version 6 extract whose referrals name teams that no file describes."""
-    needs = any(any(column.column.name == "_submission_id" for column in layout.columns) for layout in chosen)
+    needs = any(column.column.name == "_main_team_id" for layout in chosen for column in layout.columns)
     if needs and all(layout.target.name != "team_detail" for layout in chosen):
         return ["no file of MHS902ServiceTeamDetails: version 6 referrals need it for the type of their teams"]
     return []
+
+
+def name_records(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a file without RecordNumber get a name for what it stands for: a person, provider and month (B2)."""
+    named = pl.concat_str("person_id", "provider_id", "month_id", separator=" ")
+    return rows.with_columns(record_id=named)
+
+
+def complete(frames: dict[str, pl.DataFrame], details: Mapping[str, pl.DataFrame]) -> Counter[str]:
+    """Make the joins that the tables at hand need, in place.
+
+    Args:
+        frames: some tables of the same people, by name; those of one of TOGETHER all at once.
+        details: the tables that they need (NEEDS), by name.
+
+    Returns:
+        Rows that stayed without what they were to get, counted by rule.
+    """
+    notes = Counter[str]()
+    if "referral_team" in frames:
+        teams = frames["referral_team"], details["team_detail"]
+        frames["referral_team"], notes["team_without_type"] = list_teams(frames["referral"], *teams)
+    if "ward_stay" in frames:
+        frames["ward_stay"] = place_wards(frames["ward_stay"], details["ward_detail"])
+    if "assessment" in frames:
+        contact, tool = frames["contact"], frames["cluster_tool"]
+        frames["assessment"], notes["assessment_without_contact"] = date_assessments(
+            frames["assessment"], contact, tool
+        )
+        frames["care_activity"], notes["activity_without_contact"] = date_activities(frames["care_activity"], contact)
+    return +notes
 
 
 def list_teams(referral: pl.DataFrame, teams: pl.DataFrame, details: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -78,20 +139,53 @@ def list_teams(referral: pl.DataFrame, teams: pl.DataFrame, details: pl.DataFram
     return joined, without
 
 
-def date_assessments(assessment: pl.DataFrame, contact: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Assessments made at a contact take its date (the earliest, should a record hold it twice); and how many of them
-    stayed undated because the contact is not there."""
-    if assessment.is_empty():
-        return assessment, 0
-    at_contact = pl.col("contact_id").is_not_null() & pl.col("assessment_date").is_null()
-    dates = (
-        contact.filter(pl.col("contact_id").is_not_null() & pl.col("record_id").is_not_null())
-        .group_by("record_id", "contact_id")
-        .agg(_contact_date=pl.col("contact_date").min())
+def place_wards(ward_stay: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    """Ward stays of version 6 take the site of their ward in the same submission and month (the first in code order,
+    should it have two)."""
+    if "_submission_id" not in ward_stay.columns:
+        return ward_stay
+    sites = details.group_by(_WARD_KEY).agg(_site=pl.col("site_code").min()).rename({"submission_id": "_submission_id"})
+    joined = ward_stay.join(sites, on=["ward_code", "_submission_id", "month_id"], how="left", maintain_order="left")
+    return joined.with_columns(site_code=pl.coalesce("site_code", "_site")).drop("_site")
+
+
+def date_assessments(
+    assessment: pl.DataFrame, contact: pl.DataFrame, cluster_tool: pl.DataFrame
+) -> tuple[pl.DataFrame, int]:
+    """Assessments made at a contact take its date, items of a cluster assessment the date of that; and how many of
+    the former stayed undated because the contact is not there."""
+    dated = _take_date(assessment, "assessment_date", contact, "contact_date", "contact_id", "contact_id")
+    if "_cluster_id" in dated.columns:
+        dated = _take_date(dated, "assessment_date", cluster_tool, "assessment_date", "_cluster_id", "cluster_id")
+    undated = pl.col("contact_id").is_not_null() & pl.col("assessment_date").is_null()
+    return dated, dated.filter(undated).height
+
+
+def date_activities(activity: pl.DataFrame, contact: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Activities at a contact with its date and the procedure's own code, without the qualifiers after a colon; and
+    how many stayed undated because the contact is not there."""
+    at_contact = pl.col("contact_id").is_not_null()
+    own_code = pl.col("procedure_code").str.split(":").list.first().str.strip_chars()
+    dated = _take_date(activity, "activity_date", contact, "contact_date", "contact_id", "contact_id").with_columns(
+        procedure_code=pl.when(at_contact).then(own_code).otherwise("procedure_code")
     )
-    joined = assessment.join(dates, on=["record_id", "contact_id"], how="left", maintain_order="left")
-    dated = joined.with_columns(assessment_date=pl.coalesce("assessment_date", "_contact_date")).drop("_contact_date")
-    return dated, dated.filter(at_contact).height
+    return dated, dated.filter(at_contact & pl.col("activity_date").is_null()).height
+
+
+def _take_date(
+    rows: pl.DataFrame, column: str, others: pl.DataFrame, other_column: str, key: str, other_key: str
+) -> pl.DataFrame:
+    """`rows` with their empty dates taken from the row of the same record and key in `others`: the earliest, should
+    the record hold it twice."""
+    if rows.is_empty():
+        return rows
+    dates = (
+        others.filter(pl.col(other_key).is_not_null() & pl.col("record_id").is_not_null())
+        .group_by("record_id", pl.col(other_key).alias(key))
+        .agg(_date=pl.col(other_column).min())
+    )
+    joined = rows.join(dates, on=["record_id", key], how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(column, "_date").alias(column)).drop("_date")
 
 
 def _main_teams(referral: pl.DataFrame) -> pl.DataFrame:

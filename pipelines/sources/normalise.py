@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
-from pipelines.tables import POLARS_TYPE
 
 NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
 _ISO = "%Y-%m-%d"
@@ -44,7 +43,8 @@ def normalise(
     sent = _tidy(raw, header, layout, printable)
     texts, refused = _refuse(sent, header, layout)
     no_lower_case = {name for name, highest in printable.items() if highest < ord("a")}
-    typed = {column.column.name: _column(texts, header, layout, column, no_lower_case) for column in layout.columns}
+    present = [column for column in layout.columns if column.headers(header)]
+    typed = {column.column.name: _column(texts, header, layout, column, no_lower_case) for column in present}
     rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
     rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, sent, header, layout))
     no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
@@ -134,8 +134,6 @@ def _column(
     """One canonical column, and how many of its cells held something unreadable though the row goes on."""
     kind, name = column.column.kind, column.column.name
     sources = [texts[header_name] for header_name in column.headers(header)]
-    if not sources:
-        return pl.Series(name, [None], POLARS_TYPE[kind]).new_from_index(0, len(next(iter(texts.values())))), Counter()
     if column.joined:
         codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
         return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()

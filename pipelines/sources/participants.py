@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, load_aliases
+from pipelines.sources.bridge import cross_bridge, follow_bridge
 from pipelines.sources.csv_files import Header, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, normalise
 from pipelines.tables import PARTICIPANT
@@ -41,6 +42,19 @@ def read_participants(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         .join(raw_text, on="line", how="left", maintain_order="left"),
     ]
     return rows.filter(~again).select(PARTICIPANT.schema.names()), pl.concat(aside).sort("line")
+
+
+def bridge_participants(
+    listed: pl.DataFrame, quarantined: pl.DataFrame, steps: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them keeps the
+    first row. `steps` is the lake's table person_bridge."""
+    crossed = cross_bridge(listed, follow_bridge(steps))
+    again = ~crossed["person_id"].is_first_distinct()
+    aside = listed.filter(again).select(
+        line=pl.lit(None, pl.Int64), reason=pl.lit("duplicate_person"), raw=pl.struct(pl.all()).struct.json_encode()
+    )
+    return crossed.filter(~again), pl.concat([quarantined, aside])
 
 
 def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:

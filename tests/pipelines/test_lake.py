@@ -267,8 +267,8 @@ def test_two_loads_do_not_write_one_lake(tmp_path: Path) -> None:
 def test_lost_rows_are_our_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = second_pass.gather_bucket
 
-    def lose(group, parts, building, bucket):  # type: ignore[no-untyped-def]
-        return kept(group, {table: [] if table == "spell" else rows for table, rows in parts.items()}, building, bucket)
+    def lose(group, parts, *others):  # type: ignore[no-untyped-def]
+        return kept(group, {table: [] if table == "spell" else rows for table, rows in parts.items()}, *others)
 
     monkeypatch.setattr(second_pass, "gather_bucket", lose)
     with pytest.raises(AssertionError, match=r"MHS501HospProvSpell_2017\.csv: 1 rows read, but 0 kept"):

@@ -265,8 +265,9 @@ def test_a_row_whose_record_names_nobody_or_two_people_is_set_aside(tmp_path: Pa
     assert read_quarantine(lake).select("line", "reason").rows() == [(3, "no_person"), (4, "no_person")]
 
 
-def test_rows_of_the_anonymous_provider_are_set_aside(tmp_path: Path) -> None:
-    lake = load(tmp_path, MHS501HospProvSpell=[SPELL, OTHER | {"OrgIDProv": "dfc", "Person_ID": ""}])
+@pytest.mark.parametrize("service", ["dfc", "S9X2N"])
+def test_rows_of_an_anonymous_provider_are_set_aside(tmp_path: Path, service: str) -> None:
+    lake = load(tmp_path, MHS501HospProvSpell=[SPELL, OTHER | {"OrgIDProv": service, "Person_ID": ""}])
     assert read_all(lake, "spell")["spell_id"].to_list() == ["S1"]
     assert account(lake, "MHS501")["quarantined_by_reason"] == {"anonymous_provider": 1}
 

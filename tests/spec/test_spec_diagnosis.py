@@ -171,6 +171,7 @@ def test_k8_the_mental_health_record_comes_before_the_hospital_episode(follow: F
     ("row", "failed"),
     [
         ("P 02 F00.1 2017-03-31", "organic_any"),
+        ("V 02 F00.1 2017-03-31", "-"),  # provisional
         ("S 02 F09   2017-03-31", "organic_any"),
         ("S 02 F05.0 2010-01-01", "organic_any"),  # however long ago
         ("S 02 F03X  2017-04-01", "-"),  # after discharge

@@ -185,8 +185,11 @@ def test_k13_a_period_without_end_lasts_while_it_is_submitted(follow: Follow, mo
     """)
 
 
+@pytest.mark.parametrize("kind", ["CTO", "RECALL", "COND"])
 @pytest.mark.parametrize(("episode", "formal"), [("e1", "false"), ("e2", "true")])
-def test_k13_an_episode_that_is_a_community_order_is_no_detention(follow: Follow, episode: str, formal: str) -> None:
+def test_b8_k13_an_episode_that_is_an_order_in_the_community_is_no_detention(
+    follow: Follow, episode: str, formal: str, kind: str
+) -> None:
     follow(
         readmitted("2017-06-01", "2017-06-10"),
         legal_period="""
@@ -194,8 +197,8 @@ def test_k13_an_episode_that_is_a_community_order_is_no_detention(follow: Follow
         e1          1          03          2017-05-20  2017-06-28
         """,
         community_order=f"""
-        episode_id  start_date  end_date
-        {episode}   2017-05-20  -
+        episode_id  order_kind_code  start_date  end_date
+        {episode}   {kind}           2017-05-20  -
         """,
         **FIRST,
     ).outcomes(f"""
