@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.plan import with_source
+from flows.plan import raw_source, with_source
 from pipelines.errors import SourceError
 from pipelines.protocol import Protocol, load_protocol
 
@@ -33,7 +33,7 @@ def _check_source(protocol: Protocol) -> str:
     if not source.folder.is_dir():
         raise SourceError(f"{source.folder}: there is no such folder; --source DIR names another")
     check_manifest(source.folder)
-    problems = check_source(source.folder)
+    problems = check_source(raw_source(source, source.folder))
     if not (source.folder / source.participants).is_file():
         problems.append(f"{source.folder / source.participants}: the allocation list is missing")
     if problems:

@@ -13,7 +13,7 @@ from typing import Any
 
 from flows.lifetimes import hold
 from flows.measure import measured
-from flows.plan import Plan, cache_folder
+from flows.plan import Plan, cache_folder, raw_source
 from flows.progress import watcher
 from pipelines.errors import SourceError
 from pipelines.store import write_json
@@ -60,7 +60,8 @@ def ensure_lake(plan: Plan, extract: Path) -> str:
         # Nobody adds a month to what a generator has drawn.
         keep_parts = plan.protocol.source.synthetic is None
         with watcher().step("lake"), measured(facts):
-            lake = write_lake(extract, plan.lake, n_buckets=plan.protocol.source.n_buckets, keep_parts=keep_parts)
+            source = raw_source(plan.protocol.source, extract)
+            lake = write_lake(source, plan.lake, n_buckets=plan.protocol.source.n_buckets, keep_parts=keep_parts)
         if keep_parts and lake.manifest["fingerprint"] != plan.inputs["extract"]:
             raise SourceError(f"{extract}: was changed while it was being read; run again when it is complete")
         generation = str(lake.folder)

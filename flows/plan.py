@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from flows.settings import read_settings
 from pipelines.errors import ProtocolError, SourceError
 from pipelines.governance import MANIFEST, check_manifest
-from pipelines.protocol import Protocol, load_protocol
+from pipelines.protocol import Protocol, Source, load_protocol
 from pipelines.store import PROTOCOL, RunFolder, checksum, write_bytes
+
+if TYPE_CHECKING:
+    from pipelines.sources.omop import OmopSource
 
 HOUSE = Path(__file__).resolve().parents[1]
 COMPUTING_LIBRARIES = (
@@ -125,10 +128,21 @@ def with_source(protocol: Protocol, source: Path | None) -> Protocol:
         raise ProtocolError("--source replaces the folder of a raw extract; this study reads ready-made tables")
     if not source.is_dir():
         raise SourceError(f"{source}: there is no such folder")
-    replaced = protocol.source.model_copy(update={"kind": "mhsds", "folder": source.resolve(), "synthetic": None})
+    kind = "omop" if protocol.source.kind == "omop" else "mhsds"
+    elsewhere = {"synthetic": None, "duckdb": None, "postgres": None}
+    replaced = protocol.source.model_copy(update={"kind": kind, "folder": source.resolve(), **elsewhere})
     is_synthetic = protocol.study.is_synthetic and _declares_no_real_data(source)
     study = protocol.study.model_copy(update={"is_synthetic": is_synthetic})
     return protocol.model_copy(update={"source": replaced, "study": study})
+
+
+def raw_source(source: Source, extract: Path) -> "Path | OmopSource":
+    """What a lake is loaded from: the folder of an extract, or an OMOP CDM."""
+    if source.kind != "omop":
+        return extract
+    from pipelines.sources.omop import OmopSource
+
+    return OmopSource(extract, source.stays, source.duckdb, source.postgres, source.n_buckets)
 
 
 def participants_file(plan: Plan) -> Path:
@@ -192,12 +206,13 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
         raise SourceError(f"{source.folder / source.participants}: the allocation list is missing")
     beside = {"participants": source.participants, "statements": MANIFEST}
     hashes = {key: checksum(source.folder / name) for key, name in beside.items()}
-    return {"extract": fingerprint_source(source.folder), **hashes}, source.folder
+    return {"extract": fingerprint_source(raw_source(source, source.folder)), **hashes}, source.folder
 
 
 def _lake(extract: Path, protocol: Protocol, lakes: str) -> str:
     """Where the lake of an extract lies: the same place every month, so that a later load does only what is new."""
-    parts = [str(extract.resolve()), str(protocol.source.n_buckets), code_version(LAKE_CODE), version("polars")]
+    place = str(raw_source(protocol.source, extract.resolve()))
+    parts = [place, str(protocol.source.n_buckets), code_version(LAKE_CODE), version("polars")]
     return f"{lakes.rstrip('/')}/{_hash(chr(0).join(parts).encode())[:16]}"
 
 
@@ -221,15 +236,20 @@ def _paths_as_written(study: Path, source: Path | None) -> dict[str, Any]:
     if source is not None:
         return {"folder": str(source)}
     raw = tomllib.loads(study.read_text(encoding="utf-8-sig"))["source"]
-    return {"folder": raw.get("folder"), "tables": [table["path"] for table in raw.get("tables", [])]}
+    return {
+        "folder": raw.get("folder"),
+        "duckdb": raw.get("duckdb"),
+        "tables": [table["path"] for table in raw.get("tables", [])],
+    }
 
 
 def _as_toml(protocol: Protocol, paths: dict[str, Any]) -> bytes:
     """Every setting with its value; paths as in `paths`, or left out."""
     content = _plain(protocol.model_dump(exclude_none=True))
-    content["source"].pop("folder", None)
-    if paths.get("folder"):
-        content["source"]["folder"] = paths["folder"]
+    for key in ("folder", "duckdb"):
+        content["source"].pop(key, None)
+        if paths.get(key):
+            content["source"][key] = paths[key]
     for place, table in enumerate(content["source"].get("tables", [])):
         table.pop("path")
         if paths.get("tables"):

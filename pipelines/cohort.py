@@ -23,6 +23,7 @@ from pipelines.diagnosis import add_diagnosis, clean_icd10
 from pipelines.eligibility import (
     add_age,
     add_stays_before_mhsds,
+    add_whole_persons,
     apply_rules,
     in_recruitment_window,
     keep_first_discharge,
@@ -81,7 +82,8 @@ def follow_people(
     """
     held = present if present is not None else frozenset(name for name, frame in tables.items() if frame.height)
     diagnosis = tables["diagnosis"].with_columns(icd10_code=clean_icd10("diagnosis_code", "scheme_code"))
-    coded = {**tables, "diagnosis": diagnosis}
+    months = add_whole_persons(tables["person_month"], tables["person"])
+    coded = {**tables, "diagnosis": diagnosis, "person_month": months}
     rules = LinkingRules(eligibility.link_gap_days, eligibility.transfer_gap_days, eligibility.acute_ward)
     stays = build_stays(tables, facts, rules)
     real = stays.filter(~pl.col("is_zero_day") & ~pl.col("is_place_of_safety_only"))
@@ -93,7 +95,7 @@ def follow_people(
     index = pl.concat([linked, candidates.select(linked.columns)]).rename(
         {"start_date": "admission_date", "end_date": "index_date"}
     )
-    index = add_diagnosis(add_age(index, tables["person_month"]), coded)
+    index = add_diagnosis(add_age(index, tables["person_month"], tables["person"]), coded)
     index = keep_first_discharge(apply_rules(index, real, eligibility), eligibility).sort(KEY)
     eligible = index.filter("is_eligible")
     records = Records(eligible, real, coded, facts, held)
@@ -176,10 +178,19 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
         quarantined=quarantined,
-        account=account_of(lake) | {"look_back": count_truncated(cohort, facts, protocol.eligibility)},
+        account=account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility),
         quality=add_up([*[of.records for _, of in found], providers, count_missing(cohort, baseline)]),
         outcome_quality=add_up([of.outcomes for _, of in found]),
     )
+
+
+def _look_back_account(
+    lake: Lake, cohort: pl.DataFrame, facts: ExtractFacts, eligibility: Eligibility
+) -> dict[str, Any]:
+    """Whose look-back opens before the sources; a CDM observes each person from another day on and gets no entry."""
+    if lake.has("observation_period"):
+        return {}
+    return {"look_back": count_truncated(cohort, facts, eligibility)}
 
 
 def count_submitted_spells(lake: Lake) -> pl.DataFrame:

@@ -55,10 +55,11 @@ def link_participants(
     return usable, excluded.sort("person_id")
 
 
-def add_age(index: pl.DataFrame, person_month: pl.DataFrame) -> pl.DataFrame:
-    """Adds age_years at admission, from the ages that were submitted month by month.
+def add_age(index: pl.DataFrame, person_month: pl.DataFrame, person: pl.DataFrame) -> pl.DataFrame:
+    """Adds age_years at admission, from the birth date where the source knows it (table `person`), else from the ages
+    that were submitted month by month.
 
-    A birth date is not in the tables: each submitted age bounds it to a year, the bounds of all months are
+    In MHSDS a birth date is not in the tables: each submitted age bounds it to a year, the bounds of all months are
     intersected, and the latest possible birth date is taken. Contradictory ages: the month nearest to admission.
     """
     last = LAST_DAY_OF_MONTH_ID
@@ -71,8 +72,8 @@ def add_age(index: pl.DataFrame, person_month: pl.DataFrame) -> pl.DataFrame:
         .drop_nulls("age")
         .with_columns(after=_years_before("day", pl.col("age") + 1), until=_years_before("day", pl.col("age")))
     )
-    person = bounds.group_by("person_id").agg(pl.col("after").max(), pl.col("until").min())
-    birth = person.filter(pl.col("after") < pl.col("until")).select("person_id", birth_date="until")
+    bound = bounds.group_by("person_id").agg(pl.col("after").max(), pl.col("until").min())
+    birth = bound.filter(pl.col("after") < pl.col("until")).select("person_id", birth_date="until")
     nearest = (
         index.select("person_id", "admission_date")
         .join(birth, on="person_id", how="anti")
@@ -85,10 +86,24 @@ def add_age(index: pl.DataFrame, person_month: pl.DataFrame) -> pl.DataFrame:
     return (
         index.join(birth, on="person_id", how="left", maintain_order="left")
         .join(nearest, on=["person_id", "admission_date"], how="left", maintain_order="left")
-        .with_columns(birth_date=pl.coalesce("birth_date", "fallback_birth"))
+        .join(person.select("person_id", known_birth="birth_date"), on="person_id", how="left", maintain_order="left")
+        .with_columns(birth_date=pl.coalesce("known_birth", "birth_date", "fallback_birth"))
         .with_columns(age_years=_completed_years("birth_date", "admission_date"))
-        .drop("fallback_birth", "birth_date")
+        .drop("known_birth", "fallback_birth", "birth_date")
     )
+
+
+def add_whole_persons(person_month: pl.DataFrame, person: pl.DataFrame) -> pl.DataFrame:
+    """Monthly demographics with what a source knows of a person as a whole (table `person`), as if it had been sent in
+    a month before all others."""
+    whole = person.select(
+        "person_id",
+        "gender_code",
+        "ethnicity_code",
+        "lsoa_code",
+        month_id=pl.lit(1, pl.Int64),
+    )
+    return pl.concat([person_month, whole], how="diagonal")
 
 
 def _years_before(day: str, years: pl.Expr) -> pl.Expr:

@@ -11,6 +11,7 @@ import polars as pl
 from pipelines.codelists import read_codelist
 
 HES_AE = "HES_AE"
+OMOP = "OMOP"  # emergency room visits of a CDM, which has no codes to choose among them
 TYPE_1_DEPARTMENT = "01"
 EMERGENCY_CATEGORIES = ["1", "2", "3"]
 NOT_SEEN_IN_EMERGENCY = ["1077031000000103", "1077781000000101", "63238001"]  # streamed elsewhere, dead on arrival
@@ -74,9 +75,11 @@ def count_once(attendance: pl.DataFrame) -> pl.DataFrame:
 
 
 def _counted(attendance: pl.DataFrame) -> pl.DataFrame:
+    is_emergency = (pl.col("department_type_code") == TYPE_1_DEPARTMENT) & pl.col("attendance_category_code").is_in(
+        EMERGENCY_CATEGORIES
+    )
     return count_once(attendance).filter(
-        (pl.col("department_type_code") == TYPE_1_DEPARTMENT)
-        & pl.col("attendance_category_code").is_in(EMERGENCY_CATEGORIES)
+        (is_emergency | pl.col("collection_code").eq_missing(OMOP))
         & (pl.col("is_deleted_code").fill_null("0") != "1")
         & pl.col("discharge_status_code").is_in(NOT_SEEN_IN_EMERGENCY).fill_null(False).not_()
     )

@@ -44,6 +44,20 @@ RAW_OUTCOMES: dict[str, Literal["binary", "continuous"]] = {
 }
 """Outcomes of raw records, with their scale; the table of dates behind them is private/outcomes.parquet."""
 
+NOT_IN_A_CDM = frozenset(
+    {
+        "is_formally_readmitted_365d",
+        "n_dna_365d",
+        "n_crht_365d",
+        "n_mh_ed_365d",
+        "is_detained_on_admission",
+        "n_dna_365d_before",
+        "n_crht_365d_before",
+        "n_self_harm_730d_before",
+    }
+)
+"""Outcomes and covariates that need legal status, missed appointments, teams or coded complaints."""
+
 PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
 _LOOK_BACK = re.compile(r"_(\d+)d(?:_|$)")
@@ -99,10 +113,24 @@ class TableFile(Section):
 class Source(Section):
     """Where the data come from."""
 
-    kind: Literal["synthetic", "mhsds", "table"] = Field(
-        description="synthetic: the generator writes the extract; mhsds: a folder of raw files; table: ready-made rows"
+    kind: Literal["synthetic", "mhsds", "omop", "table"] = Field(
+        description="synthetic: the generator writes the extract; mhsds: a folder of raw files; omop: an OMOP CDM; "
+        "table: ready-made rows"
     )
-    folder: Path | None = Field(None, description="Folder of the raw extract, relative to the protocol (mhsds)")
+    folder: Path | None = Field(
+        None,
+        description="Folder of the raw extract, relative to the protocol (mhsds, omop); of a CDM in a database, the "
+        "folder of its allocation list and statements",
+    )
+    duckdb: Path | None = Field(None, description="DuckDB file that holds the CDM, relative to the protocol (omop)")
+    postgres: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Schema that holds the CDM; the server's address is in VIRTUAL_CONTROLS_OMOP_DSN only (omop)",
+    )
+    stays: Literal["psychiatric", "any_inpatient"] = Field(
+        "psychiatric", description="Inpatient visits that are followed: psychiatric ones (DOMAIN D3), or all (omop)"
+    )
     participants: str = Field("participants.csv", description="Allocation list, a file in the extract's folder")
     n_buckets: int = Field(16, ge=1, le=4096, description="Person buckets of the lake")
     synthetic: SyntheticExtract | None = Field(None, description="Settings of the generator (synthetic)")
@@ -113,11 +141,21 @@ class Source(Section):
     def _what_each_kind_needs(self) -> Self:
         if self.kind == "mhsds" and self.folder is None:
             raise ValueError("kind = 'mhsds' needs `folder`")
+        if self.kind == "omop":
+            self._one_place_of_the_cdm()
+        elif self.duckdb is not None or self.postgres is not None or self.stays != "psychiatric":
+            raise ValueError("`duckdb`, `postgres` and `stays` are for kind = 'omop'")
         if self.kind == "synthetic" and self.synthetic is None:
             raise ValueError("kind = 'synthetic' needs the section [source.synthetic]")
         if self.kind == "table" and not self.tables:
             raise ValueError("kind = 'table' needs at least one [[source.tables]]")
         return self
+
+    def _one_place_of_the_cdm(self) -> None:
+        if self.folder is None:
+            raise ValueError("kind = 'omop' needs `folder`: the CDM's files, its allocation list and its statements")
+        if self.duckdb is not None and self.postgres is not None:
+            raise ValueError("give `duckdb` or `postgres`, not both")
 
 
 class Eligibility(Section):
@@ -408,6 +446,8 @@ class Protocol(Section):
                 f"outcomes: {PLACEBO} is a test only if no covariate looks into months 13 to 24 before time zero, as "
                 f"{', '.join(seen)} do; take look-backs of at most {PLACEBO_UNTIL_DAYS} days"
             )
+        if self.source.kind == "omop":
+            problems += self._what_a_cdm_does_not_hold()
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
         if is_table and "cumulative_incidence" in self.effects.methods:
@@ -417,6 +457,16 @@ class Protocol(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _what_a_cdm_does_not_hold(self) -> list[str]:
+        """What would be taken for "never" although an OMOP CDM cannot tell."""
+        named = {self.outcomes.primary, *self.outcomes.secondary}
+        entered = {*self.covariates.numeric, *self.covariates.categorical}
+        unknown = sorted((named | entered) & NOT_IN_A_CDM)
+        problems = [f"{name} cannot be known from an OMOP CDM" for name in unknown]
+        if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
+            problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        return problems
 
 
 def _sees_placebo_window(covariate: str) -> bool:
@@ -457,6 +507,7 @@ def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
     moved = source.model_copy(
         update={
             "folder": None if source.folder is None else (base / source.folder).resolve(),
+            "duckdb": None if source.duckdb is None else (base / source.duckdb).resolve(),
             "tables": tuple(t.model_copy(update={"path": (base / t.path).resolve()}) for t in source.tables),
         }
     )

@@ -16,6 +16,8 @@ from pipelines.lake.reading import FORMAT
 from pipelines.lake.scatter import Receipt
 from pipelines.lake.second_pass import add_up
 from pipelines.sources.extract import Extract, aliases_version, fingerprint
+from pipelines.sources.omop import mapping
+from pipelines.sources.omop.staged import FEEDS
 
 COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
@@ -29,6 +31,7 @@ RULES = {
     "team_without_type": "kept: no file describes the team of the referral",
     "assessment_without_contact": "kept, without a date: the contact of the assessment is not there",
     "activity_without_contact": "kept, without a date: the contact of the activity is not there",
+    **mapping.RULES,
 }
 """What the rules in a manifest mean. KIND and COLUMN stand for names."""
 
@@ -38,7 +41,8 @@ def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFram
     files = [_file(receipt, account) for receipt in receipts]
     rows = add_up(account, "rows")
     # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
-    tables = sorted({receipt.table for receipt in receipts} | {name for name, n in rows.items() if n})
+    fed = {table for receipt in receipts for table in FEEDS.get(receipt.table, (receipt.table,))}
+    tables = sorted(fed | {name for name, n in rows.items() if n})
     return {
         "format": FORMAT,
         "n_buckets": n_buckets,
@@ -83,6 +87,6 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
 
 
 def _table(name: str, receipts: Sequence[Receipt], rows: Counter[str]) -> dict[str, Any]:
-    files = [receipt for receipt in receipts if receipt.table == name]
+    files = [receipt for receipt in receipts if name in FEEDS.get(receipt.table, (receipt.table,))]
     absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
     return {"rows": rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}

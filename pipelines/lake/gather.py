@@ -17,6 +17,8 @@ import polars as pl
 from pipelines.lake.reading import bucket_name, reference_name
 from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
+from pipelines.sources.extract import Assembly
+from pipelines.sources.omop.staged import STAGED
 from pipelines.sources.submissions import NOTHING_SUPERSEDED, is_superseded, mark_latest
 from pipelines.tables import PERSON_TABLES, TABLES, Table
 
@@ -26,7 +28,7 @@ GROUPS: tuple[tuple[str, ...], ...] = (
     *((table,) for table in PERSON_TABLES if not any(table in group for group in mhsds.TOGETHER)),
 )
 EXACT_DUPLICATE, SUPERSEDED_SUBMISSION = "exact_duplicate", "superseded_submission"
-_KNOWN = TABLES | mhsds.DETAILS
+_KNOWN = TABLES | mhsds.DETAILS | STAGED
 ROW_GROUP_ROWS = 1 << 17
 
 
@@ -67,12 +69,25 @@ def gather_bucket(
     return tally
 
 
+def assemble_bucket(assembly: Assembly, parts: Mapping[str, Sequence[Part]], building: Path, bucket: int) -> Tally:
+    """Write one bucket of all tables of a source whose own tables are not canonical; `parts` are those of the bucket by
+    staged table, and all of the references."""
+    tally = Tally()
+    staged = {name: _collect(STAGED[name], parts[name], tally) for name in assembly.tables}
+    staged |= {name: _collect(STAGED[name], parts[name], Tally()) for name in assembly.references}
+    frames, notes = assembly(staged)
+    tally.notes.update(notes)
+    for name, rows in frames.items():
+        tally.rows[name] += _write(rows, TABLES[name], building / bucket_name(name, bucket))
+    return tally
+
+
 def gather_reference(name: str, parts: Mapping[str, Sequence[Part]], superseded: pl.DataFrame, building: Path) -> Tally:
     """Write a table that belongs to no person; with `submission` go the parts of submission_flag."""
     tally = Tally()
     rows = collect_reference(name, parts[name], tally)
     if name == "submission":
-        flags = collect_reference("submission_flag", parts["submission_flag"], Tally())
+        flags = collect_reference("submission_flag", parts.get("submission_flag", ()), Tally())
         rows = mark_latest(rows, flags, superseded)
     tally.rows[name] += _write(rows, _KNOWN[name], building / reference_name(name))
     return tally

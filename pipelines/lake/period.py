@@ -1,7 +1,7 @@
 """How far the rows of a lake reach: the last day that anybody reported, and its month.
 
-Choice made: MHSDS says itself which months were submitted; where it is absent, hospital data reach to their latest end
-of an episode or arrival at a department.
+Choice made: MHSDS says itself which months were submitted; an OMOP CDM says until when it observed people; hospital
+data alone reach to their latest end of an episode or arrival at a department.
 """
 
 from collections.abc import Collection
@@ -24,11 +24,17 @@ def last_reported(generation: Place, written: Collection[str]) -> tuple[date, in
         submission = read_parquet(generation / submitted, ["period_end_date", "month_id"])
         day, month = submission.select(pl.col("period_end_date").max(), pl.col("month_id").max()).row(0)
         return day, month
-    days = [
+    periods = _days(generation, written, {"observation_period": "end_date"})
+    days = periods or _days(generation, written, _LAST_DAYS)
+    last = max(days, default=_NOTHING)
+    return last, month_id(last.year, last.month)
+
+
+def _days(generation: Place, written: Collection[str], columns: dict[str, str]) -> list[date]:
+    latest = [
         read_parquet(generation / name, [column])[column].max()
-        for table, column in _LAST_DAYS.items()
+        for table, column in columns.items()
         for name in sorted(written)
         if name.startswith(f"tables/{table}/")
     ]
-    last = max((day for day in days if isinstance(day, date)), default=_NOTHING)
-    return last, month_id(last.year, last.month)
+    return [day for day in latest if isinstance(day, date)]

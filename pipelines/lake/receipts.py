@@ -23,22 +23,20 @@ from pipelines.errors import SourceError
 from pipelines.lake.places import Place, entries, remove, workplace, write_whole
 from pipelines.lake.scatter import Aside, Manner, Part, Receipt, put_together, scatter_piece
 from pipelines.lake.tasks import run
-from pipelines.sources.csv_files import Content, Piece, look_through
-from pipelines.sources.extract import SourceFile, aliases_version
+from pipelines.sources.csv_files import Content, Piece
+from pipelines.sources.extract import RawFile, aliases_version
 
 PARTS, RECEIPT = "parts", "receipt.json"
 FORMAT = 3  # of parts and tables; either is made again when it changes
 
 
-def read_files(files: Sequence[SourceFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
+def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
     """The receipts of all files, in their order, and how many of the files had to be parsed.
-
-    `bridge` is an Arrow file of old and new pseudonyms; another bridge makes other parts of every file about people.
 
     Raises:
         SourceError: with the problems of every file that cannot be read.
     """
-    contents = run([partial(look_through, file.path) for file in files])
+    contents = run([file.look_through for file in files])
     tasks = {
         piece_key(file, content, piece, manner): (file, piece)
         for file, content in zip(files, contents, strict=True)
@@ -53,30 +51,29 @@ def read_files(files: Sequence[SourceFile], lake: Place, manner: Manner) -> tupl
         keys = [piece_key(file, content, piece, manner) for piece in content.pieces]
         whole = put_together([_load(lake, key, place) for key in keys])
         receipts.append(replace(whole, name=file.name, digest=content.digest, keys=tuple(keys)))
-    parsed = {file.path for file, _ in new.values()}
+    parsed = {file.name for file, _ in new.values()}
     return receipts, len(parsed)
 
 
-def piece_key(file: SourceFile, content: Content, piece: Piece, manner: Manner) -> str:
+def piece_key(file: RawFile, content: Content, piece: Piece, manner: Manner) -> str:
     """Name of the parts of a piece of a file: the file's content, how it is read, and with what."""
     return _hash([content.digest, piece.encoding, str(piece.start), str(piece.end), reader_of(file, manner)])
 
 
-def reader_of(file: SourceFile, manner: Manner) -> str:
+def reader_of(file: RawFile, manner: Manner) -> str:
     """Name of the way a file is read: rows of the same content, read in the same way, give the same parts."""
     layout = [file.layout.release, file.layout.names[0], aliases_version(), str(manner.n_buckets)]
     layout += [manner.bridge_checksum] if file.layout.target.by_person else []
     return _hash([*layout, str(FORMAT), pl.__version__, pa.__version__])
 
 
-def read_piece(file: SourceFile, piece: Piece, key: str, lake: Place, manner: Manner) -> None:
+def read_piece(file: RawFile, piece: Piece, key: str, lake: Place, manner: Manner) -> None:
     """Parse a piece of a file into its parts."""
-    before = file.path.stat()
+    before = file.stamp()
     attempt = parts_of(lake, key) / uuid4().hex[:8]
     with workplace(attempt) as folder:
         receipt = scatter_piece(file, piece, folder, manner)
-    after = file.path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    if file.stamp() != before:
         raise SourceError(f"{file.name}: was changed while it was being read; load again when it is complete")
     write_whole(parts_of(lake, key) / RECEIPT, _dump(receipt, attempt.name, reader_of(file, manner)))
 
@@ -120,8 +117,8 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     return Receipt(**{**content, **asides, **counters, **rest})
 
 
-def _size(file: SourceFile, piece: Piece) -> int:
-    return (piece.end or file.path.stat().st_size) - piece.start
+def _size(file: RawFile, piece: Piece) -> int:
+    return (piece.end or file.size()) - piece.start
 
 
 def _hash(texts: Sequence[str]) -> str:

@@ -21,8 +21,8 @@ import pyarrow as pa
 from pipelines.lake.buckets import bucket_of
 from pipelines.lake.places import Place, open_arrow, read_ipc
 from pipelines.sources.bridge import cross_bridge
-from pipelines.sources.csv_files import Piece, read_batches
-from pipelines.sources.extract import SourceFile
+from pipelines.sources.csv_files import Piece
+from pipelines.sources.extract import RawFile
 from pipelines.sources.mhsds import name_records
 from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 
@@ -122,7 +122,7 @@ class Parts:
         return tuple(self.parts)
 
 
-def scatter_piece(file: SourceFile, piece: Piece, folder: Path, manner: Manner) -> Receipt:
+def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> Receipt:
     """Read a piece of a raw file into `folder`: rows.arrow, and unresolved.arrow and quarantine.parquet if there are
     such rows. Lines are counted as if the piece were the file.
 
@@ -137,7 +137,7 @@ def scatter_piece(file: SourceFile, piece: Piece, folder: Path, manner: Manner) 
     steps = read_ipc(manner.bridge) if manner.bridge is not None and file.layout.target.by_person else None
     lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
     submissions: set[tuple[str, int, str]] = set()
-    for batch in read_batches(file.path, file.header, piece):
+    for batch in file.read(piece):
         rows_read += batch.rows.height + len(batch.malformed)
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:

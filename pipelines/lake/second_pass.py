@@ -6,9 +6,9 @@ that the next load can add up the buckets it shares with this one without readin
 
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -16,10 +16,19 @@ from uuid import uuid4
 
 import polars as pl
 
-from pipelines.lake.gather import GROUPS, Tally, collect_reference, gather_bucket, gather_reference, needed_by
+from pipelines.lake.gather import (
+    GROUPS,
+    Tally,
+    assemble_bucket,
+    collect_reference,
+    gather_bucket,
+    gather_reference,
+    needed_by,
+)
 from pipelines.lake.places import Place, checksum, publish, read_parquet, remove, share
 from pipelines.lake.scatter import Part, Receipt
 from pipelines.lake.tasks import run
+from pipelines.sources.extract import Assembly
 from pipelines.sources.mhsds import DETAILS
 from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, find_superseded
 from pipelines.tables import REFERENCE_TABLES
@@ -43,7 +52,7 @@ _NOTHING = Superseded(NOTHING_SUPERSEDED, "")
 class Job:
     """Tables to be built together, the parts they are built from, the submissions among those of their files that no
     longer count, and the raw files' names by place. `inputs` is a hash of all that goes in; `bucket` is None for a
-    table that belongs to no person."""
+    table that belongs to no person; `assembly` says how staged tables become canonical ones."""
 
     name: str
     tables: tuple[str, ...]
@@ -52,15 +61,18 @@ class Job:
     superseded: Superseded
     files: dict[int, str]
     inputs: str
+    assembly: Assembly | None = None
 
 
-def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
+def list_jobs(receipts: Sequence[Receipt], n_buckets: int, assembly: Assembly | None = None) -> list[Job]:
     """Everything a generation is made of."""
     names = {receipt.place: receipt.name for receipt in receipts}
     parts: dict[tuple[str, int], list[Part]] = defaultdict(list)
     for receipt in receipts:
         for part in receipt.parts:
             parts[receipt.table, part.bucket].append(part)
+    if assembly is not None:
+        return _list_assemblies(parts, n_buckets, assembly, names)
     superseded = _superseded(receipts, parts)
     jobs = []
     for group in GROUPS:
@@ -76,6 +88,22 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int) -> list[Job]:
         old = _came_with(superseded, receipts if table == "submission" else ())
         jobs.append(_job(table, (table,), None, needed, names, old))
     return jobs
+
+
+def _list_assemblies(
+    parts: Mapping[tuple[str, int], list[Part]], n_buckets: int, assembly: Assembly, names: dict[int, str]
+) -> list[Job]:
+    """A job for every bucket that holds anybody, and one for each table that belongs to no person."""
+    whole = {table: parts.get((table, 0), []) for table in assembly.references}
+    jobs = []
+    for bucket in range(n_buckets):
+        needed = {table: parts.get((table, bucket), []) for table in assembly.tables}
+        if any(needed.values()):
+            name = f"{assembly.version}/{bucket:03d}"
+            job = _job(name, assembly.tables, bucket, needed | whole, names)
+            jobs.append(replace(job, assembly=assembly))
+    singles = {table: parts.get((table, 0), []) for table in REFERENCE_TABLES} | whole
+    return jobs + [_job(table, (table,), None, {table: those}, names) for table, those in singles.items()]
 
 
 def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple[pl.DataFrame, int]:
@@ -142,6 +170,8 @@ def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
     with _scratch(generation) as folder:
         if job.bucket is None:
             tally = gather_reference(job.tables[0], job.parts, job.superseded.rows, folder)
+        elif job.assembly is not None:
+            tally = assemble_bucket(job.assembly, job.parts, folder, job.bucket)
         else:
             tally = gather_bucket(job.tables, job.parts, job.superseded.rows, folder, job.bucket)
         files = []

@@ -35,7 +35,7 @@ from pipelines.lake.scatter import Manner, Receipt
 from pipelines.lake.second_pass import ACCOUNT, Job, build, list_jobs
 from pipelines.lake.tasks import run
 from pipelines.sources.bridge import read_bridge
-from pipelines.sources.extract import Extract, examine
+from pipelines.sources.extract import Extract, Source, examine
 from pipelines.sources.normalise import QUARANTINE
 
 BRIDGE = "bridge.arrow"
@@ -51,11 +51,11 @@ class Work:
     n_jobs: int
 
 
-def write_lake(source: Path, lake: str | Place, *, n_buckets: int = 16, keep_parts: bool = True) -> Lake:
+def write_lake(source: Path | Source, lake: str | Place, *, n_buckets: int = 16, keep_parts: bool = True) -> Lake:
     """Load an extract, or what has changed in it since it was loaded last.
 
     Args:
-        source: folder of raw files.
+        source: folder of raw files, or another source (an OMOP CDM).
         lake: folder to be, or any location fsspec reaches (s3://...).
         n_buckets: buckets of people; one bucket of one table must fit into memory comfortably.
         keep_parts: keep what the first pass made of each file, so that a later load parses new files only; they take
@@ -67,7 +67,9 @@ def write_lake(source: Path, lake: str | Place, *, n_buckets: int = 16, keep_par
     return update_lake(source, lake, n_buckets=n_buckets, keep_parts=keep_parts)[0]
 
 
-def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: bool = True) -> tuple[Lake, Work]:
+def update_lake(
+    source: Path | Source, lake: str | Place, *, n_buckets: int, keep_parts: bool = True
+) -> tuple[Lake, Work]:
     """write_lake, and how much there was to do."""
     assert n_buckets >= 1, "a lake needs a bucket"
     extract = examine(source)
@@ -81,7 +83,7 @@ def update_lake(source: Path, lake: str | Place, *, n_buckets: int, keep_parts: 
             crossing = checksum(bridge) if bridge is not None else ""
             receipts, n_parsed = read_files(extract.files, place, Manner(n_buckets, keep_parts, bridge, crossing))
             receipts, aside = _find_persons(receipts, folder, n_buckets)
-            jobs = list_jobs(receipts, n_buckets)
+            jobs = list_jobs(receipts, n_buckets, extract.assembly)
             n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
         forget_unused(place, {key for receipt in receipts for key in receipt.keys} if keep_parts else set())
     return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))

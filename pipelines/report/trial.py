@@ -62,7 +62,8 @@ def _eligibility(protocol: Protocol) -> str:
     if "not_acute_adult" in rules.rules:
         wanted.append("leaving an adult acute psychiatric ward")
     if "no_prior_stay_730" in rules.rules:
-        wanted.append(f"with an earlier psychiatric stay in the preceding {rules.prior_stay_window_days} days")
+        kind = "stay in any hospital" if protocol.source.stays == "any_inpatient" else "psychiatric stay"
+        wanted.append(f"with an earlier {kind} in the preceding {rules.prior_stay_window_days} days")
     without = [text for rule, text in _EXCLUSIONS.items() if rule in rules.rules]
     text = "People " + ", ".join(wanted) if wanted else "People leaving hospital"
     return text + (f"; not: {', '.join(without)}" if without else "")
@@ -199,6 +200,7 @@ def describe_limits(protocol: Protocol) -> list[str]:
             "Anything that is not a column of the table.",
         ]
     return [
+        *(_cdm_limits(protocol) if protocol.source.kind == "omop" else []),
         participation,
         "Clinical judgement at recruitment, such as whether discharge was expected soon, and whatever else a "
         "clinician weighs at the bedside, is not in routine records.",
@@ -208,6 +210,21 @@ def describe_limits(protocol: Protocol) -> list[str]:
         "routine data. They are not reported here and nothing is used in their place.",
         "Care outside the records: leaving the country, private care and providers that did not submit.",
     ]
+
+
+def _cdm_limits(protocol: Protocol) -> list[str]:
+    """What an OMOP CDM leaves open (DOMAIN D3, D4)."""
+    unknown = (
+        "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments, and ends "
+        "observation where its observation periods end."
+    )
+    if protocol.source.stays == "any_inpatient":
+        return ["This study follows any stay in hospital: where the page says psychiatric, read any.", unknown]
+    found = (
+        "Psychiatric stays were found by the kind of hospital, by specialty, or by the main diagnosis of an inpatient "
+        "visit; the last takes in physical wards. The rule that found each stay is in the lake (spell.found_by_code)."
+    )
+    return [found, unknown]
 
 
 GLOSSARY = {

@@ -6,19 +6,17 @@ could be trusted, and the load is refused.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import polars as pl
 
 from pipelines.errors import SourceError
-from pipelines.sources.csv_files import look_through, read_batches
-from pipelines.sources.extract import SourceFile
+from pipelines.sources.extract import RawFile
 from pipelines.sources.normalise import normalise
 
 STEPS = pl.Schema({"old_person_id": pl.String, "new_person_id": pl.String})
 
 
-def read_bridge(files: Sequence[SourceFile]) -> pl.DataFrame:
+def read_bridge(files: Sequence[RawFile]) -> pl.DataFrame:
     """The bridging files among `files` as one: old_person_id, new_person_id, in order of the former.
 
     Raises:
@@ -61,11 +59,10 @@ def cross_bridge(rows: pl.DataFrame, bridge: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("person_id").replace(known["old_person_id"], known["new_person_id"]))
 
 
-def _read_steps(file: SourceFile) -> pl.DataFrame:
+def _read_steps(file: RawFile) -> pl.DataFrame:
     empty = pl.DataFrame(schema={**STEPS, "file": pl.String, "line": pl.Int64})
-    path: Path = file.path
-    pieces = look_through(path).pieces
-    batches = [batch.rows for piece in pieces for batch in read_batches(path, file.header, piece) if batch.rows.height]
+    pieces = file.look_through().pieces
+    batches = [batch.rows for piece in pieces for batch in file.read(piece) if batch.rows.height]
     normal = [normalise(rows, file.header, file.layout).rows for rows in batches]
     return pl.concat([empty, *(rows.select(*STEPS.names(), file=pl.lit(file.name), line="_line") for rows in normal)])
 

@@ -5,21 +5,73 @@ Only headers are read here, so a wrong extract is refused in seconds, with all i
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources import csv_files, hes, mhsds
 from pipelines.sources.aliases import SourceTable, aliases_digest, choose_layouts, load_aliases
-from pipelines.sources.csv_files import Header
+from pipelines.sources.csv_files import Batch, Content, Header, Piece
 from pipelines.tables import TABLES
 
 DESCRIPTION = "extract_manifest.json"
-_ALIAS_MAPS = (*mhsds.RELEASES, *hes.RELEASES, "lookups")
+_ALIAS_MAPS = (*mhsds.RELEASES, *hes.RELEASES, "lookups", "omop")
+
+
+class RawFile(Protocol):
+    """What a load needs to know of a raw file, or of a piece of a table in a database.
+
+    `name` is unique in its extract and can be part of a path; `digest` changes with the content and `stamp`, which is
+    quicker, with any change of it while it is being read; `size` only orders the work.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def layout(self) -> SourceTable: ...
+    def digest(self) -> str: ...
+    def stamp(self) -> str: ...
+    def size(self) -> int: ...
+    def look_through(self) -> Content:
+        """Its digest, its encoding, and where it may be cut; raises SourceError, as does `read`."""
+        ...
+
+    def read(self, piece: Piece) -> Iterator[Batch]:
+        """The rows of a piece in order."""
+        ...
+
+
+class Assembly(Protocol):
+    """How staged tables of the people of one bucket become canonical ones, for a source whose tables are not.
+
+    `tables` are staged by person, `references` are given whole to every bucket; a call returns the canonical tables
+    (with `_file` and `_line`, in the order in which they are to be written) and things worth knowing, counted by rule.
+    """
+
+    @property
+    def tables(self) -> tuple[str, ...]: ...
+    @property
+    def references(self) -> tuple[str, ...]: ...
+    @property
+    def version(self) -> str:
+        """Changes with everything but the rows that decides the result."""
+        ...
+
+    def __call__(self, staged: Mapping[str, pl.DataFrame]) -> tuple[dict[str, pl.DataFrame], Mapping[str, int]]: ...
+
+
+class Source(Protocol):
+    """Where an extract is, when it is not a folder of MHSDS, HES and ONS files."""
+
+    def examine(self) -> "Extract": ...
 
 
 @dataclass(frozen=True)
@@ -34,20 +86,42 @@ class SourceFile:
     def name(self) -> str:
         return self.path.name
 
+    def digest(self) -> str:
+        return csv_files.digest(self.path)
+
+    def stamp(self) -> str:
+        status = self.path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def look_through(self) -> Content:
+        return csv_files.look_through(self.path)
+
+    def read(self, piece: Piece) -> Iterator[Batch]:
+        return csv_files.read_batches(self.path, self.header, piece)
+
 
 @dataclass(frozen=True)
 class Extract:
     """What a source folder holds: files in order of their names, names of files that are no table, the description
-    its sender put beside them (extract_manifest.json, as it is), and every problem found."""
+    its sender put beside them (extract_manifest.json, as it is), every problem found, and how its tables become
+    canonical ones where they are not."""
 
-    files: tuple[SourceFile, ...]
+    files: tuple[RawFile, ...]
     ignored: tuple[str, ...]
     description: dict[str, Any]
     problems: tuple[str, ...]
+    assembly: Assembly | None = None
 
 
-def examine(folder: Path) -> Extract:
-    """Recognise the files of a source folder by name and header."""
+def examine(source: Path | Source) -> Extract:
+    """Recognise the files of a source folder by name and header, or whatever another source is made of."""
+    return _examine_folder(source) if isinstance(source, Path) else source.examine()
+
+
+def _examine_folder(folder: Path) -> Extract:
     if not folder.is_dir():
         return Extract((), (), {}, (f"{folder}: is not a folder",))
     layouts = (*mhsds.layouts(), *hes.layouts(), *load_aliases("lookups", TABLES))
@@ -69,20 +143,20 @@ def examine(folder: Path) -> Extract:
         found.append((path, header, by_name[table]))
     chosen = choose_layouts([(header, choices) for _, header, choices in found])
     files = [SourceFile(path, header, layout) for (path, header, _), layout in zip(found, chosen, strict=True)]
-    problems += [problem for file in files for problem in _missing_columns(file)]
+    problems += [problem for file in files for problem in missing_columns(file)]
     problems += _missing_tables(files)
-    description, faults = _read_description(folder)
+    description, faults = read_description(folder)
     return Extract(tuple(files), tuple(ignored), description, (*problems, *faults))
 
 
-def check_source(source: Path) -> list[str]:
+def check_source(source: Path | Source) -> list[str]:
     """Everything that keeps a study from using a source folder, from the headers alone. Hospital data alone can be
     loaded (see `examine`), but a study needs the MHSDS tables that its stays come from."""
     extract = examine(source)
     return [*extract.problems, *(_mandatory_tables(extract.files) if _is_hospital_data(extract.files) else [])]
 
 
-def fingerprint_source(source: Path) -> str:
+def fingerprint_source(source: Path | Source) -> str:
     """Checksum of all recognised files, by name and content, whatever their order, of the extract's description and
     of the alias maps; reads every byte once. It stands in the manifest of a lake as "fingerprint".
 
@@ -93,7 +167,7 @@ def fingerprint_source(source: Path) -> str:
     if extract.problems:
         raise SourceError(extract.problems)
     with ThreadPoolExecutor() as threads:
-        digests = list(threads.map(csv_files.digest, [file.path for file in extract.files]))
+        digests = list(threads.map(lambda file: file.digest(), extract.files))
     return fingerprint(extract, {file.name: digest for file, digest in zip(extract.files, digests, strict=True)})
 
 
@@ -111,7 +185,7 @@ def aliases_version() -> str:
     return aliases_digest(_ALIAS_MAPS)
 
 
-def _missing_columns(file: SourceFile) -> list[str]:
+def missing_columns(file: RawFile) -> list[str]:
     return [
         f"{file.name}: column {column.column.name} is missing; accepted names: "
         + ", ".join(name for choice in column.names for name in choice)
@@ -119,25 +193,26 @@ def _missing_columns(file: SourceFile) -> list[str]:
     ]
 
 
-def _missing_tables(files: Sequence[SourceFile]) -> list[str]:
+def _missing_tables(files: Sequence[RawFile]) -> list[str]:
     problems = [] if _is_hospital_data(files) else _mandatory_tables(files)
     return problems + mhsds.missing_details([file.layout for file in files])
 
 
-def _is_hospital_data(files: Sequence[SourceFile]) -> bool:
+def _is_hospital_data(files: Sequence[RawFile]) -> bool:
     """HES, ECDS or ONS files, and no MHSDS."""
     releases = {file.layout.release for file in files}
     return bool(releases & set(hes.RELEASES)) and not releases & set(mhsds.RELEASES)
 
 
-def _mandatory_tables(files: Sequence[SourceFile]) -> list[str]:
+def _mandatory_tables(files: Sequence[RawFile]) -> list[str]:
     found = Counter(file.layout.target.name for file in files)
     expected = {layout.target.name: layout.names[0] for layout in reversed(mhsds.layouts())}
     missing = [table for table in mhsds.MANDATORY if not found[table]]
     return [f"no file of {expected[table]}: the table {table} is mandatory" for table in missing]
 
 
-def _read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
+def read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """What the sender says of an extract (extract_manifest.json), and what is wrong with that file."""
     path = folder / DESCRIPTION
     if not path.is_file():
         return {}, []

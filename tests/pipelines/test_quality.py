@@ -304,7 +304,7 @@ def test_every_code_list_says_where_it_comes_from(path: Path) -> None:
     terms = read_codelist(path.stem)
     assert len(terms) == len(lines) - len(comment) - 1
     assert all(code == code.strip().upper() and code for code in terms)
-    code = "".join(module.read_text(encoding="utf-8") for module in (CODELISTS.parents[1] / "pipelines").glob("*.py"))
+    code = "".join(module.read_text(encoding="utf-8") for module in (CODELISTS.parents[1] / "pipelines").rglob("*.py"))
     assert path.stem in LIST_OF_COLUMN.values() or f'read_codelist("{path.stem}")' in code
 
 
