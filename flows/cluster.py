@@ -15,6 +15,7 @@ from flows.progress import watcher
 from flows.settings import DASK_ADDRESS, DASK_TLS, LOCAL, Settings
 from pipelines.errors import RunError
 
+ANY_PORT = "127.0.0.1:0"  # None would mean Dask's usual port, on all networks, and a warning where it is taken
 SECONDS_FOR_WORKERS = 60  # a batch system may take that long to start the first one
 
 
@@ -70,7 +71,7 @@ def _processes(settings: Settings) -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=settings.workers, threads_per_worker=1, protocol="tcp://", host="127.0.0.1", dashboard_address=None
+        n_workers=settings.workers, threads_per_worker=1, protocol="tcp://", host="127.0.0.1", dashboard_address=ANY_PORT
     ) as cluster:
         yield cluster.scheduler_address
 

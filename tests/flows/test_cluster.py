@@ -208,7 +208,7 @@ def test_workers_that_do_not_see_the_runs_folder_are_refused(
     from pipelines.errors import RunError
 
     settings = read_settings(tmp_path / "runs", {"VIRTUAL_CONTROLS_DASK_ADDRESS": cluster.address})
-    monkeypatch.setattr(place, "_expect_same_code", lambda _: None)
+    monkeypatch.setattr(place, "_expect_same_code", lambda client: client.wait_for_workers(2, timeout=SECONDS))
     monkeypatch.setattr(Path, "touch", lambda _: None)
     monkeypatch.setattr(Path, "unlink", lambda _: None)
     with pytest.raises(RunError, match=r"2 Dask worker\(s\) do not see the runs folder"), place.dask_of(settings):

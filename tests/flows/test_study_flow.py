@@ -172,7 +172,7 @@ def test_a_defect_ends_with_70_and_shows_places_but_no_values(
     assert "KeyError" in broken.stderr
     assert "Traceback" not in broken.stderr
     assert states(prefect_address, runs) == ["FAILED"]
-    assert "1979" not in whole_log_of(prefect_address)
+    assert "1979-04-01" not in whole_log_of(prefect_address)
 
 
 BROKEN_DESIGN = """

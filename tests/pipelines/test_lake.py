@@ -327,6 +327,6 @@ def test_the_account_of_a_clean_file(tmp_path: Path) -> None:
 def test_a_distributed_client_gives_the_same_bytes(lakes: dict[str, Lake], tmp_path: Path) -> None:
     from distributed import Client
 
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None):
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"):
         again = write_lake(DATA / "mhsds_mini_v6", tmp_path / "again", n_buckets=N_BUCKETS)
     assert tree(again.folder) == tree(lakes["mhsds_mini_v6"].folder)
