@@ -466,6 +466,10 @@ class Protocol(Section):
         problems = [f"{name} cannot be known from an OMOP CDM" for name in unknown]
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "provider_silence" in self.follow_up.censor_at:
+            problems.append(
+                "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
+            )
         return problems
 
 

@@ -4,25 +4,25 @@
 
 Everybody with an inpatient visit is kept, with every inpatient visit, so that counts of stays are those of the whole
 set; of the other visits and the procedures only those of the first 40 people, in order of their ids. Lines are copied
-as they were written. The list of participants is invented: 30 of the people with two inpatient visits within two years
-between 2008 and 2017, drawn with a fixed seed, the second of those visits being the stay of their allocation.
+as they were written. The list of participants is invented: 60 of the people with an inpatient visit as adults between
+1990 and 2017, drawn with a fixed seed, the first of those visits being the stay of their allocation.
 """
 
 import argparse
 import csv
 import gzip
 import random
-from datetime import date, timedelta
-from itertools import pairwise
+from datetime import date
 from pathlib import Path
 
 WHOLE = ("PERSON", "OBSERVATION_PERIOD", "CONDITION_OCCURRENCE")
 FIRST_PEOPLE = ("VISIT_OCCURRENCE", "PROCEDURE_OCCURRENCE")
 N_FIRST = 40
 INPATIENT = "9201"
-N_PEER, N_CONTROL = 20, 10
+N_PEER, N_CONTROL = 40, 20
 SEED = 20190109
-WINDOW = (date(2008, 1, 1), date(2017, 12, 31))
+WINDOW = (date(1990, 1, 1), date(2017, 12, 31))
+ADULT_YEARS = 18
 STATEMENT = '{\n "contains_real_data": false,\n "generator": "Synthea"\n}\n'
 
 Rows = list[tuple[str, dict[str, str]]]
@@ -48,7 +48,7 @@ def main() -> None:
         ]
         write(arguments.target / f"{table}.csv.gz", "".join([header, *kept]))
     (arguments.target / "extract_manifest.json").write_text(STATEMENT, encoding="utf-8")
-    (arguments.target / "participants.csv").write_text(draw_participants(stays), encoding="utf-8")
+    (arguments.target / "participants.csv").write_text(draw_participants(read(arguments.source / "PERSON.csv")[1], stays), encoding="utf-8")
 
 
 def read(path: Path) -> tuple[str, Rows]:
@@ -64,29 +64,23 @@ def write(path: Path, text: str) -> None:
         packed.write(text.encode())
 
 
-def draw_participants(stays: list[dict[str, str]]) -> str:
-    """An allocation list as CSV text: 20 people of the peer arm and 10 of the control arm."""
-    dates: dict[str, list[tuple[date, date]]] = {}
-    for row in stays:
-        span = (date.fromisoformat(row["visit_start_date"]), date.fromisoformat(row["visit_end_date"]))
-        dates.setdefault(row["person_id"], []).append(span)
-    choices = {person: _second_stays(sorted(spans)) for person, spans in dates.items()}
+def draw_participants(people: Rows, stays: list[dict[str, str]]) -> str:
+    """An allocation list as CSV text: 40 people of the peer arm and 20 of the control arm, each in their first stay
+    that they began as adults, that lasted a night and that ended in the window."""
+    births = {row["person_id"]: int(row["year_of_birth"]) for _, row in people}
+    first: dict[str, date] = {}
+    for row in sorted(stays, key=lambda row: row["visit_start_date"]):
+        start, end = date.fromisoformat(row["visit_start_date"]), date.fromisoformat(row["visit_end_date"])
+        is_adult = start.year - births[row["person_id"]] > ADULT_YEARS
+        if is_adult and end > start and WINDOW[0] <= end <= WINDOW[1]:
+            first.setdefault(row["person_id"], start)
     rng = random.Random(SEED)
-    eligible = sorted((person for person, found in choices.items() if found), key=int)
-    drawn = rng.sample(eligible, N_PEER + N_CONTROL)
+    drawn = rng.sample(sorted(first, key=int), N_PEER + N_CONTROL)
     lines = ["person_id,arm,site,allocation_date,consent"]
     for place, person in enumerate(drawn):
         arm = "PEER" if place < N_PEER else "CONTROL"
-        lines.append(f"{person},{arm},S1,{rng.choice(choices[person])[0]},Y")
+        lines.append(f"{person},{arm},S1,{first[person]},Y")
     return "\n".join(lines) + "\n"
-
-
-def _second_stays(spans: list[tuple[date, date]]) -> list[tuple[date, date]]:
-    return [
-        span
-        for before, span in pairwise(spans)
-        if WINDOW[0] <= span[1] <= WINDOW[1] and span[0] - before[1] < timedelta(days=730) and span[0] > before[1]
-    ]
 
 
 if __name__ == "__main__":
