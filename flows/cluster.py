@@ -71,7 +71,11 @@ def _processes(settings: Settings) -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=settings.workers, threads_per_worker=1, protocol="tcp://", host="127.0.0.1", dashboard_address=ANY_PORT
+        n_workers=settings.workers,
+        threads_per_worker=1,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address=ANY_PORT,
     ) as cluster:
         yield cluster.scheduler_address
 

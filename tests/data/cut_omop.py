@@ -48,7 +48,8 @@ def main() -> None:
         ]
         write(arguments.target / f"{table}.csv.gz", "".join([header, *kept]))
     (arguments.target / "extract_manifest.json").write_text(STATEMENT, encoding="utf-8")
-    (arguments.target / "participants.csv").write_text(draw_participants(read(arguments.source / "PERSON.csv")[1], stays), encoding="utf-8")
+    _, persons = read(arguments.source / "PERSON.csv")
+    (arguments.target / "participants.csv").write_text(draw_participants(persons, stays), encoding="utf-8")
 
 
 def read(path: Path) -> tuple[str, Rows]:
