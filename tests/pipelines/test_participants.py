@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from pipelines.errors import SourceError
-from pipelines.sources.participants import read_participants
-from pipelines.tables import PARTICIPANT
+from pipelines.sources.participants import LISTED, read_participants
 from tests.tiny_extract import write_csv
 
 MINI = Path(__file__).parents[1] / "data" / "mhsds_mini_v5" / "participants.csv"
@@ -29,8 +28,8 @@ def read(folder: Path, *rows: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFram
 
 def test_a_row_is_typed(tmp_path: Path) -> None:
     people, aside = read(tmp_path, ROW)
-    assert people.schema == PARTICIPANT.schema
-    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y", None, None)]
+    assert people.schema == LISTED
+    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y", None, None, 2, None)]
     assert aside.is_empty()
 
 
@@ -106,7 +105,7 @@ def test_no_file(tmp_path: Path, name: str) -> None:
 def test_a_header_alone_is_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "participants.csv").write_text(",".join(ROW) + "\n")
     people, aside = read_participants(tmp_path / "participants.csv")
-    assert people.equals(PARTICIPANT.empty())
+    assert people.equals(LISTED.to_frame())
     assert aside.is_empty()
 
 
