@@ -117,7 +117,8 @@ def read_header(path: File) -> Header:
             first = stream.readline()
             has_rows = any(line.strip() for line in stream)
     except DAMAGE as error:
-        raise SourceError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+        lines = f", after line {n}" if (n := count_readable_lines(path)) else ""
+        raise SourceError(f"{path.name}: cannot be read ({type(error).__name__}{lines})") from error
     _refuse_no_text(path, first)
     text = _decode(first).lstrip("\ufeff").rstrip("\r\n")
     delimiter = max(DELIMITERS, key=lambda mark: len(_split(text, mark)))  # a quoted name may hold another one
