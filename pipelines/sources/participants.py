@@ -61,19 +61,16 @@ def read_participants(path: Path, key: bytes | None = None) -> tuple[pl.DataFram
     problems = month_first_problems(path.name, result.date_orders)
     if problems:
         raise SourceError(problems)
-    rows = _add_unreadable(result.rows.sort("_line"), raw, header, layout)
-    again = ~rows["person_id"].is_first_distinct()
+    rows, again = _one_row_each(_add_unreadable(result.rows.sort("_line"), raw, header, layout))
     raw_text = raw.select(line="_line", raw=pl.struct(pl.exclude("_line")).struct.json_encode())
     malformed = [(line, "malformed_line", text) for line, text in batch.malformed]
     aside = [
         pl.DataFrame(malformed, schema=QUARANTINE, orient="row"),
         result.quarantined,
         result.unresolved.select(line="_line", reason=pl.lit("missing:person_id"), raw="raw"),
-        rows.filter(again)
-        .select(line="_line", reason=pl.lit("duplicate_person"))
-        .join(raw_text, on="line", how="left", maintain_order="left"),
+        again.select(line="_line", reason="reason").join(raw_text, on="line", how="left", maintain_order="left"),
     ]
-    listed = rows.filter(~again).rename({"_line": "line"}).select(LISTED.names())
+    listed = rows.rename({"_line": "line"}).select(LISTED.names())
     named = raw.select(line="_line", person_id=_sent(raw, "person_id", header, layout))
     return listed, pl.concat(aside).join(named, on="line", how="left", maintain_order="left").sort("line")
 
@@ -124,16 +121,27 @@ def account_of_list(listed: pl.DataFrame, quarantined: pl.DataFrame, unlinked: p
 def bridge_participants(
     listed: pl.DataFrame, quarantined: pl.DataFrame, steps: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them keeps the
-    first row. `steps` is the lake's table person_bridge."""
+    """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them is listed
+    twice. `steps` is the lake's table person_bridge."""
     bridge = follow_bridge(steps)
-    crossed = cross_bridge(listed, bridge)
-    again = ~crossed["person_id"].is_first_distinct()
-    aside = crossed.filter(again).select(
-        "line", "person_id", reason=pl.lit("duplicate_person"), raw=pl.struct(pl.exclude("line")).struct.json_encode()
+    crossed, again = _one_row_each(cross_bridge(listed, bridge))
+    aside = again.select(
+        "line", "person_id", "reason", raw=pl.struct(pl.exclude("line", "reason")).struct.json_encode()
     )
     parts = [cross_bridge(quarantined, bridge), aside.select(SET_ASIDE.names())]
-    return crossed.filter(~again), pl.concat(parts).sort("line", maintain_order=True)
+    return crossed, pl.concat(parts).sort("line", maintain_order=True)
+
+
+def _one_row_each(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The first row of each person, and the others with their reason; nobody's who is listed in both arms."""
+    reason = (
+        pl.when(pl.col("arm_code").n_unique().over("person_id") > 1)
+        .then(pl.lit("in_both_arms"))
+        .when(~pl.col("person_id").is_first_distinct())
+        .then(pl.lit("duplicate_person"))
+    )
+    judged = rows.with_columns(reason=reason)
+    return judged.filter(pl.col("reason").is_null()).drop("reason"), judged.filter(pl.col("reason").is_not_null())
 
 
 def _add_unreadable(rows: pl.DataFrame, raw: pl.DataFrame, header: Header, layout: SourceTable) -> pl.DataFrame:

@@ -157,14 +157,16 @@ def test_rows_of_others_are_left_as_they_are() -> None:
 
 def test_participants_are_found_under_their_new_pseudonym_once() -> None:
     listed = pl.DataFrame(
-        {"person_id": ["b", "old", "new"], "arm_code": ["PEER", "PEER", "CONTROL"], "line": [2, 3, 5]},
+        {"person_id": ["b", "old", "new", "x"], "arm_code": ["PEER", "PEER", "PEER", "CONTROL"], "line": [2, 3, 5, 6]},
         schema_overrides=dict.fromkeys(("person_id", "arm_code"), pl.String),
     )
     set_aside = pl.DataFrame([(4, "bad_code:arm_code", "{}", "mid")], schema=SET_ASIDE, orient="row")
-    bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b"], "new_person_id": ["mid", "new", "b"]})
+    bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b", "x"], "new_person_id": ["mid", "new", "b", "b"]})
     crossed, aside = bridge_participants(listed, set_aside, bridge)
-    assert crossed.rows() == [("b", "PEER", 2), ("new", "PEER", 3)]
+    assert crossed.rows() == [("new", "PEER", 3)]
     assert aside.rows() == [
+        (2, "in_both_arms", '{"person_id":"b","arm_code":"PEER"}', "b"),
         (4, "bad_code:arm_code", "{}", "new"),
-        (5, "duplicate_person", '{"person_id":"new","arm_code":"CONTROL"}', "new"),
+        (5, "duplicate_person", '{"person_id":"new","arm_code":"PEER"}', "new"),
+        (6, "in_both_arms", '{"person_id":"b","arm_code":"CONTROL"}', "b"),
     ]

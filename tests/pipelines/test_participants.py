@@ -70,10 +70,19 @@ def test_a_bad_row_is_set_aside_with_reason_and_line(tmp_path: Path, change: dic
 
 
 def test_a_person_listed_again_counts_once(tmp_path: Path) -> None:
-    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"arm": "control"})
-    assert people.select("person_id", "arm_code").rows() == [("Anna", "PEER"), ("Ben", "PEER")]
+    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"site": "RX2"})
+    assert people.select("person_id", "site_code").rows() == [("Anna", "RX1"), ("Ben", "RX1")]
     assert aside.select("line", "reason").rows() == [(4, "duplicate_person")]
-    assert '"arm":"control"' in aside["raw"][0]
+    assert '"site":"RX2"' in aside["raw"][0]
+
+
+def test_nobody_is_guessed_to_be_in_one_of_two_arms(tmp_path: Path) -> None:
+    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"arm": "control"})
+    assert people["person_id"].to_list() == ["Ben"]
+    assert aside.select("line", "reason", "person_id").rows() == [
+        (2, "in_both_arms", "Anna"),
+        (4, "in_both_arms", "Anna"),
+    ]
 
 
 def test_an_unusable_first_row_does_not_block_the_second(tmp_path: Path) -> None:
