@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.plan import raw_source, with_source
+from flows.plan import key_fingerprint, raw_source, with_source
 from pipelines.errors import SourceError
 from pipelines.protocol import Protocol, load_protocol
 
@@ -28,6 +28,7 @@ def _check_source(protocol: Protocol) -> str:
         return _check_tables(protocol)
     from pipelines.governance import check_manifest
     from pipelines.lake import check_source
+    from pipelines.sources.participants import check_participants
 
     assert source.folder is not None, "the protocol's own rule"
     if not source.folder.is_dir():
@@ -36,6 +37,12 @@ def _check_source(protocol: Protocol) -> str:
     problems = check_source(raw_source(source, source.folder))
     if not (source.folder / source.participants).is_file():
         problems.append(f"{source.folder / source.participants}: the allocation list is missing")
+    else:
+        problems += check_participants(source.folder / source.participants)
+    try:
+        key_fingerprint(protocol)
+    except SourceError as error:
+        problems += error.problems
     if problems:
         raise SourceError(problems)
     return f"{source.folder}: every needed file and column is there, and so are the statements of its manifest"

@@ -61,7 +61,13 @@ def ensure_lake(plan: Plan, extract: Path) -> str:
         keep_parts = plan.protocol.source.synthetic is None
         with watcher().step("lake"), measured(facts):
             source = raw_source(plan.protocol.source, extract)
-            lake = write_lake(source, plan.lake, n_buckets=plan.protocol.source.n_buckets, keep_parts=keep_parts)
+            lake = write_lake(
+                source,
+                plan.lake,
+                n_buckets=plan.protocol.source.n_buckets,
+                keep_parts=keep_parts,
+                pseudonyms=plan.pseudonyms,
+            )
         if keep_parts and lake.manifest["fingerprint"] != plan.inputs["extract"]:
             raise SourceError(f"{extract}: was changed while it was being read; run again when it is complete")
         generation = str(lake.folder)

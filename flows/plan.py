@@ -53,6 +53,7 @@ class Plan:
     """One run before it happens.
 
     `extract` is None for ready-made tables, and so is `lake`, a folder or an fsspec URL; neither need exist yet.
+    `pseudonyms` is the fingerprint of the key of pseudonyms, empty where person ids stay as they are.
     """
 
     protocol: Protocol
@@ -66,6 +67,7 @@ class Plan:
     extract: Path | None
     lake: str | None
     resolved_toml: bytes
+    pseudonyms: str = ""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -100,7 +102,9 @@ def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
     protocol = with_source(load_protocol(study), source)
     resolved = _as_toml(protocol, _paths_as_written(study, source))
     protocol_hash = _hash(_as_toml(protocol, {}))
+    pseudonyms = key_fingerprint(protocol)
     inputs, extract = _inputs(protocol, runs)
+    inputs |= {"pseudonym_key": pseudonyms} if pseudonyms else {}
     versions = library_versions()
     code = code_version(RESULT_CODE)
     identity = {"protocol": protocol_hash, "inputs": inputs, "code": code, "versions": versions}
@@ -115,8 +119,9 @@ def plan_study(study: Path, source: Path | None, runs: Path) -> Plan:
         code=code,
         versions=versions,
         extract=extract,
-        lake=None if extract is None else _lake(extract, protocol, read_settings(runs).lakes),
+        lake=None if extract is None else _lake(extract, protocol, read_settings(runs).lakes, pseudonyms),
         resolved_toml=resolved,
+        pseudonyms=pseudonyms,
     )
 
 
@@ -143,6 +148,16 @@ def raw_source(source: Source, extract: Path) -> "Path | OmopSource":
     from pipelines.sources.omop import OmopSource
 
     return OmopSource(extract, source.stays, source.duckdb, source.postgres, source.n_buckets)
+
+
+def key_fingerprint(protocol: Protocol) -> str:
+    """Fingerprint of the key of pseudonyms, empty for a study that takes ids as they are. Raises SourceError when the
+    key is missing or too short."""
+    if not protocol.source.pseudonymise:
+        return ""
+    from pipelines.sources.pseudonyms import fingerprint_of, read_key
+
+    return fingerprint_of(read_key())
 
 
 def participants_file(plan: Plan) -> Path:
@@ -197,6 +212,7 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
         drawn = source.synthetic.model_dump_json() + code_version(EXTRACT_CODE)
         return {"extract": _hash(drawn.encode())}, cache_folder(runs, "extracts") / _hash(drawn.encode())[:16]
     from pipelines.lake import fingerprint_source
+    from pipelines.sources.participants import check_participants
 
     assert source.folder is not None, "the protocol's own rule"
     if not source.folder.is_dir():
@@ -204,15 +220,19 @@ def _inputs(protocol: Protocol, runs: Path) -> tuple[dict[str, str], Path | None
     check_manifest(source.folder)
     if not (source.folder / source.participants).is_file():
         raise SourceError(f"{source.folder / source.participants}: the allocation list is missing")
+    problems = check_participants(source.folder / source.participants)
+    if problems:
+        raise SourceError(problems)
     beside = {"participants": source.participants, "statements": MANIFEST}
     hashes = {key: checksum(source.folder / name) for key, name in beside.items()}
     return {"extract": fingerprint_source(raw_source(source, source.folder)), **hashes}, source.folder
 
 
-def _lake(extract: Path, protocol: Protocol, lakes: str) -> str:
+def _lake(extract: Path, protocol: Protocol, lakes: str, pseudonyms: str) -> str:
     """Where the lake of an extract lies: the same place every month, so that a later load does only what is new."""
     place = str(raw_source(protocol.source, extract.resolve()))
     parts = [place, str(protocol.source.n_buckets), code_version(LAKE_CODE), version("polars")]
+    parts += [pseudonyms] if pseudonyms else []
     return f"{lakes.rstrip('/')}/{_hash(chr(0).join(parts).encode())[:16]}"
 
 

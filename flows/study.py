@@ -93,8 +93,10 @@ def build_cohort(plan: Plan, lake: str | None) -> str:
             return
         from pipelines.lake import open_lake
         from pipelines.sources.participants import read_participants
+        from pipelines.sources.pseudonyms import key_of
 
-        listed, quarantined = read_participants(participants_file(plan))
+        key = key_of(plan.pseudonyms) if plan.pseudonyms else None
+        listed, quarantined = read_participants(participants_file(plan), key)
         with dask_of(read_settings(plan.runs)):
             built = stage.build_cohort(open_lake(lake), listed, quarantined, plan.protocol)
         stage.save_cohort(built, out)

@@ -20,7 +20,7 @@ ATTRITION_SCHEMA = {
 
 def count_attrition(
     pool: pl.DataFrame,
-    participants: pl.DataFrame,
+    in_trial: pl.DataFrame,
     excluded: pl.DataFrame,
     index: pl.DataFrame,
     eligibility: Eligibility,
@@ -32,9 +32,9 @@ def count_attrition(
     rules = [*eligibility.rules, "not_first_discharge"]
     if eligibility.candidate_discharges == "every":
         rules.remove("not_first_discharge")
-    in_trial = pool.join(participants, on="person_id", how="semi").select("person_id", rule=pl.lit("trial_participant"))
+    took_part = pool.join(in_trial, on="person_id", how="semi").select("person_id", rule=pl.lit("trial_participant"))
     failed = index.select("person_id", "arm", rule="first_failed_rule")
-    candidates = pl.concat([in_trial, failed.filter(pl.col("arm") == "virtual").drop("arm")])
+    candidates = pl.concat([took_part, failed.filter(pl.col("arm") == "virtual").drop("arm")])
     left_out = excluded.select("person_id", rule="reason")
     trial = pl.concat([left_out, failed.filter(pl.col("arm") != "virtual").drop("arm")])
     return pl.concat(

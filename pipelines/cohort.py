@@ -45,7 +45,7 @@ from pipelines.quality import (
     count_provider_months,
     measure_bucket,
 )
-from pipelines.sources.participants import bridge_participants
+from pipelines.sources.participants import UNLINKED, account_of_list, bridge_participants, list_unlinked
 from pipelines.sources.table import read_table
 from pipelines.stays import LinkingRules, build_stays
 from pipelines.store import write_json, write_parquet
@@ -74,11 +74,13 @@ def follow_people(
     eligibility: Eligibility,
     follow_up: FollowUp,
     present: frozenset[str] | None = None,
+    also_in_trial: pl.DataFrame | None = None,
 ) -> People:
     """Everything the study needs to know of the persons in `tables` (canonical tables of one bucket).
 
     `participants` are the allocation-list rows of these persons (tables.PARTICIPANT); `present` names the tables the
-    extract holds (default: those that are not empty).
+    extract holds (default: those that are not empty); `also_in_trial` (person_id) are people on rows of the list that
+    cannot be used: whatever is wrong with the row, they took part and are no candidates.
     """
     held = present if present is not None else frozenset(name for name, frame in tables.items() if frame.height)
     diagnosis = tables["diagnosis"].with_columns(icd10_code=clean_icd10("diagnosis_code", "scheme_code"))
@@ -91,7 +93,10 @@ def follow_people(
     known = pl.concat([tables[name].select("person_id") for name in PERSON_TABLES]).unique()
     linked, excluded = link_participants(participants, stays, known)
     pool = in_recruitment_window(stays, eligibility)
-    candidates = pool.join(participants, on="person_id", how="anti").with_columns(arm=pl.lit("virtual"))
+    in_trial = participants.select("person_id")
+    if also_in_trial is not None:
+        in_trial = pl.concat([in_trial, also_in_trial.select("person_id")]).unique()
+    candidates = pool.join(in_trial, on="person_id", how="anti").with_columns(arm=pl.lit("virtual"))
     index = pl.concat([linked, candidates.select(linked.columns)]).rename(
         {"start_date": "admission_date", "end_date": "index_date"}
     )
@@ -111,7 +116,7 @@ def follow_people(
     episode = tables["hospital_episode"] if "hospital_episode" in held else None
     negative = measure_negative_controls(followed, real, episode, facts, eligibility, follow_up)
     outcomes = outcomes.join(negative, on=KEY, how="left", maintain_order="left")
-    attrition = count_attrition(pool, participants, excluded, index, eligibility)
+    attrition = count_attrition(pool, in_trial, excluded, index, eligibility)
     return People(stays, _cohort_columns(index), measure_covariates(records), outcomes, excluded, attrition)
 
 
@@ -132,7 +137,8 @@ def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
 class Cohort:
     """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
     person_id and index_date. `quarantined` names the source lines that could not be used (of raw records: those of the
-    allocation list; the extract's own are in the lake). `quality` counts what the records and the baseline are like,
+    allocation list; the extract's own are in the lake), `excluded` every row of the list that has no index stay
+    (participants.UNLINKED). `quality` counts what the records and the baseline are like,
     `outcome_quality` what of follow-up was seen (quality.QUALITY_SCHEMA)."""
 
     people: pl.DataFrame
@@ -149,18 +155,22 @@ class Cohort:
 def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, protocol: Protocol) -> Cohort:
     """The cohort of a study on raw records, one person bucket after the other on the active Dask scheduler.
 
-    `listed` is the allocation list (tables.PARTICIPANT), `quarantined` its unusable lines. Raises CohortError when
+    `listed` is the allocation list, `quarantined` its unusable lines (sources.participants). Raises CohortError when
     nobody can be studied.
     """
     assert protocol.eligibility is not None
     listed, quarantined = bridge_participants(listed, quarantined, lake.read_reference("person_bridge"))
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
+    named = quarantined.select("person_id").drop_nulls().unique(maintain_order=True)
+    bucket_of_named = bucket_of(named["person_id"], lake.n_buckets)
     reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)
     thin = find_thin_months(lake, submitted, protocol.follow_up)
     options = (thin, reach, protocol.eligibility, protocol.follow_up)
     parts = [
-        delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), *options)
+        delayed(_follow_bucket)(
+            lake, number, listed.filter(bucket == number), named.filter(bucket_of_named == number), *options
+        )
         for number in range(lake.n_buckets)
     ]
     found: Sequence[tuple[People, BucketQuality]] = compute(*parts)
@@ -171,14 +181,16 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     baseline = _with_row_id(key, [part.baseline for part in people])
     facts = lake_facts(lake, thin, reach)
     providers = count_provider_months(facts, submitted)
+    unlinked = list_unlinked(listed, quarantined, pl.concat([part.excluded for part in people]))
+    account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
     return Cohort(
         people=cohort,
         baseline=baseline,
         outcomes=_with_row_id(key, [part.outcomes for part in people]),
         attrition=add_up_attrition([part.attrition for part in people]),
-        excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
+        excluded=unlinked,
         quarantined=quarantined,
-        account=account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility),
+        account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
         quality=add_up([*[of.records for _, of in found], providers, count_missing(cohort, baseline)]),
         outcome_quality=add_up([of.outcomes for _, of in found]),
     )
@@ -213,6 +225,7 @@ def _follow_bucket(
     lake: Lake,
     number: int,
     participants: pl.DataFrame,
+    also_in_trial: pl.DataFrame,
     thin: pl.DataFrame,
     reach: tuple[date, date] | None,
     eligibility: Eligibility,
@@ -221,7 +234,7 @@ def _follow_bucket(
     facts = lake_facts(lake, thin, reach)
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
-    people = follow_people(tables, facts, participants, eligibility, follow_up, present)
+    people = follow_people(tables, facts, participants, eligibility, follow_up, present, also_in_trial)
     quality = measure_bucket(tables, people.stays, people.cohort, people.outcomes, facts, follow_up)
     return replace(people, stays=people.stays.clear()), quality
 
@@ -298,7 +311,7 @@ def cohort_from_table(protocol: Protocol) -> Cohort:
         baseline=baseline,
         outcomes=rows.select(*key, *named).rename(named),
         attrition=pl.DataFrame(schema=ATTRITION_SCHEMA),
-        excluded=pl.DataFrame(schema={"person_id": pl.String, "arm": pl.String, "reason": pl.String}),
+        excluded=UNLINKED.to_frame(),
         quarantined=table.quarantined,
         account=table.account,
         quality=count_missing(people, baseline),

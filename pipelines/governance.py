@@ -5,13 +5,31 @@ dealt with by the controller, when, and on what legal basis.
 """
 
 import json
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import GovernanceError
 
 MANIFEST = "extract_manifest.json"
 EXAMPLE = (
     '{"contains_real_data": true, "opt_out_applied": true, "opt_out_applied_date": "2020-06-01", "legal_basis": "..."}'
+)
+
+
+def _is_day(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(date.fromisoformat(value))
+    except ValueError:
+        return False
+
+
+_STATEMENTS: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("contains_real_data", "true or false", lambda value: isinstance(value, bool)),
+    ("opt_out_applied", "true or false", lambda value: isinstance(value, bool)),
+    ("opt_out_applied_date", "the day (yyyy-mm-dd) the opt-out was applied or judged not to apply", _is_day),
+    ("legal_basis", "a sentence", lambda value: isinstance(value, str) and bool(value.strip())),
 )
 
 
@@ -29,13 +47,9 @@ def check_manifest(folder: Path) -> None:
     if manifest.get("contains_real_data") is False:
         return
     problems = [
-        f"{path}: {key}: missing; allowed: {allowed}"
-        for key, allowed in (
-            ("opt_out_applied", "true or false"),
-            ("opt_out_applied_date", "the date the opt-out was applied or judged not to apply"),
-            ("legal_basis", "a sentence"),
-        )
-        if manifest.get(key) in (None, "")
+        f"{path}: {key}: {'missing' if manifest.get(key) in (None, '') else 'not as it must be'}; allowed: {allowed}"
+        for key, allowed, is_right in _STATEMENTS
+        if not is_right(manifest.get(key))
     ]
     if manifest.get("opt_out_applied") is False and "anonym" not in str(manifest.get("legal_basis", "")).lower():
         problems.append(

@@ -132,6 +132,11 @@ class Source(Section):
         "psychiatric", description="Inpatient visits that are followed: psychiatric ones (DOMAIN D3), or all (omop)"
     )
     participants: str = Field("participants.csv", description="Allocation list, a file in the extract's folder")
+    pseudonymise: bool = Field(
+        False,
+        description="Keyed pseudonyms (HMAC-SHA-256) take the place of person ids in the extract and in the list; the "
+        "key is in VIRTUAL_CONTROLS_PSEUDONYM_KEY or ..._KEY_FILE only (mhsds, omop)",
+    )
     n_buckets: int = Field(16, ge=1, le=4096, description="Person buckets of the lake")
     synthetic: SyntheticExtract | None = Field(None, description="Settings of the generator (synthetic)")
     tables: tuple[TableFile, ...] = Field((), description="Files of a ready-made study (table)")
@@ -145,6 +150,8 @@ class Source(Section):
             self._one_place_of_the_cdm()
         elif self.duckdb is not None or self.postgres is not None or self.stays != "psychiatric":
             raise ValueError("`duckdb`, `postgres` and `stays` are for kind = 'omop'")
+        if self.pseudonymise and self.kind not in {"mhsds", "omop"}:
+            raise ValueError("`pseudonymise` is for kind = 'mhsds' or 'omop'")
         if self.kind == "synthetic" and self.synthetic is None:
             raise ValueError("kind = 'synthetic' needs the section [source.synthetic]")
         if self.kind == "table" and not self.tables:

@@ -6,7 +6,7 @@ its K rule; no data frames, no vectorised shortcuts, nothing imported from the s
 lead's reading is followed and said at the place. Source: DOMAIN K1-K16, code sets B5, B7, B8, B9.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -46,6 +46,7 @@ def naive_follow(
     participants: list[Row],
     eligibility: Eligibility,
     follow_up: FollowUp,
+    also_in_trial: Collection[str] = (),
 ) -> dict[str, list[Row]]:
     """Stays, cohort, outcomes and excluded participants of a small world, as rows with the columns named above."""
     facts = replace(facts, thin=find_thin_months(tables.get("spell", []), facts, follow_up))
@@ -64,7 +65,7 @@ def naive_follow(
 
         # K16: participants serve with one stay, everybody else with every discharge of the recruitment window.
         arm = "virtual"
-        indexes = [stay for stay in own_stays if is_candidate(stay, eligibility)]
+        indexes = [stay for stay in own_stays if is_candidate(stay, eligibility) and person_id not in also_in_trial]
         if person_id in in_the_trial:
             participant = in_the_trial[person_id]
             arm = {"PEER": "peer", "CONTROL": "control"}[participant["arm_code"]]

@@ -29,6 +29,7 @@ class World:
     participants: list[Row] = field(default_factory=list)
     eligibility: Eligibility = field(default_factory=Eligibility)
     follow_up: FollowUp = field(default_factory=FollowUp)
+    also_in_trial: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """What is there, without nulls, so that a failing example can be read."""
@@ -43,7 +44,8 @@ class World:
 
     def follow_slowly(self) -> Found:
         """The reference's answer."""
-        found = naive_follow(self.tables, self.facts, self.participants, self.eligibility, self.follow_up)
+        rules = (self.eligibility, self.follow_up, self.also_in_trial)
+        found = naive_follow(self.tables, self.facts, self.participants, *rules)
         return {name: in_order(rows) for name, rows in found.items()}
 
     def follow_fast(self) -> Found:
@@ -55,7 +57,9 @@ class World:
         """Everything the pipeline finds."""
         participants = pl.DataFrame(self.participants, schema=PARTICIPANT.schema)
         held = frozenset(self.tables)
-        return follow_people(self.frames(), self.extract_facts(), participants, self.eligibility, self.follow_up, held)
+        also = pl.DataFrame({"person_id": self.also_in_trial}, schema={"person_id": pl.String})
+        rules = (self.eligibility, self.follow_up, held, also)
+        return follow_people(self.frames(), self.extract_facts(), participants, *rules)
 
     def extract_facts(self) -> ExtractFacts:
         """What is known of the extract as a whole."""

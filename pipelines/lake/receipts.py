@@ -25,9 +25,10 @@ from pipelines.lake.scatter import Aside, Manner, Part, Receipt, put_together, s
 from pipelines.lake.tasks import run
 from pipelines.sources.csv_files import Content, Piece
 from pipelines.sources.extract import RawFile, aliases_version
+from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 3  # of parts and tables; either is made again when it changes
+FORMAT = 4  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -51,6 +52,9 @@ def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[l
         keys = [piece_key(file, content, piece, manner) for piece in content.pieces]
         whole = put_together([_load(lake, key, place) for key in keys])
         receipts.append(replace(whole, name=file.name, digest=content.digest, keys=tuple(keys)))
+    problems = [problem for of in receipts for problem in month_first_problems(of.name, of.date_orders)]
+    if problems:
+        raise SourceError(problems)
     parsed = {file.name for file, _ in new.values()}
     return receipts, len(parsed)
 
@@ -64,6 +68,7 @@ def reader_of(file: RawFile, manner: Manner) -> str:
     """Name of the way a file is read: rows of the same content, read in the same way, give the same parts."""
     layout = [file.layout.release, file.layout.names[0], aliases_version(), str(manner.n_buckets)]
     layout += [manner.bridge_checksum] if file.layout.target.by_person else []
+    layout += [f"pseudonyms {manner.pseudonyms}"] if manner.pseudonyms else []
     return _hash([*layout, str(FORMAT), pl.__version__, pa.__version__])
 
 
@@ -114,6 +119,7 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
     submissions = tuple((provider, month, number) for provider, month, number in content["submissions"])
     rest = {"absent": tuple(content["absent"]), "parts": parts, "place": place, "submissions": submissions}
+    rest["date_orders"] = tuple(DateOrder(*order) for order in content["date_orders"])
     return Receipt(**{**content, **asides, **counters, **rest})
 
 

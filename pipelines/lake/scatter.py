@@ -24,7 +24,8 @@ from pipelines.sources.bridge import cross_bridge
 from pipelines.sources.csv_files import Piece
 from pipelines.sources.extract import RawFile
 from pipelines.sources.mhsds import name_records
-from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
+from pipelines.sources.normalise import QUARANTINE, DateOrder, Normalised, add_date_orders, normalise
+from pipelines.sources.pseudonyms import conceal, key_of
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
@@ -34,13 +35,15 @@ _OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress 
 @dataclass(frozen=True)
 class Manner:
     """How a load reads its files: into how many buckets; whether parts take less room and more time, as those that are
-    kept do; and the bridge, an Arrow file of old_person_id and new_person_id (sources.bridge): people go by their new
-    id."""
+    kept do; the bridge, an Arrow file of old_person_id and new_person_id (sources.bridge): people go by their new id;
+    and the fingerprint of the key of the pseudonyms that stand for ids of people (sources.pseudonyms), empty where the
+    ids stay as they are."""
 
     n_buckets: int
     is_packed: bool = False
     bridge: Place | None = None
     bridge_checksum: str = ""
+    pseudonyms: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Receipt:
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
     submissions: tuple[tuple[str, int, str], ...] = ()
+    date_orders: tuple[DateOrder, ...] = ()
     digest: str = ""
     keys: tuple[str, ...] = ()
     place: int = 0
@@ -137,7 +141,9 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
     steps = read_ipc(manner.bridge) if manner.bridge is not None and file.layout.target.by_person else None
     lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
     submissions: set[tuple[str, int, str]] = set()
-    for batch in file.read(piece):
+    orders: list[DateOrder] = []
+    for read in file.read(piece):
+        batch = conceal(read, file.header, file.layout, key_of(manner.pseudonyms)) if manner.pseudonyms else read
         rows_read += batch.rows.height + len(batch.malformed)
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
@@ -149,6 +155,7 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
             waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
+            orders += result.date_orders
     quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
     if quarantine.height:
         quarantine.write_parquet(folder / ASIDE, compression="zstd")
@@ -168,6 +175,7 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
         submissions=tuple(sorted(submissions)),
+        date_orders=add_date_orders(orders),
     )
 
 
@@ -190,6 +198,13 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
         aside=shifted("aside"),
         quarantined=sum((piece.quarantined for piece in pieces), Counter[str]()),
         nulled=sum((piece.nulled for piece in pieces), Counter[str]()),
+        date_orders=add_date_orders(
+            [
+                order._replace(line=order.line + n if order.line else 0)
+                for n, piece in zip(before, pieces, strict=False)
+                for order in piece.date_orders
+            ]
+        ),
     )
 
 

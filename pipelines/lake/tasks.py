@@ -22,7 +22,7 @@ def run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
     results = list(compute(*tasks))
     problems = [problem for _, found in results for problem in found]
     if problems:
-        raise SourceError(problems)
+        raise SourceError(list(dict.fromkeys(problems)))
     return [result for result, _ in results]
 
 

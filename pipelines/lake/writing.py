@@ -51,7 +51,9 @@ class Work:
     n_jobs: int
 
 
-def write_lake(source: Path | Source, lake: str | Place, *, n_buckets: int = 16, keep_parts: bool = True) -> Lake:
+def write_lake(
+    source: Path | Source, lake: str | Place, *, n_buckets: int = 16, keep_parts: bool = True, pseudonyms: str = ""
+) -> Lake:
     """Load an extract, or what has changed in it since it was loaded last.
 
     Args:
@@ -60,15 +62,17 @@ def write_lake(source: Path | Source, lake: str | Place, *, n_buckets: int = 16,
         n_buckets: buckets of people; one bucket of one table must fit into memory comfortably.
         keep_parts: keep what the first pass made of each file, so that a later load parses new files only; they take
             two to three times the room of the tables.
+        pseudonyms: fingerprint of the key (sources.pseudonyms) of the pseudonyms that stand for ids of people; every
+            process that reads files has the key in its environment. Empty: the ids stay as they are.
 
     Raises:
         SourceError: files or columns are missing (all of them named), or a file cannot be read.
     """
-    return update_lake(source, lake, n_buckets=n_buckets, keep_parts=keep_parts)[0]
+    return update_lake(source, lake, n_buckets=n_buckets, keep_parts=keep_parts, pseudonyms=pseudonyms)[0]
 
 
 def update_lake(
-    source: Path | Source, lake: str | Place, *, n_buckets: int, keep_parts: bool = True
+    source: Path | Source, lake: str | Place, *, n_buckets: int, keep_parts: bool = True, pseudonyms: str = ""
 ) -> tuple[Lake, Work]:
     """write_lake, and how much there was to do."""
     assert n_buckets >= 1, "a lake needs a bucket"
@@ -79,19 +83,20 @@ def update_lake(
     with _alone_at(place):
         _clear_leftovers(place, _current(place))
         with _scratch(place) as folder:
-            bridge = _write_bridge(extract, folder)
+            bridge = _write_bridge(extract, folder, pseudonyms)
             crossing = checksum(bridge) if bridge is not None else ""
-            receipts, n_parsed = read_files(extract.files, place, Manner(n_buckets, keep_parts, bridge, crossing))
+            manner = Manner(n_buckets, keep_parts, bridge, crossing, pseudonyms)
+            receipts, n_parsed = read_files(extract.files, place, manner)
             receipts, aside = _find_persons(receipts, folder, n_buckets)
             jobs = list_jobs(receipts, n_buckets, extract.assembly)
-            n_done = _put_in_place(place, extract, receipts, aside, jobs, n_buckets)
+            n_done = _put_in_place(place, extract, receipts, aside, jobs, manner)
         forget_unused(place, {key for receipt in receipts for key in receipt.keys} if keep_parts else set())
     return open_lake(place), Work(n_parsed, len(receipts), n_done, len(jobs))
 
 
-def _write_bridge(extract: Extract, folder: Place) -> Place | None:
+def _write_bridge(extract: Extract, folder: Place, pseudonyms: str) -> Place | None:
     """Where every worker finds what the extract's bridging files say together; None when it has none."""
-    bridge = read_bridge(extract.files)
+    bridge = read_bridge(extract.files, pseudonyms)
     if not bridge.height:
         return None
     content = io.BytesIO()
@@ -127,16 +132,17 @@ def _put_in_place(
     receipts: list[Receipt],
     aside: dict[str, list[pl.DataFrame]],
     jobs: list[Job],
-    n_buckets: int,
+    manner: Manner,
 ) -> int:
     """Build the generation and make it the current one; how many jobs that took."""
     before = _current(lake)
-    name = _name(extract, receipts, jobs, n_buckets)
+    name = _name(extract, receipts, jobs, manner)
     if before is not None and before.name == name:
         return 0
     generation = lake / name
     account, n_done = build(jobs, generation, before)
-    manifest = describe(extract, receipts, account, n_buckets) | {"generation": name}
+    manifest = describe(extract, receipts, account, manner.n_buckets) | {"generation": name}
+    manifest |= {"pseudonym_key": manner.pseudonyms} if manner.pseudonyms else {}
     manifest |= _end_of_data(generation, manifest["written"])
     for file, frames in aside.items():
         path = generation / quarantine_name(file)
@@ -151,9 +157,9 @@ def _put_in_place(
     return n_done
 
 
-def _name(extract: Extract, receipts: list[Receipt], jobs: list[Job], n_buckets: int) -> str:
+def _name(extract: Extract, receipts: list[Receipt], jobs: list[Job], manner: Manner) -> str:
     """Name of a generation: a hash of everything that decides its bytes."""
-    known: list[Any] = [extract.description, list(extract.ignored), n_buckets]
+    known: list[Any] = [extract.description, list(extract.ignored), manner.n_buckets, manner.pseudonyms]
     known += [(receipt.name, receipt.keys) for receipt in receipts]
     known += [(job.name, job.inputs) for job in jobs]
     digest = blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8)

@@ -127,6 +127,8 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
         ],
         "reasons": _by_reason(account.get("reasons", {}), "reasons", log),
         "nulled": _by_reason(account.get("nulled", {}), "nulled", log),
+        "unlinked": _by_reason(account.get("participants", {}).get("unlinked", {}), "unlinked", log),
+        "list_nulled": _by_reason(account.get("participants", {}).get("nulled", {}), "list_nulled", log),
     }
 
 

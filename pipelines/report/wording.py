@@ -62,6 +62,7 @@ _LABELS = {
     "stay_not_ended": "Index stay had not ended",
     "stay_stopped_arriving": "Records of the stay stopped arriving",
     "duplicate_person": "Listed more than once",
+    "in_both_arms": "Listed in both arms",
     "zero_day": "Zero-day stay",
     "place_of_safety_only": "Place of safety only",
     "died_in_hospital": "Died in hospital",

@@ -12,12 +12,14 @@ import polars as pl
 from pipelines.errors import SourceError
 from pipelines.sources.extract import RawFile
 from pipelines.sources.normalise import normalise
+from pipelines.sources.pseudonyms import conceal, key_of
 
 STEPS = pl.Schema({"old_person_id": pl.String, "new_person_id": pl.String})
 
 
-def read_bridge(files: Sequence[RawFile]) -> pl.DataFrame:
-    """The bridging files among `files` as one: old_person_id, new_person_id, in order of the former.
+def read_bridge(files: Sequence[RawFile], pseudonyms: str = "") -> pl.DataFrame:
+    """The bridging files among `files` as one: old_person_id, new_person_id, in order of the former; `pseudonyms` as
+    of scatter.Manner.
 
     Raises:
         SourceError: a file cannot be read, or leads in a circle or two ways; with files and lines.
@@ -25,7 +27,7 @@ def read_bridge(files: Sequence[RawFile]) -> pl.DataFrame:
     bridging = [file for file in files if file.layout.target.name == "person_bridge"]
     if not bridging:
         return STEPS.to_frame()
-    steps = pl.concat([_read_steps(file) for file in bridging])
+    steps = pl.concat([_read_steps(file, pseudonyms) for file in bridging])
     steps = steps.filter(pl.col("old_person_id") != pl.col("new_person_id"))
     problems = _forks(steps) or _circles(steps)
     if problems:
@@ -59,11 +61,13 @@ def cross_bridge(rows: pl.DataFrame, bridge: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.col("person_id").replace(known["old_person_id"], known["new_person_id"]))
 
 
-def _read_steps(file: RawFile) -> pl.DataFrame:
+def _read_steps(file: RawFile, pseudonyms: str) -> pl.DataFrame:
     empty = pl.DataFrame(schema={**STEPS, "file": pl.String, "line": pl.Int64})
     pieces = file.look_through().pieces
-    batches = [batch.rows for piece in pieces for batch in file.read(piece) if batch.rows.height]
-    normal = [normalise(rows, file.header, file.layout).rows for rows in batches]
+    batches = [batch for piece in pieces for batch in file.read(piece) if batch.rows.height]
+    if pseudonyms:
+        batches = [conceal(batch, file.header, file.layout, key_of(pseudonyms)) for batch in batches]
+    normal = [normalise(batch.rows, file.header, file.layout).rows for batch in batches]
     return pl.concat([empty, *(rows.select(*STEPS.names(), file=pl.lit(file.name), line="_line") for rows in normal)])
 
 

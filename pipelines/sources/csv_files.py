@@ -1,22 +1,19 @@
 """A delimited file of unknown habits -> batches of text columns, with the lines that are no rows set apart.
 
 Files are found by the table name their own name starts with and read by their header, never by date or position: the
-delimiter (comma, pipe, tab), a byte-order mark, quotes, gzip and the encoding (UTF-8, else Windows-1252) are found
-out file by file. Parsing is Arrow's streaming CSV reader, so memory holds a few blocks of a file, whatever its size.
+delimiter (comma, pipe, tab), a byte-order mark, quotes, packing (gzip, zstd, zip: packed.py) and the encoding (UTF-8,
+else Windows-1252) are found out file by file. Parsing is Arrow's streaming CSV reader, so memory holds a few blocks of
+a file, whatever its size.
 
 A line number is the place of a record in its file: the header is line 1, blank lines are not counted.
 """
 
 import codecs
 import csv
-import gzip
 import hashlib
-import io
 import re
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -24,6 +21,15 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from pipelines.errors import SourceError
+from pipelines.sources.packed import (
+    DAMAGE,
+    File,
+    arrow_stream,
+    count_readable_lines,
+    open_binary,
+    plain_path,
+    stored_bytes,
+)
 
 BLOCK_BYTES = 16 << 20  # of text parsed at once: about 100,000 rows of the widest table
 READ_BYTES = 1 << 20
@@ -31,7 +37,13 @@ PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
-_SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz)?"
+_SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
+_NO_TEXT = {
+    b"PK\x03\x04": "is a zip archive or a workbook, whatever its name says",
+    b"\xff\xfe": "is UTF-16 text",
+    b"\xfe\xff": "is UTF-16 text",
+    b"PAR1": "is a Parquet file, whatever its name says",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,11 @@ class Header:
     @property
     def folded(self) -> tuple[str, ...]:
         return tuple(name.casefold() for name in self.names)
+
+    @property
+    def columns(self) -> list[str]:
+        """What the columns of a batch are called: folded names, and a number where there is none."""
+        return [name or f"_unnamed_{place}" for place, name in enumerate(self.folded)]
 
 
 @dataclass(frozen=True)
@@ -89,21 +106,23 @@ def match_table(file_name: str, tables: Sequence[str]) -> str | None:
     return max(fits, key=len, default=None)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: File) -> Header:
     """Names, delimiter and emptiness of a file, from its first lines only.
 
     Raises:
         SourceError: the file is empty, cannot be unpacked or names a column twice.
     """
     try:
-        with _open_binary(path) as stream:
+        with open_binary(path) as stream:
             first = stream.readline()
             has_rows = any(line.strip() for line in stream)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+    except DAMAGE as error:
+        lines = f", after line {n}" if (n := count_readable_lines(path)) else ""
+        raise SourceError(f"{path.name}: cannot be read ({type(error).__name__}{lines})") from error
+    _refuse_no_text(path, first)
     text = _decode(first).lstrip("\ufeff").rstrip("\r\n")
-    delimiter = max(DELIMITERS, key=text.count)
-    names = tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter), []))
+    delimiter = max(DELIMITERS, key=lambda mark: len(_split(text, mark)))  # a quoted name may hold another one
+    names = tuple(name.strip() for name in _split(text, delimiter))
     if not any(names):
         raise SourceError(f"{path.name}: line 1 is empty; it must hold the column names")
     header = Header(names, delimiter, has_rows)
@@ -113,7 +132,7 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def look_through(path: Path) -> Content:
+def look_through(path: File) -> Content:
     """Read a file once from end to end: its checksum, its encoding, and where it may be cut.
 
     The encoding is found out before a row is read, since a wrong guess would otherwise show only where the odd byte
@@ -122,11 +141,12 @@ def look_through(path: Path) -> Content:
     Raises:
         SourceError: the file is in none of ENCODINGS, or cannot be unpacked.
     """
-    if is_packed(path):
+    plain = plain_path(path)
+    if plain is None:
         return Content(digest(path), find_encoding(path), ())
     cuts: list[int] = []
     checksum, position, is_ascii, has_quotes = hashlib.sha256(), 0, True, False
-    with path.open("rb") as stream:
+    with plain.open("rb") as stream:
         while block := stream.read(READ_BYTES):
             checksum.update(block)
             is_ascii = is_ascii and block.isascii()
@@ -140,7 +160,7 @@ def look_through(path: Path) -> Content:
     return Content(checksum.hexdigest(), ENCODINGS[0] if is_ascii else find_encoding(path), tuple(inner))
 
 
-def find_encoding(path: Path) -> str:
+def find_encoding(path: File) -> str:
     """The first of ENCODINGS that every byte of the file is text in.
 
     Raises:
@@ -149,19 +169,21 @@ def find_encoding(path: Path) -> str:
     for encoding in ENCODINGS:
         decoder = codecs.getincrementaldecoder(encoding)()
         try:
-            with _open_binary(path) as stream:
+            with open_binary(path) as stream:
                 while block := stream.read(READ_BYTES):
                     decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             continue
-        except (OSError, EOFError, zlib.error) as error:
-            raise SourceError(f"{path.name}: is cut off or damaged") from error
+        except DAMAGE as error:
+            last = count_readable_lines(path)
+            raise SourceError(f"{path.name}: is cut off or damaged (after line {last})") from error
         return encoding
-    raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
+    line = _first_undecodable(path)
+    raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text (line {line} is the first that is neither)")
 
 
-def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
+def read_batches(path: File, header: Header, piece: Piece) -> Iterator[Batch]:
     """The rows of a piece of a file in order, a block at a time. Lines are counted as if the piece were the file.
 
     Raises:
@@ -178,7 +200,7 @@ def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
             unclosed.append(row.number)
         return "skip"
 
-    columns = [name or f"_unnamed_{place}" for place, name in enumerate(header.folded)]
+    columns = header.columns
     line, reported = 2, 0
     try:
         for block in _open_arrow(path, header, columns, piece, set_apart):
@@ -189,7 +211,7 @@ def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
             yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]), _printable(block))
             reported = bad
             line = int(lines[-1]) + 1 if len(lines) else line
-    except (pa.ArrowInvalid, OSError):
+    except DAMAGE:
         # Arrow's own message quotes the row, so it stays out of ours.
         line += _count_lines(path, piece.start) - 1 if piece.start else 0
         raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
@@ -201,22 +223,41 @@ def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
         yield Batch(empty, tuple(malformed[reported:]), {})
 
 
-def digest(path: Path) -> str:
+def digest(path: File) -> str:
     """SHA-256 of the file's bytes as they lie on disk."""
     checksum = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(READ_BYTES):
+    with stored_bytes(path) as (stream, size):
+        left = size
+        while left and (block := stream.read(min(READ_BYTES, left))):
             checksum.update(block)
+            left -= len(block)
     return checksum.hexdigest()
 
 
-def is_packed(path: Path) -> bool:
-    """Whether the file must be unpacked before it is text."""
-    return path.suffix.casefold() == ".gz"
+def _split(text: str, delimiter: str) -> list[str]:
+    return next(csv.reader([text], delimiter=delimiter), [])
 
 
-def _open_binary(path: Path) -> io.BufferedIOBase:
-    return gzip.open(path) if is_packed(path) else path.open("rb")
+def _refuse_no_text(path: File, start: bytes) -> None:
+    for mark, what in _NO_TEXT.items():
+        if start.startswith(mark):
+            raise SourceError(
+                f"{path.name}: {what}; allowed: comma-, pipe- or tab-separated text in UTF-8 or Windows-1252, as it is "
+                "or packed with gzip (.gz), zstd (.zst) or in a zip archive (.zip)"
+            )
+
+
+def _first_undecodable(path: File) -> int:
+    """The first line with a byte that has no meaning in the last of ENCODINGS; blank lines are not counted."""
+    number = 0
+    with open_binary(path) as stream:
+        for line in stream:
+            number += bool(line.strip())
+            try:
+                line.decode(ENCODINGS[-1])
+            except UnicodeDecodeError:
+                break
+    return number
 
 
 def _decode(line: bytes) -> str:
@@ -227,17 +268,18 @@ def _decode(line: bytes) -> str:
 
 
 def _open_arrow(
-    path: Path,
+    path: File,
     header: Header,
     columns: list[str],
     piece: Piece,
     set_apart: Callable[[arrow_csv.InvalidRow], str],
 ) -> Iterable[pa.RecordBatch]:
-    if is_packed(path):
-        stream = pa.input_stream(str(path), compression="gzip")
+    plain = plain_path(path)
+    if plain is None:
+        stream = arrow_stream(path)
     else:
-        end = path.stat().st_size if piece.end is None else piece.end
-        stream = pa.OSFile(str(path)).get_stream(piece.start, end - piece.start)
+        end = plain.stat().st_size if piece.end is None else piece.end
+        stream = pa.OSFile(str(plain)).get_stream(piece.start, end - piece.start)
     blocks: Iterable[pa.RecordBatch] = arrow_csv.open_csv(
         stream,
         arrow_csv.ReadOptions(
@@ -270,9 +312,9 @@ def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray
     return lines[~np.isin(lines, gaps)][:n_rows]
 
 
-def _count_lines(path: Path, end: int) -> int:
+def _count_lines(path: File, end: int) -> int:
     """Lines before byte `end`, without blank ones."""
-    with path.open("rb") as stream:
+    with open_binary(path) as stream:
         text = stream.read(end)
     return sum(bool(line.strip()) for line in text.splitlines())
 

@@ -18,6 +18,7 @@ from pipelines.errors import SourceError
 from pipelines.sources import csv_files, hes, mhsds
 from pipelines.sources.aliases import SourceTable, aliases_digest, choose_layouts, load_aliases
 from pipelines.sources.csv_files import Batch, Content, Header, Piece
+from pipelines.sources.packed import Member, list_members
 from pipelines.tables import TABLES
 
 DESCRIPTION = "extract_manifest.json"
@@ -76,31 +77,31 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A raw file with the layout its header fits."""
+    """A raw file, or one in a zip archive, with the layout its header fits."""
 
-    path: Path
+    member: Member
     header: Header
     layout: SourceTable
 
     @property
     def name(self) -> str:
-        return self.path.name
+        return self.member.name
 
     def digest(self) -> str:
-        return csv_files.digest(self.path)
+        return csv_files.digest(self.member)
 
     def stamp(self) -> str:
-        status = self.path.stat()
+        status = self.member.path.stat()
         return f"{status.st_size} {status.st_mtime_ns}"
 
     def size(self) -> int:
-        return self.path.stat().st_size
+        return self.member.path.stat().st_size
 
     def look_through(self) -> Content:
-        return csv_files.look_through(self.path)
+        return csv_files.look_through(self.member)
 
     def read(self, piece: Piece) -> Iterator[Batch]:
-        return csv_files.read_batches(self.path, self.header, piece)
+        return csv_files.read_batches(self.member, self.header, piece)
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,21 @@ def _examine_folder(folder: Path) -> Extract:
     for layout in layouts:
         for name in layout.names:
             by_name.setdefault(name, []).append(layout)
-    found, ignored, problems = [], [], []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        table = csv_files.match_table(path.name, list(by_name)) if path.is_file() else None
+    found, ignored = [], []
+    problems: list[str] = []
+    for member in list_members(folder, problems):
+        table = None if member.is_of_macos else csv_files.match_table(member.file_name, list(by_name))
         if table is None:
-            ignored += [path.name] if path.name != DESCRIPTION else []
+            ignored += [member.name] if member.name != DESCRIPTION else []
             continue
         try:
-            header = csv_files.read_header(path)
+            header = csv_files.read_header(member)
         except SourceError as error:
             problems += error.problems
             continue
-        found.append((path, header, by_name[table]))
+        found.append((member, header, by_name[table]))
     chosen = choose_layouts([(header, choices) for _, header, choices in found])
-    files = [SourceFile(path, header, layout) for (path, header, _), layout in zip(found, chosen, strict=True)]
+    files = [SourceFile(member, header, layout) for (member, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in missing_columns(file)]
     problems += _missing_tables(files)
     description, faults = read_description(folder)
@@ -217,7 +219,7 @@ def read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.is_file():
         return {}, []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:
         content = None
     return (content, []) if isinstance(content, dict) else ({}, [f"{DESCRIPTION}: is not a JSON object"])

@@ -2,6 +2,8 @@
 
 Values are trimmed; nothing and '<...>' placeholders are null; codes are upper case; a date is read in whichever
 accepted format its shape says, so a file that mixes formats is read value by value; of a timestamp the date is kept.
+'01/02/2019' has the day first, always: whether a column shows the month to be first is counted (DateOrder) and judged
+when the whole file was seen, and such a file is refused.
 What cannot be read empties an optional cell (counted) and sets a row aside where the column is required. 1900
 placeholders stay: what they mean depends on the column, and is decided where stays are built (DOMAIN K6).
 """
@@ -11,6 +13,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -19,21 +22,34 @@ from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
 
 NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
-_ISO = "%Y-%m-%d"
+_ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"
 _DATE_CHARACTERS = 10
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
 
 
+class DateOrder(NamedTuple):
+    """Of the dates with slashes under a raw header: how many make sense with the day first only, with the month first
+    only, and both ways but not as the same day; and the first line with one that has the month first (0: none)."""
+
+    header: str
+    day_first: int
+    month_first: int
+    ambiguous: int
+    line: int
+
+
 @dataclass(frozen=True)
 class Normalised:
     """`rows`: canonical and carried columns, `_line`, `_raw` (hash of the whole raw row); `unresolved`: the same and
-    `raw` for rows without a person; `quarantined`: line, reason, raw; `nulled`: cells emptied, counted by rule."""
+    `raw` for rows without a person; `quarantined`: line, reason, raw; `nulled`: cells emptied, counted by rule;
+    `date_orders`: of the headers that hold a date that can only have the month first, or only the day first."""
 
     rows: pl.DataFrame
     unresolved: pl.DataFrame
     quarantined: pl.DataFrame
     nulled: dict[str, int]
+    date_orders: tuple[DateOrder, ...] = ()
 
 
 def normalise(
@@ -59,6 +75,7 @@ def normalise(
         unresolved=apart.filter(pl.col("_reason").is_null()).drop("_reason"),
         quarantined=apart.filter(pl.col("_reason").is_not_null()).select(line="_line", reason="_reason", raw="raw"),
         nulled=refused + sum((emptied for _, emptied in typed.values()), Counter()),
+        date_orders=_date_orders(texts, raw["_line"], header, layout),
     )
 
 
@@ -66,6 +83,39 @@ def hash_rows(raw: pl.DataFrame) -> pl.Series:
     """A number for each raw row, equal where all raw cells are equal, whatever the order of the columns."""
     cells = sorted(name for name in raw.columns if name != "_line")
     return raw.select(cells).hash_rows(seed=0).alias("_raw")
+
+
+def stands_for_nothing(text: pl.Series, layout: SourceTable) -> pl.Series:
+    """Whether a trimmed value is a placeholder: nothing, '<...>', or one of the layout's codes for missing."""
+    empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
+    return empty | text.is_in(layout.missing_codes) if layout.missing_codes else empty
+
+
+def add_date_orders(parts: Sequence[DateOrder]) -> tuple[DateOrder, ...]:
+    """One for each header; of the lines the first."""
+    found: dict[str, DateOrder] = {}
+    for part in parts:
+        known = found.get(part.header, DateOrder(part.header, 0, 0, 0, 0))
+        found[part.header] = DateOrder(
+            part.header,
+            known.day_first + part.day_first,
+            known.month_first + part.month_first,
+            known.ambiguous + part.ambiguous,
+            min([line for line in (known.line, part.line) if line], default=0),
+        )
+    return tuple(found.values())
+
+
+def month_first_problems(file: str, orders: Sequence[DateOrder]) -> list[str]:
+    """The columns of a whole file that seem to have the month first while other dates of theirs can be read both ways:
+    none may be guessed. Where more dates have the day first, or none can be read both ways, a date with the month first
+    is unreadable like any other."""
+    return [
+        f"{file}: column {order.header}: dates as in line {order.line} make sense only with the month first "
+        "(mm/dd/yyyy), and no more of them only with the day first; allowed: yyyy-mm-dd or dd/mm/yyyy"
+        for order in orders
+        if order.ambiguous and order.month_first and order.month_first >= order.day_first
+    ]
 
 
 def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
@@ -108,9 +158,7 @@ def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Map
             texts[name] = raw[name]
             continue
         text = raw[name].str.strip_chars()
-        empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
-        if layout.missing_codes:
-            empty |= text.is_in(layout.missing_codes)
+        empty = stands_for_nothing(text, layout)
         texts[name] = text.set(empty.fill_null(False), None) if empty.any() else text
     return texts
 
@@ -159,6 +207,31 @@ def _parse(text: pl.Series, kind: str, layout: SourceTable) -> pl.Series:
         number = text.cast(pl.Float64, strict=False)
         return number.set((~number.is_finite()).fill_null(False), None)
     return text.str.to_uppercase() if kind == "code" else text
+
+
+def _date_orders(
+    texts: Mapping[str, pl.Series], lines: pl.Series, header: Header, layout: SourceTable
+) -> tuple[DateOrder, ...]:
+    """What the dates with slashes say about the order of day and month."""
+    if _DAY_FIRST not in layout.date_formats:
+        return ()
+    written = dict(zip(header.folded, header.names, strict=True))
+    dated = {name for column in layout.columns if column.column.kind == "date" for name in column.headers(header)}
+    orders = []
+    for name in sorted(dated):
+        has_slash = texts[name].str.contains("/", literal=True).fill_null(False)
+        if not has_slash.any():
+            continue
+        values, n = texts[name].filter(has_slash).value_counts().get_columns()
+        day_first, month_first = parse_dates(values, [_DAY_FIRST]), parse_dates(values, [_MONTH_FIRST])
+        only_day = day_first.is_not_null() & month_first.is_null()
+        only_month = day_first.is_null() & month_first.is_not_null()
+        both = (day_first != month_first).fill_null(False)
+        line = lines.filter(texts[name].is_in(values.filter(only_month).implode())).min() if only_month.any() else 0
+        assert isinstance(line, int)
+        n_only_day, n_only_month, n_both = (int(n.filter(mask).sum()) for mask in (only_day, only_month, both))
+        orders.append(DateOrder(written[name], n_only_day, n_only_month, n_both, line))
+    return tuple(orders)
 
 
 def _complete(rows: pl.DataFrame, layout: SourceTable) -> pl.DataFrame:

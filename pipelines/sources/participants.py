@@ -1,60 +1,205 @@
-"""The trial's allocation list (CSV or Parquet) -> typed participants, and the rows that cannot be used.
+"""The trial's allocation list (CSV, packed or not, Excel or Parquet) -> typed participants, and the rows that cannot be
+used.
 
 Allocation, never MHSDS coding, defines the exposure (DOMAIN 0b.1), so a row whose arm, person, date or consent is in
 doubt is set aside rather than guessed.
 """
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from pipelines.errors import SourceError
+from pipelines.sources import packed, workbook
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
-from pipelines.sources.csv_files import Header, look_through, read_batches, read_header
-from pipelines.sources.normalise import QUARANTINE, normalise
+from pipelines.sources.csv_files import Batch, Header, look_through, read_batches, read_header
+from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, stands_for_nothing
+from pipelines.sources.packed import File
+from pipelines.sources.pseudonyms import conceal
 from pipelines.tables import PARTICIPANT
 
+LISTED = pl.Schema([*PARTICIPANT.schema.items(), ("line", pl.Int64()), ("unreadable", pl.String())])
+SET_ASIDE = pl.Schema([*QUARANTINE.items(), ("person_id", pl.String())])
+UNLINKED = pl.Schema(
+    {
+        "line": pl.Int64(),
+        "person_id": pl.String(),
+        "arm": pl.String(),
+        "site": pl.String(),
+        "allocation_date": pl.Date(),
+        "reason": pl.String(),
+    }
+)
+_PARQUET = ".parquet"
 
-def read_participants(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+
+def read_participants(path: Path, key: bytes | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Participants in the order of the file, and the quarantine.
 
+    Args:
+        path: the list; in a zip archive it is the only file.
+        key: of the pseudonyms that stand for person ids in the lake (sources.pseudonyms); None: ids are as they are.
+
     Returns:
-        Rows as tables.PARTICIPANT, one for each person (arm_code PEER or CONTROL, consent_code Y or N); and the rows
-        set aside: line (the header is line 1), reason, raw (private).
+        Rows as tables.PARTICIPANT, one for each person (arm_code PEER or CONTROL, consent_code Y or N), with their line
+        and the names of optional columns that hold something unreadable; and the rows set aside: line (the header is
+        line 1; of a workbook, the row of its sheet), reason, raw (private), and the person where one is named: somebody
+        who took part in the trial, whatever else is wrong.
 
     Raises:
-        SourceError: no such file, not CSV or Parquet, or columns missing (all of them named).
+        SourceError: no such file, none of these kinds, columns missing (all of them named), or dates that have the
+            month first.
     """
-    (layout,) = load_aliases("participants", {"participant": PARTICIPANT})
-    header, raw, malformed = _read_parquet(path) if path.suffix.casefold() == ".parquet" else _read_csv(path)
-    _expect_columns(path, header, layout)
+    layout = _layout()
+    header, batch = _read(path, layout)
+    if key is not None:
+        batch = conceal(batch, header, layout, key)
+    raw = batch.rows
     result = normalise(raw, header, layout)
-    rows = result.rows.sort("_line")
-    again = ~rows["person_id"].is_first_distinct()
+    problems = month_first_problems(path.name, result.date_orders)
+    if problems:
+        raise SourceError(problems)
+    rows, again = _one_row_each(_add_unreadable(result.rows.sort("_line"), raw, header, layout))
     raw_text = raw.select(line="_line", raw=pl.struct(pl.exclude("_line")).struct.json_encode())
+    malformed = [(line, "malformed_line", text) for line, text in batch.malformed]
     aside = [
-        malformed,
+        pl.DataFrame(malformed, schema=QUARANTINE, orient="row"),
         result.quarantined,
         result.unresolved.select(line="_line", reason=pl.lit("missing:person_id"), raw="raw"),
-        rows.filter(again)
-        .select(line="_line", reason=pl.lit("duplicate_person"))
-        .join(raw_text, on="line", how="left", maintain_order="left"),
+        again.select(line="_line", reason="reason").join(raw_text, on="line", how="left", maintain_order="left"),
     ]
-    return rows.filter(~again).select(PARTICIPANT.schema.names()), pl.concat(aside).sort("line")
+    listed = rows.rename({"_line": "line"}).select(LISTED.names())
+    named = raw.select(line="_line", person_id=_sent(raw, "person_id", header, layout))
+    return listed, pl.concat(aside).join(named, on="line", how="left", maintain_order="left").sort("line")
+
+
+def check_participants(path: Path) -> list[str]:
+    """What is wrong with a list's kind and columns."""
+    try:
+        _read(path, _layout(), header_only=True)
+    except SourceError as error:
+        return error.problems
+    return []
+
+
+def list_unlinked(listed: pl.DataFrame, quarantined: pl.DataFrame, excluded: pl.DataFrame) -> pl.DataFrame:
+    """Every row of the list that has no index stay, with its reason (UNLINKED), in order of lines.
+
+    Args:
+        listed, quarantined: the list, as bridge_participants gives it.
+        excluded: person_id and reason of the participants who could not be linked.
+
+    Of rows that cannot be used at all, what else they say is in the quarantine.
+    """
+    without = listed.join(excluded.select("person_id", "reason"), on="person_id", how="inner").select(
+        "line",
+        "person_id",
+        "allocation_date",
+        "reason",
+        arm=pl.col("arm_code").str.to_lowercase(),
+        site="site_code",
+    )
+    unusable = quarantined.select("line", "person_id", "reason")
+    return pl.concat([UNLINKED.to_frame(), without.select(UNLINKED.names()), unusable], how="diagonal").sort(
+        "line", "reason"
+    )
+
+
+def account_of_list(listed: pl.DataFrame, quarantined: pl.DataFrame, unlinked: pl.DataFrame) -> dict[str, Any]:
+    """Counts: rows of the list, those with an index stay, those without by reason, unreadable cells by column."""
+    cells = listed["unreadable"].drop_nulls().str.split(" ").explode()
+    return {
+        "rows": listed.height + quarantined.height,
+        "linked": listed.height + quarantined.height - unlinked.height,
+        "unlinked": dict(unlinked.group_by("reason").len().sort("reason").rows()),
+        "nulled": dict(cells.value_counts().sort("unreadable").rows()),
+    }
 
 
 def bridge_participants(
     listed: pl.DataFrame, quarantined: pl.DataFrame, steps: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them keeps the
-    first row. `steps` is the lake's table person_bridge."""
-    crossed = cross_bridge(listed, follow_bridge(steps))
-    again = ~crossed["person_id"].is_first_distinct()
-    aside = listed.filter(again).select(
-        line=pl.lit(None, pl.Int64), reason=pl.lit("duplicate_person"), raw=pl.struct(pl.all()).struct.json_encode()
+    """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them is listed
+    twice. `steps` is the lake's table person_bridge."""
+    bridge = follow_bridge(steps)
+    crossed, again = _one_row_each(cross_bridge(listed, bridge))
+    aside = again.select(
+        "line", "person_id", "reason", raw=pl.struct(pl.exclude("line", "reason")).struct.json_encode()
     )
-    return crossed.filter(~again), pl.concat([quarantined, aside])
+    parts = [cross_bridge(quarantined, bridge), aside.select(SET_ASIDE.names())]
+    return crossed, pl.concat(parts).sort("line", maintain_order=True)
+
+
+def _one_row_each(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The first row of each person, and the others with their reason; nobody's who is listed in both arms."""
+    reason = (
+        pl.when(pl.col("arm_code").n_unique().over("person_id") > 1)
+        .then(pl.lit("in_both_arms"))
+        .when(~pl.col("person_id").is_first_distinct())
+        .then(pl.lit("duplicate_person"))
+    )
+    judged = rows.with_columns(reason=reason)
+    return judged.filter(pl.col("reason").is_null()).drop("reason"), judged.filter(pl.col("reason").is_not_null())
+
+
+def _add_unreadable(rows: pl.DataFrame, raw: pl.DataFrame, header: Header, layout: SourceTable) -> pl.DataFrame:
+    """`rows` with the rules that emptied a cell of theirs ("bad_int:n_sessions"), one space between them."""
+    sent = rows.select("_line").join(raw, on="_line", how="left", maintain_order="left")
+    rules = []
+    for column in layout.columns:
+        name, kind = column.column.name, column.column.kind
+        if not column.column.required and column.headers(header):
+            lost = _sent(sent, name, header, layout).is_not_null() & rows[name].is_null()
+            rules.append(pl.select(pl.when(lost).then(pl.lit(f"bad_{kind}:{name}")).alias(name)).to_series())
+    texts = pl.DataFrame(rules).select(t=pl.concat_str(pl.all(), separator=" ", ignore_nulls=True)) if rules else None
+    unreadable = pl.lit(None, pl.String) if texts is None else texts["t"].replace("", None)
+    return rows.with_columns(unreadable=unreadable)
+
+
+def _sent(raw: pl.DataFrame, name: str, header: Header, layout: SourceTable) -> pl.Series:
+    """What the file says in a canonical column: trimmed, null where a placeholder stands."""
+    (found,) = (column.headers(header) for column in layout.columns if column.column.name == name)
+    text = raw[found[0]].str.strip_chars()
+    return text.set(stands_for_nothing(text, layout).fill_null(False), None).alias(name)
+
+
+def _layout() -> SourceTable:
+    (layout,) = load_aliases("participants", {"participant": PARTICIPANT})
+    return layout
+
+
+def _read(path: Path, layout: SourceTable, header_only: bool = False) -> tuple[Header, Batch]:
+    """The list as text, or only its header."""
+    ending = path.suffix.casefold()
+    if ending in workbook.ENDINGS:
+        header, rows = workbook.read_workbook(path, layout)
+        return header, Batch(rows, (), {})
+    if ending == _PARQUET:
+        header, rows = _read_parquet(path)
+        _expect_columns(path, header, layout)
+        return header, Batch(rows, (), {})
+    file = _only_member(path) if ending == packed.ZIP else path
+    header = read_header(file)
+    _expect_columns(path, header, layout)
+    empty = pl.DataFrame(schema=dict.fromkeys(header.columns, pl.String) | {"_line": pl.Int64})
+    pieces = () if header_only else look_through(file).pieces
+    batches = [batch for piece in pieces for batch in read_batches(file, header, piece)]
+    malformed = tuple(line for batch in batches for line in batch.malformed)
+    return header, Batch(pl.concat([empty, *(batch.rows for batch in batches)]), malformed, {})
+
+
+def _only_member(archive: Path) -> File:
+    if not archive.is_file():
+        raise SourceError(f"{archive.name}: there is no such file")
+    members, problems = packed.members_of(archive)
+    members = [member for member in members if not member.is_of_macos]
+    if not problems and len(members) != 1:
+        problems = [f"{archive.name}: holds {len(members)} files; allowed: one, the list as text"]
+    if problems:
+        raise SourceError(problems)
+    return members[0]
 
 
 def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
@@ -66,21 +211,15 @@ def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
         raise SourceError(problems)
 
 
-def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
-    header = read_header(path)
-    empty = pl.DataFrame(schema=dict.fromkeys(header.folded, pl.String) | {"_line": pl.Int64})
-    batches = [batch for piece in look_through(path).pieces for batch in read_batches(path, header, piece)]
-    bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
-    rows = pl.concat([empty, *(batch.rows for batch in batches)])
-    return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
-
-
-def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
+def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame]:
     try:
         table = pl.read_parquet(path, glob=False)
+        # Numbers beside empty cells come out of pandas as 9.0e9, which is no id.
+        whole = [cell.name for cell in table if cell.dtype.is_float() and (cell == cell.round()).all()]
+        texts = table.with_columns(pl.col(whole).cast(pl.Int64)).select(pl.all().cast(pl.String).replace("", None))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from error
     names = tuple(table.columns)
-    rows = table.select(pl.all().cast(pl.String).replace("", None)).rename(str.casefold)
+    rows = texts.rename(str.casefold)
     line = pl.int_range(2, rows.height + 2, dtype=pl.Int64, eager=True).alias("_line")
-    return Header(names, ",", bool(rows.height)), rows.with_columns(line), pl.DataFrame(schema=QUARANTINE)
+    return Header(names, ",", bool(rows.height)), rows.with_columns(line)

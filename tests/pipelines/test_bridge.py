@@ -8,8 +8,7 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.lake import update_lake, write_lake
 from pipelines.sources.bridge import cross_bridge, follow_bridge
-from pipelines.sources.normalise import QUARANTINE
-from pipelines.sources.participants import bridge_participants
+from pipelines.sources.participants import SET_ASIDE, bridge_participants
 from tests.tiny_extract import (
     CONTACT,
     PERSON,
@@ -158,10 +157,16 @@ def test_rows_of_others_are_left_as_they_are() -> None:
 
 def test_participants_are_found_under_their_new_pseudonym_once() -> None:
     listed = pl.DataFrame(
-        {"person_id": ["b", "old", "new"], "arm_code": ["PEER", "PEER", "CONTROL"]},
+        {"person_id": ["b", "old", "new", "x"], "arm_code": ["PEER", "PEER", "PEER", "CONTROL"], "line": [2, 3, 5, 6]},
         schema_overrides=dict.fromkeys(("person_id", "arm_code"), pl.String),
     )
-    bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b"], "new_person_id": ["mid", "new", "b"]})
-    crossed, aside = bridge_participants(listed, pl.DataFrame(schema=QUARANTINE), bridge)
-    assert crossed.rows() == [("b", "PEER"), ("new", "PEER")]
-    assert aside.rows() == [(None, "duplicate_person", '{"person_id":"new","arm_code":"CONTROL"}')]
+    set_aside = pl.DataFrame([(4, "bad_code:arm_code", "{}", "mid")], schema=SET_ASIDE, orient="row")
+    bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b", "x"], "new_person_id": ["mid", "new", "b", "b"]})
+    crossed, aside = bridge_participants(listed, set_aside, bridge)
+    assert crossed.rows() == [("new", "PEER", 3)]
+    assert aside.rows() == [
+        (2, "in_both_arms", '{"person_id":"b","arm_code":"PEER"}', "b"),
+        (4, "bad_code:arm_code", "{}", "new"),
+        (5, "duplicate_person", '{"person_id":"new","arm_code":"PEER"}', "new"),
+        (6, "in_both_arms", '{"person_id":"b","arm_code":"CONTROL"}', "b"),
+    ]

@@ -48,3 +48,22 @@ def test_a_manifest_that_cannot_be_read_is_refused(tmp_path: Path, text: str) ->
     (tmp_path / "extract_manifest.json").write_text(text)
     with pytest.raises(GovernanceError, match=r"must be a JSON object|not valid JSON"):
         check_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("contains_real_data", "false"),
+        ("contains_real_data", None),
+        ("opt_out_applied", "no"),
+        ("opt_out_applied", 1),
+        ("opt_out_applied_date", "last spring"),
+        ("opt_out_applied_date", "01/06/2020"),
+        ("legal_basis", ["section 251"]),
+        ("legal_basis", "  "),
+    ],
+)
+def test_a_statement_of_another_kind_is_no_statement(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(GovernanceError, match=f"{key}: .*; allowed: ") as error:
+        check_manifest(state(tmp_path, **{key: value}))
+    assert len(error.value.problems) == 1

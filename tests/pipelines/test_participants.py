@@ -1,14 +1,23 @@
 """The allocation list: what is read, and what is set aside with its reason."""
 
-from datetime import date
+import gzip
+import zipfile
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 
 from pipelines.errors import SourceError
-from pipelines.sources.participants import read_participants
-from pipelines.tables import PARTICIPANT
+from pipelines.sources.participants import (
+    LISTED,
+    SET_ASIDE,
+    UNLINKED,
+    account_of_list,
+    list_unlinked,
+    read_participants,
+)
 from tests.tiny_extract import write_csv
 
 MINI = Path(__file__).parents[1] / "data" / "mhsds_mini_v5" / "participants.csv"
@@ -29,8 +38,8 @@ def read(folder: Path, *rows: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFram
 
 def test_a_row_is_typed(tmp_path: Path) -> None:
     people, aside = read(tmp_path, ROW)
-    assert people.schema == PARTICIPANT.schema
-    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y", None, None)]
+    assert people.schema == LISTED
+    assert people.rows() == [("Anna", "PEER", "RX1", date(2017, 1, 5), "S1", "Y", None, None, 2, None)]
     assert aside.is_empty()
 
 
@@ -61,10 +70,19 @@ def test_a_bad_row_is_set_aside_with_reason_and_line(tmp_path: Path, change: dic
 
 
 def test_a_person_listed_again_counts_once(tmp_path: Path) -> None:
-    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"arm": "control"})
-    assert people.select("person_id", "arm_code").rows() == [("Anna", "PEER"), ("Ben", "PEER")]
+    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"site": "RX2"})
+    assert people.select("person_id", "site_code").rows() == [("Anna", "RX1"), ("Ben", "RX1")]
     assert aside.select("line", "reason").rows() == [(4, "duplicate_person")]
-    assert '"arm":"control"' in aside["raw"][0]
+    assert '"site":"RX2"' in aside["raw"][0]
+
+
+def test_nobody_is_guessed_to_be_in_one_of_two_arms(tmp_path: Path) -> None:
+    people, aside = read(tmp_path, ROW, ROW | {"person_id": "Ben"}, ROW | {"arm": "control"})
+    assert people["person_id"].to_list() == ["Ben"]
+    assert aside.select("line", "reason", "person_id").rows() == [
+        (2, "in_both_arms", "Anna"),
+        (4, "in_both_arms", "Anna"),
+    ]
 
 
 def test_an_unusable_first_row_does_not_block_the_second(tmp_path: Path) -> None:
@@ -106,7 +124,7 @@ def test_no_file(tmp_path: Path, name: str) -> None:
 def test_a_header_alone_is_an_empty_list(tmp_path: Path) -> None:
     (tmp_path / "participants.csv").write_text(",".join(ROW) + "\n")
     people, aside = read_participants(tmp_path / "participants.csv")
-    assert people.equals(PARTICIPANT.empty())
+    assert people.equals(LISTED.to_frame())
     assert aside.is_empty()
 
 
@@ -116,3 +134,190 @@ def test_the_sample_list() -> None:
     counts = people.group_by("arm_code", "consent_code").len().sort("arm_code", "consent_code").rows()
     assert counts == [("CONTROL", "Y", 12), ("PEER", "N", 4), ("PEER", "Y", 9)]
     assert aside.is_empty()
+
+
+# kinds of files
+
+Cell = str | int | float | datetime | None
+
+
+def write_workbook(path: Path, sheets: dict[str, list[list[Cell]]], hidden: str = "", **options: bool) -> Path:
+    book = xlsxwriter.Workbook(str(path), {"default_date_format": "dd/mm/yyyy", **options})
+    for name, rows in sheets.items():
+        sheet = book.add_worksheet(name)
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+        if name == hidden:
+            sheet.hide()
+    book.close()
+    return path
+
+
+def cells(**changes: Cell) -> list[Cell]:
+    return list((ROW | changes).values())
+
+
+def problems_of(path: Path) -> list[str]:
+    with pytest.raises(SourceError) as caught:
+        read_participants(path)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize("options", [{}, {"date_1904": True}])
+def test_a_workbook_reads_like_csv(tmp_path: Path, options: dict[str, bool]) -> None:
+    """A title above the header, a sheet of notes, dates of Excel in either date system and dates as text, ids that
+    Excel holds as numbers, an empty row, an extra column; lines are rows of the sheet."""
+    header: list[Cell] = [*ROW, "Comment"]
+    rows = [
+        ["Allocation list"],
+        [],
+        header,
+        cells(allocation_date=datetime(2017, 1, 5)),
+        cells(person_id=9434765919, arm="Control", allocation_date="05/01/2017"),
+        [],
+        cells(person_id="Ben", allocation_date="2017-01-05"),
+        cells(person_id="Cleo", allocation_date=42740),
+    ]
+    path = write_workbook(tmp_path / "list.xlsx", {"Notes": [["nothing"]], "List": rows}, **options)
+    people, aside = read_participants(path)
+    assert people.select("person_id", "arm_code", "allocation_date", "line").rows() == [
+        ("Anna", "PEER", date(2017, 1, 5), 4),
+        ("9434765919", "CONTROL", date(2017, 1, 5), 5),
+        ("Ben", "PEER", date(2017, 1, 5), 7),
+    ]
+    # 42740 is 5 January 2017 in one date system and 2021 in the other: no date unless the cell says that it is one.
+    assert aside.select("line", "reason", "person_id").rows() == [(8, "bad_date:allocation_date", "Cleo")]
+
+
+def test_a_workbook_with_two_lists_is_refused(tmp_path: Path) -> None:
+    both = {"Old": [[*ROW], cells()], "New": [[*ROW], cells()]}
+    assert problems_of(write_workbook(tmp_path / "a.xlsx", both)) == [
+        "a.xlsx: the sheets 'Old', 'New' all hold the columns of the list; allowed: one of them"
+    ]
+    people, _ = read_participants(write_workbook(tmp_path / "b.xlsx", both, hidden="New"))
+    assert people.height == 1
+
+
+def test_columns_that_no_sheet_holds_are_named_for_the_closest(tmp_path: Path) -> None:
+    sheets: dict[str, list[list[Cell]]] = {"Notes": [["x"]], "List": [["person_id", "arm", "site", "consent"]]}
+    assert problems_of(write_workbook(tmp_path / "a.xlsx", sheets)) == [
+        "a.xlsx: sheet 'List': column allocation_date is missing; accepted names: allocation_date"
+    ]
+    assert problems_of(write_workbook(tmp_path / "b.xlsx", {"Empty": []})) == [
+        "b.xlsx: no visible sheet holds anything"
+    ]
+
+
+def test_ids_that_are_longer_than_excel_keeps_are_refused(tmp_path: Path) -> None:
+    path = write_workbook(tmp_path / "a.xlsx", {"List": [[*ROW], cells(person_id=1234567890123456)]})
+    assert problems_of(path) == [
+        "a.xlsx: sheet 'List': person_id holds numbers of more than 15 digits, whose last ones Excel does not keep; "
+        "allowed: text"
+    ]
+    text = write_workbook(tmp_path / "b.xlsx", {"List": [[*ROW], cells(person_id="12345678901234567890")]})
+    people, _ = read_participants(text)
+    assert people["person_id"].to_list() == ["12345678901234567890"]
+
+
+def test_a_column_twice_in_a_sheet_is_refused(tmp_path: Path) -> None:
+    path = write_workbook(tmp_path / "a.xlsx", {"List": [[*ROW, "Arm"], [*cells(), "control"]]})
+    assert problems_of(path) == ["a.xlsx: sheet 'List': the header holds Arm, arm more than once"]
+
+
+@pytest.mark.parametrize("name", ["list.xlsx", "list.xls", "list.parquet"])
+def test_what_is_no_workbook_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"no workbook")
+    (problem,) = problems_of(tmp_path / name)
+    assert problem.startswith(f"{name}: cannot be read as ")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zip"])
+def test_a_packed_list_reads_like_a_plain_one(tmp_path: Path, ending: str) -> None:
+    expected, _ = read(tmp_path, ROW, ROW | {"person_id": "Ben"})
+    text = (tmp_path / "participants.csv").read_bytes()
+    path = tmp_path / f"participants.csv{ending}"
+    if ending == ".gz":
+        path.write_bytes(gzip.compress(text))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("list.csv", text)
+    people, _ = read_participants(path)
+    assert people.equals(expected)
+
+
+def test_an_archive_holds_the_list_and_nothing_else(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one.csv", "a")
+        archive.writestr("two.csv", "a")
+    assert problems_of(tmp_path / "a.zip") == ["a.zip: holds 2 files; allowed: one, the list as text"]
+
+
+def test_ids_that_pandas_made_numbers_with_a_point(tmp_path: Path) -> None:
+    table = pl.DataFrame([ROW, ROW]).with_columns(pl.Series("person_id", [9434765919.0, None]))
+    table.write_parquet(tmp_path / "participants.parquet")
+    people, _ = read_participants(tmp_path / "participants.parquet")
+    assert people["person_id"].to_list() == ["9434765919"]
+
+
+# what is said of rows that cannot be used
+
+
+@pytest.mark.parametrize("day", ["1900-01-01", "01/01/1900", "9999-12-31"])
+def test_a_date_that_stands_for_none_is_no_allocation(tmp_path: Path, day: str) -> None:
+    _, aside = read(tmp_path, ROW | {"allocation_date": day})
+    assert aside["reason"].to_list() == ["bad_date:allocation_date"]
+
+
+def test_allocation_dates_with_the_month_first_are_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", [ROW | {"allocation_date": day} for day in ("01/02/2017", "02/13/2017")])
+    assert problems_of(tmp_path / "a.csv") == [
+        "a.csv: column allocation_date: dates as in line 3 make sense only with the month first (mm/dd/yyyy), and no "
+        "more of them only with the day first; allowed: yyyy-mm-dd or dd/mm/yyyy"
+    ]
+
+
+def test_the_person_of_a_row_set_aside_is_known_where_it_is_named(tmp_path: Path) -> None:
+    bad = [ROW | {"arm": "?", "person_id": " Ben "}, ROW | {"person_id": "<NHS_No>"}, ROW | {"site": "a,b"}, ROW]
+    _, aside = read(tmp_path, ROW, *bad)
+    assert aside.select("line", "reason", "person_id").rows() == [
+        (3, "bad_code:arm_code", "Ben"),
+        (4, "missing:person_id", None),
+        (5, "malformed_line", None),
+        (6, "duplicate_person", "Anna"),
+    ]
+
+
+def test_cells_that_cannot_be_read_are_named_in_their_row(tmp_path: Path) -> None:
+    row = ROW | {"sessions": "", "first_session_date": ""}
+    people, _ = read(
+        tmp_path,
+        row | {"sessions": "many", "first_session_date": "May"},
+        row | {"person_id": "Ben", "sessions": "3"},
+        row | {"person_id": "Cleo", "sessions": "2.5"},
+    )
+    assert people["unreadable"].to_list() == [
+        "bad_int:n_sessions bad_date:first_session_date",
+        None,
+        "bad_int:n_sessions",
+    ]
+    account = account_of_list(people, SET_ASIDE.to_frame(), UNLINKED.to_frame())
+    assert account["nulled"] == {"bad_date:first_session_date": 1, "bad_int:n_sessions": 2}
+
+
+def test_every_row_without_a_stay_is_listed_with_its_reason(tmp_path: Path) -> None:
+    people, aside = read(
+        tmp_path, ROW, ROW | {"person_id": "Ben", "arm": "?"}, ROW | {"person_id": "Cleo", "arm": "control"}, ROW
+    )
+    excluded = pl.DataFrame({"person_id": ["Cleo"], "arm": ["control"], "reason": ["not_in_extract"]})
+    unlinked = list_unlinked(people, aside, excluded)
+    assert unlinked.rows() == [
+        (3, "Ben", None, None, None, "bad_code:arm_code"),
+        (4, "Cleo", "control", "RX1", date(2017, 1, 5), "not_in_extract"),
+        (5, "Anna", None, None, None, "duplicate_person"),
+    ]
+    assert account_of_list(people, aside, unlinked) == {
+        "rows": 4,
+        "linked": 1,
+        "unlinked": {"bad_code:arm_code": 1, "duplicate_person": 1, "not_in_extract": 1},
+        "nulled": {},
+    }

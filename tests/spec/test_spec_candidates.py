@@ -170,3 +170,20 @@ def test_k16_the_first_eligible_discharge_only_as_a_choice_of_the_protocol(follo
         2017-03-31  true         -
         2017-06-30  false        not_first_discharge
     """)
+
+
+def test_k16_people_on_rows_of_the_list_that_cannot_be_used_are_not_candidates(follow: Follow) -> None:
+    """Whatever is wrong with the row, its person took part in the trial."""
+    follow(
+        """
+        person  spell  start       end         ward
+        p       a      2016-11-01  2016-11-20  10
+        p       b      2017-03-01  2017-03-31  10
+        q       c      2016-11-01  2016-11-20  10
+        q       d      2017-03-01  2017-03-31  10
+        """,
+        also_in_trial=("q", "not in the extract"),
+    ).cohort("""
+        person_id  index_date  arm
+        p          2017-03-31  virtual
+    """)

@@ -114,12 +114,13 @@ def write_world(
     without: tuple[str, ...] = (),
     eligibility: dict[str, Any] | None = None,
     follow_up: dict[str, Any] | None = None,
+    also_in_trial: tuple[str, ...] = (),
     **tables: str,
 ) -> World:
     """A world of spells and whatever else a rule is about.
 
-    `silent` has columns provider, from, until (months without a submission); `mergers` old, new; `without` names
-    tables the extract does not hold.
+    `also_in_trial` are people on rows of the allocation list that cannot be used; `silent` has columns provider, from,
+    until (months without a submission); `mergers` old, new; `without` names tables the extract does not hold.
     """
     writer = WorldWriter()
     for row in split_rows(spells):
@@ -133,6 +134,7 @@ def write_world(
         participants=[_participant(row) for row in split_rows(participants)] if participants else [],
         eligibility=Eligibility(**(eligibility or {})),
         follow_up=FollowUp(**(follow_up or {})),
+        also_in_trial=also_in_trial,
     )
 
 

@@ -1,20 +1,14 @@
 """A folder of CSV or Parquet files, or of zip archives of them -> the pieces of a CDM, one for each file.
 
 Files are known by the name of their table, whatever its case and whatever follows it (VISIT_OCCURRENCE.csv,
-visit_occurrence_2.parquet); in an archive, what macOS adds (__MACOSX, ._NAME) is passed over. A member of an archive is
-unpacked to a temporary file while it is read, so no archive needs to fit into memory.
+visit_occurrence_2.parquet). A Parquet file in an archive is unpacked to a temporary file while it is read, so no
+archive needs to fit into memory.
 """
 
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
-from typing import IO
+from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
@@ -27,49 +21,9 @@ from pipelines.sources.csv_files import Batch, Content, Header, Piece
 from pipelines.sources.omop.psychiatric import roots
 from pipelines.sources.omop.rows import BATCH_ROWS, CONCEPT_ANCESTOR, needed_columns, text_batches, tidy
 from pipelines.sources.omop.staged import OTHER_CDM_TABLES, layouts
+from pipelines.sources.packed import Member, list_members
 
-HEAD_BYTES = 1 << 16  # of a packed CSV file, enough for its header and a row
-_PARQUET, _ZIP = ".parquet", ".zip"
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file, or with `inside` a file in the zip archive `path`."""
-
-    path: Path
-    inside: str | None = None
-
-    @property
-    def file_name(self) -> str:
-        return PurePosixPath(self.inside).name if self.inside else self.path.name
-
-    @property
-    def name(self) -> str:
-        """Unique among the files of a folder, and fit to be part of a path."""
-        return f"{self.path.name}!{self.inside.replace('/', '!')}" if self.inside else self.path.name
-
-    @contextmanager
-    def on_disk(self, head_only: bool = False) -> Iterator[Path]:
-        """The file itself, or a temporary copy of what is packed, whole or its first lines."""
-        if self.inside is None:
-            yield self.path
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / self.file_name
-            with self._open() as packed, copy.open("wb") as target:
-                if head_only:
-                    target.write(packed.read(HEAD_BYTES))
-                else:
-                    copyfileobj(packed, target)
-            yield copy
-
-    @contextmanager
-    def _open(self) -> Iterator[IO[bytes]]:
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self.inside or "") as stream:
-                yield stream
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise SourceError(f"{self.name}: cannot be unpacked ({type(error).__name__})") from None
+_PARQUET = ".parquet"
 
 
 @dataclass(frozen=True)
@@ -85,20 +39,11 @@ class FilePiece:
         return self.member.name
 
     def digest(self) -> str:
-        content = self._digest_of_bytes()
+        content = csv_files.digest(self.member)
         if self.layout.names[0] != CONCEPT_ANCESTOR:
             return content
         # What is read of this table depends on the concepts that are asked for.
         return blake2b(f"{content}\0{roots()}".encode(), digest_size=16).hexdigest()
-
-    def _digest_of_bytes(self) -> str:
-        if self.member.inside is None:
-            return csv_files.digest(self.member.path)
-        with zipfile.ZipFile(self.member.path) as archive:
-            packed = archive.getinfo(self.member.inside)
-        # The archive keeps a checksum of each member, so nothing needs to be unpacked to see whether it has changed.
-        known = f"{self.member.inside}\0{packed.CRC}\0{packed.file_size}"
-        return blake2b(known.encode(), digest_size=16).hexdigest()
 
     def stamp(self) -> str:
         status = self.member.path.stat()
@@ -110,19 +55,15 @@ class FilePiece:
     def look_through(self) -> Content:
         if is_parquet(self.member):
             return Content(self.digest(), "parquet", ())
-        if self.member.inside is None:
-            return replace(csv_files.look_through(self.member.path), digest=self.digest())
-        with self.member.on_disk() as path:
-            return Content(self.digest(), csv_files.find_encoding(path), ())
+        return replace(csv_files.look_through(self.member), digest=self.digest())
 
     def read(self, piece: Piece) -> Iterator[Batch]:
         return self._read_parquet() if is_parquet(self.member) else self._read_csv(piece)
 
     def _read_csv(self, piece: Piece) -> Iterator[Batch]:
-        with self.member.on_disk() as path:
-            for batch in csv_files.read_batches(path, self.header, piece):
-                rows = tidy(batch.rows, self.layout, self.header)
-                yield Batch(rows, batch.malformed, {k: v for k, v in batch.printable.items() if k in rows.columns})
+        for batch in csv_files.read_batches(self.member, self.header, piece):
+            rows = tidy(batch.rows, self.layout, self.header)
+            yield Batch(rows, batch.malformed, {k: v for k, v in batch.printable.items() if k in rows.columns})
 
     def _read_parquet(self) -> Iterator[Batch]:
         with self.member.on_disk() as path:
@@ -150,7 +91,7 @@ def find_pieces(folder: Path) -> tuple[list[FilePiece], list[str], list[str]]:
     pieces: list[FilePiece] = []
     ignored: list[str] = []
     problems: list[str] = []
-    for member in _members(folder, problems):
+    for member in list_members(folder, problems):
         table = _table_of(member, [*known, *OTHER_CDM_TABLES])
         if table not in known:
             ignored.append(member.name)
@@ -158,7 +99,7 @@ def find_pieces(folder: Path) -> tuple[list[FilePiece], list[str], list[str]]:
         try:
             pieces.append(FilePiece(member, _read_header(member), known[table]))
         except SourceError as error:
-            problems += [problem.replace(member.file_name, member.name, 1) for problem in error.problems]
+            problems += error.problems
     return pieces, ignored, problems
 
 
@@ -174,37 +115,22 @@ def as_text(cells: pl.Series) -> pl.Series:
     return text.set((text == "").fill_null(False), None)
 
 
-def _members(folder: Path, problems: list[str]) -> Iterator[Member]:
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.is_file() and path.suffix.casefold() == _ZIP:
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    names = sorted(archive.namelist())
-            except (zipfile.BadZipFile, OSError):
-                problems.append(f"{path.name}: is no zip archive, or is cut off")
-                continue
-            yield from (Member(path, name) for name in names if not name.endswith("/"))
-        elif path.is_file():
-            yield Member(path)
-
-
 def _table_of(member: Member, tables: list[str]) -> str | None:
-    name = member.file_name
-    if name.startswith(".") or (member.inside and "__MACOSX" in PurePosixPath(member.inside).parts):
+    if member.is_of_macos:
         return None
+    name = member.file_name
     as_csv = f"{name[: -len(_PARQUET)]}.csv" if is_parquet(member) else name
     return csv_files.match_table(as_csv, tables)
 
 
 def _read_header(member: Member) -> Header:
     if not is_parquet(member):
-        with member.on_disk(head_only=not member.file_name.casefold().endswith(".gz")) as path:
-            return csv_files.read_header(path)
+        return csv_files.read_header(member)
     with member.on_disk() as path:
         try:
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{member.file_name}: cannot be read as Parquet ({type(error).__name__})") from None
+            raise SourceError(f"{member.name}: cannot be read as Parquet ({type(error).__name__})") from None
     return Header(tuple(schema.names), ",", True)
 
 
