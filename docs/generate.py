@@ -1,4 +1,5 @@
-"""The protocol's pydantic models → docs/protocol.md, key by key. `make docs` writes it; a test keeps it current."""
+"""The protocol's pydantic models → docs/protocol.md, key by key; and docs/outcomes.md. `make docs` writes them; a test
+keeps them current."""
 
 import sys
 from datetime import date
@@ -6,6 +7,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from outcome_page import OUTCOMES_PAGE, outcomes_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -135,4 +137,5 @@ def _section_in(annotation: Any) -> type[Section] | None:
 
 if __name__ == "__main__":
     PAGE.write_text(protocol_page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {PAGE.name}\n")
+    OUTCOMES_PAGE.write_text(outcomes_page(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE.name}, {OUTCOMES_PAGE.name}\n")

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import ProtocolError
+from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
 ExclusionRule = Literal[
     "zero_day",
@@ -29,34 +30,15 @@ ExclusionRule = Literal[
 ]
 RULE_ORDER: tuple[ExclusionRule, ...] = get_args(ExclusionRule)
 
-RAW_OUTCOMES: dict[str, Literal["binary", "continuous"]] = {
-    "readmitted_365d": "binary",
-    "n_readmissions_365d": "continuous",
-    "days_in_hospital_365d": "continuous",
-    "is_formally_readmitted_365d": "binary",
-    "died_365d": "binary",
-    "n_dna_365d": "continuous",
-    "n_crht_365d": "continuous",
-    "n_ed_365d": "continuous",
-    "n_mh_ed_365d": "continuous",
-    "neg_control_admission_365d": "binary",
-    "placebo_readmission_prior": "binary",
-}
-"""Outcomes of raw records, with their scale; the table of dates behind them is private/outcomes.parquet."""
-
 NOT_IN_A_CDM = frozenset(
     {
-        "is_formally_readmitted_365d",
-        "n_dna_365d",
-        "n_crht_365d",
-        "n_mh_ed_365d",
         "is_detained_on_admission",
         "n_dna_365d_before",
         "n_crht_365d_before",
         "n_self_harm_730d_before",
     }
 )
-"""Outcomes and covariates that need legal status, missed appointments, teams or coded complaints."""
+"""Covariates that need legal status, missed appointments, teams or coded complaints."""
 
 PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
@@ -241,9 +223,19 @@ class TableOutcome(Section):
 class Outcomes(Section):
     """What is measured after time zero; opened only when the design was accepted."""
 
-    primary: str = Field(description="The primary outcome")
+    primary: str = Field(description="The primary outcome; docs/outcomes.md lists those of raw records")
     secondary: tuple[str, ...] = Field((), description="Further outcomes")
+    presets: tuple[PresetName, ...] = Field(
+        (), description="Sets of outcomes that are added to `secondary`, as docs/outcomes.md says"
+    )
     columns: dict[str, TableOutcome] = Field(default_factory=dict, description="Outcome columns of a table source")
+
+    @model_validator(mode="after")
+    def _expand_presets(self) -> Self:
+        named = (self.primary, *self.secondary)
+        added = [name for name in expand_presets(self.presets) if name not in named]
+        object.__setattr__(self, "secondary", (*self.secondary, *added))
+        return self
 
 
 class Estimand(Section):
@@ -429,17 +421,16 @@ class Protocol(Section):
         if len(set(named)) != len(named):
             problems.append("outcomes: an outcome is named twice")
         if is_table:
+            if self.outcomes.presets:
+                problems.append("outcomes.presets is for raw records; a table source names its own outcomes")
             unknown = sorted(set(named) - set(self.outcomes.columns))
             if unknown:
                 problems.append(f"outcomes.columns has no entry for {', '.join(unknown)}")
         else:
             if self.outcomes.columns:
                 problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
-            unknown = sorted(set(named) - set(RAW_OUTCOMES))
-            if unknown:
-                problems.append(f"outcomes: {', '.join(unknown)} not known; known are {', '.join(RAW_OUTCOMES)}")
-            if self.follow_up.days != 365:
-                problems.append("follow_up.days must be 365: the outcomes of raw records are defined for a year")
+            faults = (fault_of(name, self.follow_up.days) for name in named)
+            problems += [f"outcomes: {fault}" for fault in faults if fault]
         seen = sorted(filter(_sees_placebo_window, {*self.covariates.numeric, *self.covariates.categorical}))
         if not is_table and PLACEBO in named and seen:
             problems.append(
@@ -462,7 +453,9 @@ class Protocol(Section):
         """What would be taken for "never" although an OMOP CDM cannot tell."""
         named = {self.outcomes.primary, *self.outcomes.secondary}
         entered = {*self.covariates.numeric, *self.covariates.categorical}
-        unknown = sorted((named | entered) & NOT_IN_A_CDM)
+        families = {name: family_of(name) for name in named}
+        without = {name for name, family in families.items() if family is not None and not family.is_in_a_cdm}
+        unknown = sorted(without | (entered & NOT_IN_A_CDM))
         problems = [f"{name} cannot be known from an OMOP CDM" for name in unknown]
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
@@ -482,7 +475,8 @@ def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
     if protocol.source.kind == "table":
         return {name: protocol.outcomes.columns[name].kind for name in named}
-    return {name: RAW_OUTCOMES[name] for name in named}
+    families = {name: family_of(name) for name in named}
+    return {name: family.scale for name, family in families.items() if family is not None}
 
 
 def load_protocol(path: Path) -> Protocol:

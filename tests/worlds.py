@@ -14,7 +14,7 @@ from pipelines.cohort import People, follow_people
 from pipelines.extract import ExtractFacts, count_spells, thin_months
 from pipelines.protocol import Eligibility, FollowUp
 from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
-from tests.naive import COLUMNS, naive_follow
+from tests.naive import COLUMNS, SHORTER, naive_follow
 from tests.naive_stays import Facts, Row, first_day, last_day
 
 Found = dict[str, list[Row]]
@@ -55,7 +55,8 @@ class World:
         """Everything the pipeline finds."""
         participants = pl.DataFrame(self.participants, schema=PARTICIPANT.schema)
         held = frozenset(self.tables)
-        return follow_people(self.frames(), self.extract_facts(), participants, self.eligibility, self.follow_up, held)
+        settings = (self.eligibility, self.follow_up)
+        return follow_people(self.frames(), self.extract_facts(), participants, *settings, held, named=SHORTER)
 
     def extract_facts(self) -> ExtractFacts:
         """What is known of the extract as a whole."""
