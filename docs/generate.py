@@ -27,7 +27,15 @@ start from. The protocol as it was used, with every default filled in, is writte
 
 *Required* means that there is no default. A key that is *left out* has no value unless you give one.
 """
-WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", date: "date", Path: "path"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    date: "date",
+    Path: "path",
+    Any: "a value",
+}
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "a multiple of {}"}
 
 

@@ -40,6 +40,7 @@ NOT_IN_A_CDM = frozenset(
 )
 """Covariates that need legal status, missed appointments, teams or coded complaints."""
 
+MAIN_ANALYSIS = "main"
 PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
 _LOOK_BACK = re.compile(r"_(\d+)d(?:_|$)")
@@ -387,6 +388,17 @@ class Disclosure(Section):
     round_to: int = Field(5, ge=1, description="Other counts are rounded to this, halves up")
 
 
+class Variant(Section):
+    """One sensitivity analysis: the cohort, the primary design and its effect on the primary outcome are made again
+    under other rules, beside the main analysis. Its outcomes stay closed unless its own design and the main one are
+    accepted."""
+
+    name: Name = Field(description="Name of the variant; its files are in private/variants/<name>/")
+    title: str | None = Field(None, description="What the report calls it; else its name")
+    eligibility: dict[str, Any] = Field(default_factory=dict, description="Keys of `[eligibility]` that are changed")
+    follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -403,6 +415,7 @@ class Protocol(Section):
     acceptance: Acceptance = Acceptance()
     effects: Effects = Effects()
     benchmark: Benchmark | None = None
+    sensitivity: tuple[Variant, ...] = Field((), description="Only for sources of raw records")
     disclosure: Disclosure = Disclosure()
 
     @model_validator(mode="after")
@@ -439,6 +452,7 @@ class Protocol(Section):
             )
         if self.source.kind == "omop":
             problems += self._what_a_cdm_does_not_hold()
+        problems += self._faults_of_variant_names()
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
         if is_table and "cumulative_incidence" in self.effects.methods:
@@ -448,6 +462,17 @@ class Protocol(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _faults_of_variant_names(self) -> list[str]:
+        names = [variant.name for variant in self.sensitivity]
+        problems = []
+        if names and self.source.kind == "table":
+            problems.append("[[sensitivity]] is for raw records; a table source holds eligible rows already")
+        if len(set(names)) != len(names):
+            problems.append("sensitivity: a variant is named twice")
+        if MAIN_ANALYSIS in names:
+            problems.append(f"sensitivity: {MAIN_ANALYSIS!r} is the name of the analysis the variants stand beside")
+        return problems
 
     def _what_a_cdm_does_not_hold(self) -> list[str]:
         """What would be taken for "never" although an OMOP CDM cannot tell."""
@@ -491,9 +516,45 @@ def load_protocol(path: Path) -> Protocol:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: not valid TOML: {error}") from None
     try:
-        return _with_absolute_paths(Protocol.model_validate(raw), path.resolve().parent)
+        protocol = _with_absolute_paths(Protocol.model_validate(raw), path.resolve().parent)
     except ValidationError as error:
         raise ProtocolError([_explain(path, fault) for fault in error.errors()]) from None
+    faults = [fault for number in range(len(protocol.sensitivity)) for fault in _variant_faults(path, protocol, number)]
+    if faults:
+        raise ProtocolError(faults)
+    return protocol
+
+
+def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
+    """The protocol of one sensitivity analysis: changed rules, the primary outcome, design and contrasts alone, and
+    every effect method but individual effects.
+
+    Raises ValidationError when the changed rules break a rule of a protocol.
+    """
+    content = protocol.model_dump(exclude={"sensitivity"})
+    for section in ("eligibility", "follow_up"):
+        content[section] = {**(content[section] or {}), **getattr(variant, section)}
+    content["outcomes"] |= {"secondary": (), "presets": ()}
+    content["design"]["methods"] = content["design"]["methods"][:1]
+    methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
+    content["effects"]["methods"] = methods or content["effects"]["methods"]
+    return Protocol.model_validate(content)
+
+
+def variants_of(protocol: Protocol) -> dict[str, Protocol]:
+    """The protocols of the sensitivity analyses by name, in order."""
+    return {variant.name: with_variant(protocol, variant) for variant in protocol.sensitivity}
+
+
+def _variant_faults(path: Path, protocol: Protocol, number: int) -> list[str]:
+    place = f"sensitivity.{number}"
+    try:
+        changed = with_variant(protocol, protocol.sensitivity[number])
+    except ValidationError as error:
+        return [_explain(path, fault, place) for fault in error.errors()]
+    if (changed.eligibility, changed.follow_up) == (protocol.eligibility, protocol.follow_up):
+        return [f"{path}: {place}: the variant changes nothing"]
+    return []
 
 
 def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
@@ -508,8 +569,9 @@ def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
     return protocol.model_copy(update={"source": moved})
 
 
-def _explain(path: Path, fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
+def _explain(path: Path, fault: Any, inside: str = "") -> str:
+    parts = [inside, *(str(part) for part in fault["loc"])]
+    place = ".".join(part for part in parts if part) or "the file as a whole"
     if fault["type"] == "extra_forbidden":
         return f"{path}: {place}: unknown key; allowed here: {', '.join(_keys_beside(fault['loc'])) or 'nothing'}"
     if fault["type"] == "missing":
