@@ -131,7 +131,8 @@ _FAMILIES = (
         "dna_rate",
         "continuous",
         "Share of appointments missed in {days} days",
-        "Code 3 divided by codes 3, 5 and 6; null for somebody without such a contact in the window",
+        "Code 3 divided by codes 3, 5 and 6; null for somebody without such a contact in the window. It compares "
+        "people who had appointments, which may itself be an effect: read it beside the two counts",
         CONTACTS,
         "A5, B7",
         is_in_a_cdm=False,

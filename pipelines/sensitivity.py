@@ -19,6 +19,7 @@ from pipelines.lake import Lake
 from pipelines.protocol import MAIN_ANALYSIS, Protocol, variants_of
 from pipelines.store import RunFolder, write_json, write_parquet
 
+ARMS = ["peer", "control", "virtual"]
 COUNT_SCHEMA = {
     "variant": pl.String,
     "arm": pl.String,
@@ -90,7 +91,7 @@ def count_cohort(run: RunFolder, name: str, protocol: Protocol, *, is_open: bool
             n_readmitted=n_readmitted,
             n_readmissions=n_readmissions,
         )
-        .sort("arm")
+        .sort(pl.col("arm").cast(pl.Enum(ARMS)))
         .select(pl.lit(name).alias("variant"), pl.exclude("variant"))
         .cast(COUNT_SCHEMA)  # type: ignore[arg-type]
     )

@@ -220,6 +220,7 @@ def _write_contact(writer: _Writer, person_id: str, day: date) -> None:
             team_id=writer.number(),
             team_type_code=writer.pick("A02", "A04", "A03", "A06", "A11"),
             closed_date=writer.mostly(None, day, _moved(day, by=30)),
+            rejected_date=writer.mostly(None, None, day),
         )
 
 

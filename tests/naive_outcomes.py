@@ -203,15 +203,13 @@ def crisis_episodes(own: Mapping[str, list[Row]], facts: Facts) -> list[tuple[da
     before it was received is none; one that stopped arriving ends with its last month."""
     episodes = []
     for referral in latest_month_of_each(own.get("referral", []), "referral_id"):
-        crisis = [
-            team
-            for team in own.get("referral_team", [])
-            if team["referral_id"] == referral["referral_id"] and team["team_type_code"] in CRISIS_TEAMS
-        ]
+        rows = [team for team in own.get("referral_team", []) if team["referral_id"] == referral["referral_id"]]
+        rows = [team for team in rows if team["team_type_code"] in CRISIS_TEAMS]
+        crisis = [team for team in latest_month_of_each(rows, "team_id") if team["rejected_date"] is None]
         if not crisis or referral["received_date"] is None or referral["rejected_date"] is not None:
             continue
         received = referral["received_date"]
-        left = [team["closed_date"] for team in latest_month_of_each(crisis, "team_id")]
+        left = [team["closed_date"] for team in crisis]
         everybody_left = all(day is not None and day >= received for day in left)
         ends = [max(left)] if everybody_left else []
         if referral["closed_date"] is not None and referral["closed_date"] >= received:

@@ -91,7 +91,8 @@ def _each_contact_once(contact: pl.DataFrame) -> pl.DataFrame:
 
 
 def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
-    """person_id, event_date, until_date (null while open) of referrals to a crisis team that were not rejected.
+    """person_id, event_date, until_date (null while open) of referrals to a crisis team. One that was rejected, as a
+    whole or by each such team, is none.
 
     An episode ends when the referral or the last of its crisis teams closed; one that stopped arriving without an end,
     with its last month. A closing before the referral was received is no closing.
@@ -101,6 +102,7 @@ def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: 
     crisis = referral_team.filter(pl.col("team_type_code").is_in(CRISIS_TEAMS))
     teams = (
         latest(crisis, [*key, "team_id"])
+        .filter(pl.col("rejected_date").is_null())
         .select(*key, team_closed="closed_date")
         .join(received.select(*key, "received_date"), on=key)
         .with_columns(

@@ -19,7 +19,7 @@ def test_the_committed_page_is_current() -> None:
 def test_every_section_and_key_is_on_the_page() -> None:
     page = protocol_page()
     for section in Protocol.model_fields:
-        assert f"## `[{section}]`" in page
+        assert f"## `[{section}]`" in page or f"## `[[{section}]]`" in page
     for key in (*Eligibility.model_fields, *DesignSection.model_fields):
         assert f"`{key}`" in page or f".{key}]`" in page
     assert "| `caliper` | number, > 0 | `0.2` |" in page

@@ -136,7 +136,7 @@ def test_counts_are_those_of_the_cohorts(run: RunFolder) -> None:
 
 def test_a_refused_design_keeps_its_outcomes_closed(run: RunFolder) -> None:
     closed = run.read(store.SENSITIVITY).filter(variant="older")
-    assert closed["n_discharges"].to_list() == [2, 1, 19]
+    assert closed["n_discharges"].to_list() == [1, 2, 19]  # peer, control, virtual
     assert closed.select("n_observed", "n_readmitted", "n_readmissions").null_count().row(0) == (3, 3, 3)
     assert not run.variant("older").file(store.ESTIMATES).exists()
     released = pl.read_csv(run.file(store.RELEASED_SENSITIVITY_ESTIMATES))

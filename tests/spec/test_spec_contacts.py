@@ -304,6 +304,24 @@ def test_j_an_episode_lasts_until_its_last_crisis_team_left(follow: Follow, seco
     """)
 
 
+def test_j_an_episode_needs_a_crisis_team_that_did_not_reject_it(follow: Follow) -> None:
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date
+        2017-06  r1           2017-06-01
+        """,
+        referral_team="""
+        month    referral_id  team_id  team_type_code  rejected_date
+        2017-06  r1           t1       A02             2017-06-02
+        2017-06  r1           t2       A06             -
+        """,
+    ).outcomes("""
+        n_crht_episodes_365d  n_crht_starts_365d
+        0                     0
+    """)
+
+
 def test_j_a_rejected_referral_is_no_episode(follow: Follow) -> None:
     follow(
         ELIGIBLE,
