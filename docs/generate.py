@@ -3,6 +3,7 @@ keeps them current."""
 
 import sys
 from datetime import date
+from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -67,7 +68,7 @@ def _header(place: str, field: FieldInfo) -> str:
 
 
 def _sentence(model: type[Section], field: FieldInfo) -> str:
-    purpose = (model.__doc__ or "").strip()
+    purpose = cleandoc(model.__doc__ or "")
     note = f" {field.description}." if field.description else ""
     need = " *Required.*" if field.is_required() else ""
     return f"{purpose}{note}{need}"

@@ -16,6 +16,7 @@ from pipelines import store
 from pipelines.protocol import MAIN_ANALYSIS, Protocol, Variant
 from pipelines.report.effects_facts import DIFFERENCES, Picker, first_method
 from pipelines.report.released import ESTIMATE_SCHEMA, place_of, release_estimates
+from pipelines.report.wording import label
 from pipelines.store import RunFolder
 
 FILE = store.RELEASED_SENSITIVITY
@@ -99,7 +100,7 @@ def _describe(variant: Variant, protocol: Protocol) -> Row:
         for key, value in getattr(variant, section).items()
         if value != before[key]
     ]
-    return {"name": variant.name, "title": variant.title or variant.name.replace("_", " "), "changes": changes}
+    return {"name": variant.name, "title": variant.title or label(variant.name), "changes": changes}
 
 
 def _in_words(value: Any) -> str:
