@@ -1,11 +1,14 @@
-"""The protocol's pydantic models → docs/protocol.md, key by key. `make docs` writes it; a test keeps it current."""
+"""The protocol's pydantic models → docs/protocol.md, key by key; and docs/outcomes.md. `make docs` writes them; a test
+keeps them current."""
 
 import sys
 from datetime import date
+from inspect import cleandoc
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from outcome_page import OUTCOMES_PAGE, outcomes_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -25,7 +28,15 @@ start from. The protocol as it was used, with every default filled in, is writte
 
 *Required* means that there is no default. A key that is *left out* has no value unless you give one.
 """
-WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false", date: "date", Path: "path"}
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    date: "date",
+    Path: "path",
+    Any: "a value",
+}
 BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "multiple_of": "a multiple of {}"}
 
 
@@ -57,7 +68,7 @@ def _header(place: str, field: FieldInfo) -> str:
 
 
 def _sentence(model: type[Section], field: FieldInfo) -> str:
-    purpose = (model.__doc__ or "").strip()
+    purpose = cleandoc(model.__doc__ or "")
     note = f" {field.description}." if field.description else ""
     need = " *Required.*" if field.is_required() else ""
     return f"{purpose}{note}{need}"
@@ -135,4 +146,5 @@ def _section_in(annotation: Any) -> type[Section] | None:
 
 if __name__ == "__main__":
     PAGE.write_text(protocol_page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {PAGE.name}\n")
+    OUTCOMES_PAGE.write_text(outcomes_page(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE.name}, {OUTCOMES_PAGE.name}\n")

@@ -86,6 +86,7 @@ def build_cohort(plan: Plan, lake: str | None) -> str:
 
     def work(run: RunFolder, out: Path) -> None:
         from pipelines import cohort as stage
+        from pipelines.sensitivity import build_variants
 
         del run
         if lake is None:
@@ -98,8 +99,9 @@ def build_cohort(plan: Plan, lake: str | None) -> str:
         key = key_of(plan.pseudonyms) if plan.pseudonyms else None
         listed, quarantined = read_participants(participants_file(plan), key)
         with dask_of(read_settings(plan.runs)):
-            built = stage.build_cohort(open_lake(lake), listed, quarantined, plan.protocol)
-        stage.save_cohort(built, out)
+            records = open_lake(lake)
+            stage.save_cohort(stage.build_cohort(records, listed, quarantined, plan.protocol), out)
+            build_variants(records, listed, quarantined, plan.protocol, out)
 
     return _do(plan, "cohort", work)
 
@@ -111,8 +113,10 @@ def choose_design(plan: Plan, run: str) -> str:
 
     def work(folder: RunFolder, out: Path) -> None:
         from pipelines.design import design_study
+        from pipelines.sensitivity import design_variants
 
         design_study(folder, out, plan.protocol)
+        design_variants(folder, out, plan.protocol)
 
     return _do(plan, "design", work)
 
@@ -124,8 +128,10 @@ def estimate_effects(plan: Plan, run: str) -> str:
 
     def work(folder: RunFolder, out: Path) -> None:
         from pipelines.estimate import estimate_study
+        from pipelines.sensitivity import estimate_variants
 
         estimate_study(folder, out, plan.protocol)
+        estimate_variants(folder, out, plan.protocol)
 
     return _do(plan, "estimate", work)
 

@@ -15,6 +15,13 @@ Rows = Sequence[Sequence[str]]
 ESTIMATE_HEADER = ("contrast", "outcome", "scale", "design · method", "estimate", "interval", "treated / controls")
 VERDICT_HEADER = ("check", "must be", "limit", "value", "")
 ATTRITION_HEADER = ("group", "rule", "discharges removed", "discharges left", "people left")
+SENSITIVITY_HEADER = ("rules", "design", "difference", "interval", "treated / controls")
+DESIGN_OF_VARIANT = {
+    "open": "accepted",
+    "refused": "NOT ACCEPTED: outcomes not opened",
+    "main_refused": "accepted; outcomes not opened",
+    "no_cohort": "nobody to study",
+}
 WITHHELD = "–"
 
 
@@ -30,6 +37,8 @@ def show_summary(run: RunFolder, console: Console) -> None:
     estimates = [row for row in summary["estimates"] if row["subgroup"] == "all"]
     if estimates:
         console.print(_table("Estimates", ESTIMATE_HEADER, estimate_rows(estimates)))
+    if summary["sensitivity"]:
+        console.print(_table("Under other rules", SENSITIVITY_HEADER, sensitivity_rows(summary["sensitivity"])))
     if summary["attrition"]:
         console.print(_table("Who was left out", ATTRITION_HEADER, attrition_rows(summary["attrition"])))
     for note in _notes(summary):
@@ -51,9 +60,14 @@ def summary_markdown(run: RunFolder) -> str:
         f"**{_verdict(summary)}**",
         _markdown_table(VERDICT_HEADER, verdict_rows(summary["verdicts"])),
         *(["## Primary outcome", _markdown_table(ESTIMATE_HEADER, estimate_rows(primary))] if primary else []),
+        *(_sensitivity_markdown(summary["sensitivity"]) if summary["sensitivity"] else []),
         f"Run `{run.path.name}`; the page is `release/report.html` in its folder. {WITHHELD} is withheld or undefined.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _sensitivity_markdown(variants: Iterable[dict[str, Any]]) -> list[str]:
+    return ["## Under other rules", _markdown_table(SENSITIVITY_HEADER, sensitivity_rows(variants))]
 
 
 def verdict_rows(verdicts: Iterable[dict[str, Any]]) -> Rows:
@@ -81,6 +95,18 @@ def estimate_rows(estimates: Iterable[dict[str, Any]]) -> Rows:
             f"{_count(row['n_treated'])} / {_count(row['n_control'])}",
         )
         for row in estimates
+    ]
+
+
+def sensitivity_rows(variants: Iterable[dict[str, Any]]) -> Rows:
+    """One row for the main analysis and each variant."""
+    return [
+        (
+            variant["title"],
+            DESIGN_OF_VARIANT[variant["state"]],
+            *(estimate_rows([variant["difference"]])[0][4:] if variant["difference"] else [WITHHELD] * 3),
+        )
+        for variant in variants
     ]
 
 

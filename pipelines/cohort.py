@@ -35,8 +35,8 @@ from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_mo
 from pipelines.lake import Lake, bucket_of
 from pipelines.look_back import count_truncated, hospital_reach
 from pipelines.negative_controls import measure_negative_controls
-from pipelines.outcomes import measure_outcomes
-from pipelines.protocol import Eligibility, FollowUp, Protocol
+from pipelines.outcomes import measure_outcomes, windows_of
+from pipelines.protocol import Eligibility, FollowUp, Protocol, outcome_kinds
 from pipelines.quality import (
     QUALITY_SCHEMA,
     BucketQuality,
@@ -75,12 +75,14 @@ def follow_people(
     follow_up: FollowUp,
     present: frozenset[str] | None = None,
     also_in_trial: pl.DataFrame | None = None,
+    named: Sequence[str] = (),
 ) -> People:
     """Everything the study needs to know of the persons in `tables` (canonical tables of one bucket).
 
     `participants` are the allocation-list rows of these persons (tables.PARTICIPANT); `present` names the tables the
     extract holds (default: those that are not empty); `also_in_trial` (person_id) are people on rows of the list that
-    cannot be used: whatever is wrong with the row, they took part and are no candidates.
+    cannot be used: whatever is wrong with the row, they took part and are no candidates; `named` are the outcomes of
+    the protocol.
     """
     held = present if present is not None else frozenset(name for name, frame in tables.items() if frame.height)
     diagnosis = tables["diagnosis"].with_columns(icd10_code=clean_icd10("diagnosis_code", "scheme_code"))
@@ -110,11 +112,13 @@ def follow_people(
         tables,
         facts,
         follow_up,
-        has_emergency="emergency_attendance" in held,
+        held,
+        named,
     )
     followed = outcomes.join(eligible.select(*KEY, "admission_date"), on=KEY, how="left", maintain_order="left")
     episode = tables["hospital_episode"] if "hospital_episode" in held else None
-    negative = measure_negative_controls(followed, real, episode, facts, eligibility, follow_up)
+    windows = windows_of("neg_control_admission", follow_up, named)
+    negative = measure_negative_controls(followed, real, episode, facts, eligibility, windows)
     outcomes = outcomes.join(negative, on=KEY, how="left", maintain_order="left")
     attrition = count_attrition(pool, in_trial, excluded, index, eligibility)
     return People(stays, _cohort_columns(index), measure_covariates(records), outcomes, excluded, attrition)
@@ -166,7 +170,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)
     thin = find_thin_months(lake, submitted, protocol.follow_up)
-    options = (thin, reach, protocol.eligibility, protocol.follow_up)
+    options = (thin, reach, protocol.eligibility, protocol.follow_up, tuple(outcome_kinds(protocol)))
     parts = [
         delayed(_follow_bucket)(
             lake, number, listed.filter(bucket == number), named.filter(bucket_of_named == number), *options
@@ -230,11 +234,12 @@ def _follow_bucket(
     reach: tuple[date, date] | None,
     eligibility: Eligibility,
     follow_up: FollowUp,
+    named: Sequence[str],
 ) -> tuple[People, BucketQuality]:
     facts = lake_facts(lake, thin, reach)
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
-    people = follow_people(tables, facts, participants, eligibility, follow_up, present, also_in_trial)
+    people = follow_people(tables, facts, participants, eligibility, follow_up, present, also_in_trial, named)
     quality = measure_bucket(tables, people.stays, people.cohort, people.outcomes, facts, follow_up)
     return replace(people, stays=people.stays.clear()), quality
 

@@ -23,7 +23,6 @@ from pipelines.design_matrix import build_baseline
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder, write_json, write_parquet
 
-TIME_OUTCOME = "readmitted_365d"
 ESTIMATE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
@@ -166,16 +165,17 @@ def estimate_design(
             if refusal is not None:
                 results.notes.append(_note(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
             results.estimates += [_row(accepted, outcome, item, n_unobserved) for item in estimates]
-        if outcome == TIME_OUTCOME and "cumulative_incidence" in protocol.effects.methods:
+        if outcome == time_outcome(protocol) and "cumulative_incidence" in protocol.effects.methods:
             _incidence(accepted, of_rows, protocol, results)
+
+
+def time_outcome(protocol: Protocol) -> str:
+    """The outcome whose time is analysed: readmission over the whole follow-up."""
+    return f"readmitted_{protocol.follow_up.days}d"
 
 
 def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
     """The outcome as numbers, NaN where it was not observed."""
-    if outcome == "died_365d":
-        died_first = (pl.col("died_day") <= pl.col("censored_day")).fill_null(pl.col("died_day").is_not_null())
-        known = pl.when(died_first).then(1.0).when(pl.col("censored_day").is_null()).then(0.0)
-        return of_rows.select(known.fill_null(float("nan"))).to_series().to_numpy()
     return of_rows[outcome].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
@@ -242,9 +242,11 @@ def _incidence(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Protoc
     )
     treated_name, control_name = accepted.contrast.name.split("_vs_")
     n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
-    results.estimates += [_row(accepted, TIME_OUTCOME, item, n_unobserved) for item in curve.estimates]
+    outcome = time_outcome(protocol)
+    results.estimates += [_row(accepted, outcome, item, n_unobserved) for item in curve.estimates]
     results.curves += [
-        _curve_frame(accepted, arm, item) for arm, item in zip((treated_name, control_name), curve.curves, strict=True)
+        _curve_frame(accepted, outcome, arm, item)
+        for arm, item in zip((treated_name, control_name), curve.curves, strict=True)
     ]
 
 
@@ -260,11 +262,11 @@ def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, Int
     return frame["day"].to_numpy(), frame["event"].to_numpy()
 
 
-def _curve_frame(accepted: AcceptedDesign, arm: str, curve: Curve) -> pl.DataFrame:
+def _curve_frame(accepted: AcceptedDesign, outcome: str, arm: str, curve: Curve) -> pl.DataFrame:
     steps = {name: getattr(curve, name) for name in ("day", "incidence", "lower", "upper", "at_risk")}
     labels = {
         "contrast": pl.lit(accepted.contrast.name),
-        "outcome": pl.lit(TIME_OUTCOME),
+        "outcome": pl.lit(outcome),
         "design": pl.lit(accepted.design.method),
         "arm": pl.lit(arm),
     }

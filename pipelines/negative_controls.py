@@ -1,10 +1,11 @@
 """Outcomes that peer support cannot have changed: an effect on them is confounding that the design left (DOMAIN E3).
 
-Choice made: a physical-health admission in the year after time zero, all named causes together because each is rare;
+Choice made: a physical-health admission after time zero, all named causes together because each is rare;
 and a psychiatric admission in months 13 to 24 before it, which is a test only where no covariate looks into that
 window (the protocol refuses those that do).
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -13,7 +14,7 @@ from pipelines.codelists import read_codelist
 from pipelines.extract import ExtractFacts
 from pipelines.hospital import continuous_stays
 from pipelines.look_back import look_back_start
-from pipelines.protocol import Eligibility, FollowUp
+from pipelines.protocol import Eligibility
 
 KEY = ["person_id", "index_date"]
 PLACEBO_FROM_DAYS, PLACEBO_UNTIL_DAYS = -730, -365
@@ -25,37 +26,38 @@ def measure_negative_controls(
     episode: pl.DataFrame | None,
     facts: ExtractFacts,
     eligibility: Eligibility,
-    follow_up: FollowUp,
+    windows: Sequence[int],
 ) -> pl.DataFrame:
-    """person_id, index_date, neg_control_admission_365d and placebo_readmission_prior, in the order of `followed`.
+    """person_id, index_date, neg_control_admission_<days>d of each window and placebo_readmission_prior, in the order
+    of `followed`.
 
     Args:
         followed: index rows with person_id, index_date, admission_date, died_day.
         stays: psychiatric stays that count, those of HES before MHSDS among them.
         episode: canonical hospital_episode rows; None where the extract has no such table.
     """
-    admitted = physical_admission(followed, episode, facts, follow_up)
+    found = followed.select(KEY)
+    for days in windows:
+        admitted = physical_admission(followed, episode, facts, days)
+        found = found.join(admitted, on=KEY, how="left", maintain_order="left")
     placebo = placebo_stay(followed, stays, look_back_start(facts, eligibility))
-    return (
-        followed.select(KEY)
-        .join(admitted, on=KEY, how="left", maintain_order="left")
-        .join(placebo, on=KEY, how="left", maintain_order="left")
-    )
+    return found.join(placebo, on=KEY, how="left", maintain_order="left")
 
 
 def physical_admission(
-    followed: pl.DataFrame, episode: pl.DataFrame | None, facts: ExtractFacts, follow_up: FollowUp
+    followed: pl.DataFrame, episode: pl.DataFrame | None, facts: ExtractFacts, days: int
 ) -> pl.DataFrame:
-    """KEY and neg_control_admission_365d: whether a continuous inpatient spell with a primary diagnosis of the list
-    began in (index, index + 365]; null where hospital data end before that, or are not there at all."""
+    """KEY and neg_control_admission_<days>d: whether a continuous inpatient spell with a primary diagnosis of the list
+    began in (index, index + days]; null where hospital data end before that, or are not there at all."""
+    name = f"neg_control_admission_{days}d"
     if episode is None:
-        return followed.select(*KEY, neg_control_admission_365d=pl.lit(None, pl.Boolean))
+        return followed.select(*KEY, pl.lit(None, pl.Boolean).alias(name))
     is_listed = pl.col("primary_code").str.slice(0, 3).is_in(list(read_codelist("negative_control")))
     begun = continuous_stays(episode).filter(is_listed).select("person_id", "start_date")
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
     observed_until = pl.lit(facts.hospital_end or facts.period_end)
     observed_days = (observed_until - pl.col("index_date")).dt.total_days()
-    until = pl.min_horizontal(pl.lit(follow_up.days), "died_day")
+    until = pl.min_horizontal(pl.lit(days), "died_day")
     happened = (
         followed.select(*KEY, "died_day")
         .join(begun, on="person_id")
@@ -66,7 +68,7 @@ def physical_admission(
     )
     is_complete = observed_days >= until
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
-        *KEY, neg_control_admission_365d=pl.coalesce("happened", pl.when(is_complete).then(pl.lit(False)))
+        *KEY, pl.coalesce("happened", pl.when(is_complete).then(pl.lit(False))).alias(name)
     )
 
 

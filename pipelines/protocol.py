@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipelines.errors import ProtocolError
+from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
 ExclusionRule = Literal[
     "zero_day",
@@ -29,35 +30,17 @@ ExclusionRule = Literal[
 ]
 RULE_ORDER: tuple[ExclusionRule, ...] = get_args(ExclusionRule)
 
-RAW_OUTCOMES: dict[str, Literal["binary", "continuous"]] = {
-    "readmitted_365d": "binary",
-    "n_readmissions_365d": "continuous",
-    "days_in_hospital_365d": "continuous",
-    "is_formally_readmitted_365d": "binary",
-    "died_365d": "binary",
-    "n_dna_365d": "continuous",
-    "n_crht_365d": "continuous",
-    "n_ed_365d": "continuous",
-    "n_mh_ed_365d": "continuous",
-    "neg_control_admission_365d": "binary",
-    "placebo_readmission_prior": "binary",
-}
-"""Outcomes of raw records, with their scale; the table of dates behind them is private/outcomes.parquet."""
-
 NOT_IN_A_CDM = frozenset(
     {
-        "is_formally_readmitted_365d",
-        "n_dna_365d",
-        "n_crht_365d",
-        "n_mh_ed_365d",
         "is_detained_on_admission",
         "n_dna_365d_before",
         "n_crht_365d_before",
         "n_self_harm_730d_before",
     }
 )
-"""Outcomes and covariates that need legal status, missed appointments, teams or coded complaints."""
+"""Covariates that need legal status, missed appointments, teams or coded complaints."""
 
+MAIN_ANALYSIS = "main"
 PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
 _LOOK_BACK = re.compile(r"_(\d+)d(?:_|$)")
@@ -248,9 +231,19 @@ class TableOutcome(Section):
 class Outcomes(Section):
     """What is measured after time zero; opened only when the design was accepted."""
 
-    primary: str = Field(description="The primary outcome")
+    primary: str = Field(description="The primary outcome; docs/outcomes.md lists those of raw records")
     secondary: tuple[str, ...] = Field((), description="Further outcomes")
+    presets: tuple[PresetName, ...] = Field(
+        (), description="Sets of outcomes that are added to `secondary`, as docs/outcomes.md says"
+    )
     columns: dict[str, TableOutcome] = Field(default_factory=dict, description="Outcome columns of a table source")
+
+    @model_validator(mode="after")
+    def _expand_presets(self) -> Self:
+        named = (self.primary, *self.secondary)
+        added = [name for name in expand_presets(self.presets) if name not in named]
+        object.__setattr__(self, "secondary", (*self.secondary, *added))
+        return self
 
 
 class Estimand(Section):
@@ -402,6 +395,17 @@ class Disclosure(Section):
     round_to: int = Field(5, ge=1, description="Other counts are rounded to this, halves up")
 
 
+class Variant(Section):
+    """One sensitivity analysis: the cohort, the primary design and its effect on the primary outcome are made again
+    under other rules, beside the main analysis. Its outcomes stay closed unless its own design and the main one are
+    accepted."""
+
+    name: Name = Field(description="Name of the variant; its files are in private/variants/<name>/")
+    title: str | None = Field(None, description="What the report calls it; else its name")
+    eligibility: dict[str, Any] = Field(default_factory=dict, description="Keys of `[eligibility]` that are changed")
+    follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -418,6 +422,7 @@ class Protocol(Section):
     acceptance: Acceptance = Acceptance()
     effects: Effects = Effects()
     benchmark: Benchmark | None = None
+    sensitivity: tuple[Variant, ...] = Field((), description="Only for sources of raw records")
     disclosure: Disclosure = Disclosure()
 
     @model_validator(mode="after")
@@ -436,17 +441,16 @@ class Protocol(Section):
         if len(set(named)) != len(named):
             problems.append("outcomes: an outcome is named twice")
         if is_table:
+            if self.outcomes.presets:
+                problems.append("outcomes.presets is for raw records; a table source names its own outcomes")
             unknown = sorted(set(named) - set(self.outcomes.columns))
             if unknown:
                 problems.append(f"outcomes.columns has no entry for {', '.join(unknown)}")
         else:
             if self.outcomes.columns:
                 problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
-            unknown = sorted(set(named) - set(RAW_OUTCOMES))
-            if unknown:
-                problems.append(f"outcomes: {', '.join(unknown)} not known; known are {', '.join(RAW_OUTCOMES)}")
-            if self.follow_up.days != 365:
-                problems.append("follow_up.days must be 365: the outcomes of raw records are defined for a year")
+            faults = (fault_of(name, self.follow_up.days) for name in named)
+            problems += [f"outcomes: {fault}" for fault in faults if fault]
         seen = sorted(filter(_sees_placebo_window, {*self.covariates.numeric, *self.covariates.categorical}))
         if not is_table and PLACEBO in named and seen:
             problems.append(
@@ -455,6 +459,7 @@ class Protocol(Section):
             )
         if self.source.kind == "omop":
             problems += self._what_a_cdm_does_not_hold()
+        problems += self._faults_of_variant_names()
         if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
             problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
         if is_table and "cumulative_incidence" in self.effects.methods:
@@ -465,11 +470,24 @@ class Protocol(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def _faults_of_variant_names(self) -> list[str]:
+        names = [variant.name for variant in self.sensitivity]
+        problems = []
+        if names and self.source.kind == "table":
+            problems.append("[[sensitivity]] is for raw records; a table source holds eligible rows already")
+        if len(set(names)) != len(names):
+            problems.append("sensitivity: a variant is named twice")
+        if MAIN_ANALYSIS in names:
+            problems.append(f"sensitivity: {MAIN_ANALYSIS!r} is the name of the analysis the variants stand beside")
+        return problems
+
     def _what_a_cdm_does_not_hold(self) -> list[str]:
         """What would be taken for "never" although an OMOP CDM cannot tell."""
         named = {self.outcomes.primary, *self.outcomes.secondary}
         entered = {*self.covariates.numeric, *self.covariates.categorical}
-        unknown = sorted((named | entered) & NOT_IN_A_CDM)
+        families = {name: family_of(name) for name in named}
+        without = {name for name, family in families.items() if family is not None and not family.is_in_a_cdm}
+        unknown = sorted(without | (entered & NOT_IN_A_CDM))
         problems = [f"{name} cannot be known from an OMOP CDM" for name in unknown]
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
@@ -493,7 +511,8 @@ def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
     if protocol.source.kind == "table":
         return {name: protocol.outcomes.columns[name].kind for name in named}
-    return {name: RAW_OUTCOMES[name] for name in named}
+    families = {name: family_of(name) for name in named}
+    return {name: family.scale for name, family in families.items() if family is not None}
 
 
 def load_protocol(path: Path) -> Protocol:
@@ -508,9 +527,45 @@ def load_protocol(path: Path) -> Protocol:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"{path}: not valid TOML: {error}") from None
     try:
-        return _with_absolute_paths(Protocol.model_validate(raw), path.resolve().parent)
+        protocol = _with_absolute_paths(Protocol.model_validate(raw), path.resolve().parent)
     except ValidationError as error:
         raise ProtocolError([_explain(path, fault) for fault in error.errors()]) from None
+    faults = [fault for number in range(len(protocol.sensitivity)) for fault in _variant_faults(path, protocol, number)]
+    if faults:
+        raise ProtocolError(faults)
+    return protocol
+
+
+def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
+    """The protocol of one sensitivity analysis: changed rules, the primary outcome, design and contrasts alone, and
+    every effect method but individual effects.
+
+    Raises ValidationError when the changed rules break a rule of a protocol.
+    """
+    content = protocol.model_dump(exclude={"sensitivity"})
+    for section in ("eligibility", "follow_up"):
+        content[section] = {**(content[section] or {}), **getattr(variant, section)}
+    content["outcomes"] |= {"secondary": (), "presets": ()}
+    content["design"]["methods"] = content["design"]["methods"][:1]
+    methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
+    content["effects"]["methods"] = methods or content["effects"]["methods"]
+    return Protocol.model_validate(content)
+
+
+def variants_of(protocol: Protocol) -> dict[str, Protocol]:
+    """The protocols of the sensitivity analyses by name, in order."""
+    return {variant.name: with_variant(protocol, variant) for variant in protocol.sensitivity}
+
+
+def _variant_faults(path: Path, protocol: Protocol, number: int) -> list[str]:
+    place = f"sensitivity.{number}"
+    try:
+        changed = with_variant(protocol, protocol.sensitivity[number])
+    except ValidationError as error:
+        return [_explain(path, fault, place) for fault in error.errors()]
+    if (changed.eligibility, changed.follow_up) == (protocol.eligibility, protocol.follow_up):
+        return [f"{path}: {place}: the variant changes nothing"]
+    return []
 
 
 def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
@@ -525,8 +580,9 @@ def _with_absolute_paths(protocol: Protocol, base: Path) -> Protocol:
     return protocol.model_copy(update={"source": moved})
 
 
-def _explain(path: Path, fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "the file as a whole"
+def _explain(path: Path, fault: Any, inside: str = "") -> str:
+    parts = [inside, *(str(part) for part in fault["loc"])]
+    place = ".".join(part for part in parts if part) or "the file as a whole"
     if fault["type"] == "extra_forbidden":
         return f"{path}: {place}: unknown key; allowed here: {', '.join(_keys_beside(fault['loc'])) or 'nothing'}"
     if fault["type"] == "missing":

@@ -61,11 +61,15 @@ def build_stays(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, rules: 
     destination_code, discharge_method_code, los_days, distance_home.
     """
     wards = clean_wards(tables["ward_stay"])
-    spells = drop_twins(repair_spells(tables["spell"], wards, facts), facts)
-    linked = link_spells(spells, rules)
+    linked = link_spells(usable_spells(tables, facts), rules)
     stays = summarise_stays(linked, tables["death"])
     stays = _add_bed_classes(stays, linked, wards, rules)
     return _add_legal_status(stays, tables, facts).sort("person_id", "start_date")
+
+
+def usable_spells(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts) -> pl.DataFrame:
+    """Each spell once, with a start, and an end where there is one (K6, K7)."""
+    return drop_twins(repair_spells(tables["spell"], clean_wards(tables["ward_stay"]), facts), facts)
 
 
 def latest(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:

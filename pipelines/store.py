@@ -39,11 +39,16 @@ CURVES = "private/curves.parquet"
 INDIVIDUAL_EFFECTS = "private/individual_effects.parquet"
 EFFECT_NOTES = "private/effect_notes.json"
 MODELS = "private/models"
+SENSITIVITY = "private/sensitivity.parquet"
+VARIANTS = "private/variants"  # a folder for each variant, laid out like a run folder
+REFUSED_COHORT = "private/cohort_refused.json"
 REPORT = "release/report.html"
 RELEASED_ESTIMATES = "release/estimates.csv"
 RELEASED_BALANCE = "release/balance.csv"
 RELEASED_ATTRITION = "release/attrition.csv"
 RELEASED_QUALITY = "release/data_quality.csv"
+RELEASED_SENSITIVITY = "release/sensitivity.csv"
+RELEASED_SENSITIVITY_ESTIMATES = "release/sensitivity_estimates.csv"
 SUMMARY = "release/summary.json"
 DISCLOSURE_LOG = "release/disclosure_log.json"
 FIGURES = "release/figures"
@@ -97,6 +102,10 @@ class RunFolder:
     def file(self, name: str) -> Path:
         """Absolute path of one of this module's file names."""
         return self.path / name
+
+    def variant(self, name: str) -> "RunFolder":
+        """The folder of one sensitivity analysis, which holds the files of a run under the same names."""
+        return RunFolder(self.path / VARIANTS / name)
 
     def _stamp(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"

@@ -182,6 +182,7 @@ _ALL = (
             _c("team_id", "id", "team"),
             _c("team_type_code", "code", "A02 crisis resolution, A11 liaison, ..."),
             _c("closed_date", "date", "referral to the team closed"),
+            _c("rejected_date", "date", "referral to the team rejected"),
         ),
     ),
     Table(

@@ -26,6 +26,8 @@ FIRST_MONTH = month_of(date(2014, 12, 1))
 RECRUITMENT = {"recruitment_start": date(2017, 1, 1), "recruitment_end": date(2017, 12, 31)}
 PROVIDERS = ("RAA", "RBB", "RC1", "RC2", "RC3")
 SUCCESSORS = (("RC1", "RC2"), ("RC2", "RC3"))  # a chain: RC1 became RC2 became RC3
+# Days between spells at which a rule changes its mind: linking, the windows of outcomes, prior stays.
+GAPS = (4, 3, 2, 1, 0, -1, -3, 13, 14, 30, 31, 90, 91, 364, 365, 366, 729, 730, 731)
 PLACEHOLDERS = (date(1900, 1, 1), date(1900, 12, 31))
 
 
@@ -107,7 +109,7 @@ def _write_spells(writer: _Writer, person_id: str, period_end: date) -> Spells:
         if writer.pick(True, True, False):
             start = _moved(end, by=writer.pick(40, 100, 200))
         else:
-            start = _moved(end, by=writer.pick(4, 3, 2, 1, 0, -1, -3, 364, 365, 366, 729, 730, 731))
+            start = _moved(end, by=writer.pick(*GAPS))
     return spells
 
 
@@ -182,7 +184,9 @@ def _write_care(writer: _Writer, person_id: str, spells: Spells) -> None:
         day = writer.pick(*spells)[0]
         writer.add("community_order", person_id, month_id=month_of(day), episode_id="e3", start_date=day)
     for _ in writer.times(4):
-        _write_contact(writer, person_id, _moved(writer.pick(*spells)[1], by=writer.pick(10, 1, 0, 365, 366)))
+        _write_contact(writer, person_id, _moved(writer.pick(*spells)[1], by=writer.pick(10, 1, 0, 30, 31, 365, 366)))
+    for _ in writer.times(3):
+        _write_referral(writer, person_id, _moved(writer.pick(*spells)[1], by=writer.pick(10, 1, 0, 30, 365, 366)))
     for _ in writer.times(3):
         writer.add(
             "emergency_attendance",
@@ -214,7 +218,24 @@ def _write_contact(writer: _Writer, person_id: str, day: date) -> None:
             month_id=month - writer.mostly(0, 1),
             referral_id=writer.mostly(referral, "r3"),
             team_id=writer.number(),
-            team_type_code=writer.pick("A02", "A04", "A03", "A06"),
+            team_type_code=writer.pick("A02", "A04", "A03", "A06", "A11"),
+            closed_date=writer.mostly(None, day, _moved(day, by=30)),
+            rejected_date=writer.mostly(None, None, day),
+        )
+
+
+def _write_referral(writer: _Writer, person_id: str, day: date) -> None:
+    """A referral, sometimes sent again in another month with other dates."""
+    referral_id, month = writer.pick("r1", "r2", "r3"), month_of(day) + writer.pick(0, 1)
+    for _ in range(writer.mostly(1, 2)):
+        writer.add(
+            "referral",
+            person_id,
+            month_id=min(month + writer.mostly(0, 1, 3), writer.last_month_id),
+            referral_id=referral_id,
+            received_date=writer.mostly(day, _moved(day, by=-40), None),
+            closed_date=writer.pick(None, day, _moved(day, by=1), _moved(day, by=60)),
+            rejected_date=writer.mostly(None, None, day),
         )
 
 

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from pipelines.protocol import Eligibility, FollowUp
 from tests.naive_hospital import naive_stays
-from tests.naive_outcomes import observe
+from tests.naive_outcomes import WINDOWS, observe
 from tests.naive_stays import (
     FOREVER,
     Facts,
@@ -30,10 +30,20 @@ STAYS = """
     is_zero_day is_place_of_safety_only los_days is_detained_on_admission is_detained_at_discharge is_ever_detained
 """
 COHORT = "person_id index_date admission_date trust stratum arm is_eligible first_failed_rule"
-OUTCOMES = """
-    person_id index_date readmitted_365d days_to_readmission n_readmissions_365d days_in_hospital_365d
-    is_first_readmission_formal died_day censored_day n_dna_365d n_crht_365d n_ed_365d
+OF_A_WINDOW = """
+    readmitted is_formally_readmitted is_informally_readmitted readmission_free_days died n_readmissions
+    days_in_hospital days_in_first_readmission n_dna n_attended dna_rate n_crht n_crht_episodes n_crht_starts
+    n_liaison n_ed
 """
+SHORTER = [f"{name}_{days}d" for name in OF_A_WINDOW.split() for days in WINDOWS] + ["readmitted_nhs_14d"]
+OUTCOMES = " ".join(
+    [
+        "person_id index_date days_to_readmission is_first_readmission_formal first_readmission_los_days",
+        "died_day censored_day",
+        *(f"{name}_365d" for name in OF_A_WINDOW.split()),
+        *SHORTER,
+    ]
+)
 EXCLUDED = "person_id arm reason"
 COLUMNS = {"stays": STAYS, "cohort": COHORT, "outcomes": OUTCOMES, "excluded": EXCLUDED}
 

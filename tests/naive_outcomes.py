@@ -12,6 +12,7 @@ from tests.naive_stays import (
     Facts,
     Row,
     death_date,
+    find_spells,
     is_detained_at,
     last_day,
     latest_month_of_each,
@@ -20,7 +21,11 @@ from tests.naive_stays import (
 )
 
 CRISIS_TEAMS = {"A02", "A03", "A04"}
+LIAISON_TEAMS = {"A11"}
 STREAMED_OR_DEAD = {"1077031000000103", "1077781000000101", "63238001"}
+NHS_EXCLUDED_METHODS = {"4", "6", "7", "8"}
+NHS_EXCLUDED_DESTINATIONS = {"48", "49", "50", "53", "84", "87", "79"}
+WINDOWS = (30, 90)  # shorter windows that every world is asked for
 
 
 def observe(
@@ -31,38 +36,110 @@ def observe(
     eligibility: Eligibility,
     follow_up: FollowUp,
 ) -> Row:
-    """K11-K15: what happened in (index date, index date + 365]."""
+    """K11-K15: what happened in (index date, index date + 365], and in shorter windows."""
     index_date, days = stay["end_date"], follow_up.days
     death = death_date(own)
     died_day = None if death is None or not 1 <= (death - index_date).days <= days else (death - index_date).days
     observed_days = max((last_observed_day(stay, facts, follow_up) - index_date).days, 0)
     censored_day = observed_days if observed_days < days else None
-    is_cut_short = censored_day is not None and (died_day is None or died_day > censored_day)
-
-    # Death ends the window; a stay that starts after it can only be somebody else's record.
-    last_day_alive = days if died_day is None else died_day
-    later = [s for s in stays if is_readmission(s, eligibility) and 1 <= day_of(s, index_date) <= last_day_alive]
-    seen = [s for s in later if censored_day is None or day_of(s, index_date) <= censored_day]
-    first = min(seen, key=lambda s: s["start_date"]) if seen else None
-    limit = index_date + timedelta(days=last_day_alive)
-    return {
+    later = [s for s in stays if is_readmission(s, eligibility) and day_of(s, index_date) >= 1]
+    first = first_seen(later, index_date, days, died_day, censored_day)
+    row = {
         "person_id": stay["person_id"],
         "index_date": index_date,
-        "readmitted_365d": True if first else (None if is_cut_short else False),
         "days_to_readmission": day_of(first, index_date) if first else None,
-        "n_readmissions_365d": None if is_cut_short else len(later),
-        "days_in_hospital_365d": None
-        if is_cut_short
-        else sum((min(s["end_date"] or FOREVER, limit) - s["start_date"]).days for s in later),
         "is_first_readmission_formal": is_detained_at(first["start_date"], own, facts) if first else None,
+        "first_readmission_los_days": first["los_days"] if first and first["end_reason"] != "inactive" else None,
         "died_day": died_day,
         "censored_day": censored_day,
-        "n_dna_365d": None if is_cut_short else count_missed(own, index_date, limit),
-        "n_crht_365d": None if is_cut_short else count_crisis(own, index_date, limit),
-        "n_ed_365d": None
-        if is_cut_short or "emergency_attendance" not in own
-        else count_emergency(own, index_date, limit),
+        "readmitted_nhs_14d": nhs_readmission(index_date, own, facts, died_day, censored_day),
     }
+    for window in (*WINDOWS, days):
+        found = observe_window(index_date, window, later, own, facts, died_day, censored_day)
+        row |= {f"{name}_{window}d": value for name, value in found.items()}
+    return row
+
+
+def first_seen(
+    later: list[Row], index_date: date, days: int, died_day: int | None, censored_day: int | None
+) -> Row | None:
+    """The first later stay that began while the person was alive and observed, within `days`."""
+    # Death ends the window; a stay that starts after it can only be somebody else's record.
+    limits = [days, *(day for day in (died_day, censored_day) if day is not None)]
+    seen = [s for s in later if day_of(s, index_date) <= min(limits)]
+    return min(seen, key=lambda s: s["start_date"]) if seen else None
+
+
+def is_cut_short(days: int, died_day: int | None, censored_day: int | None) -> bool:
+    """Whether observation ended before the window did, and before death."""
+    return censored_day is not None and censored_day < days and (died_day is None or died_day > censored_day)
+
+
+def observe_window(
+    index_date: date,
+    days: int,
+    later: list[Row],
+    own: Mapping[str, list[Row]],
+    facts: Facts,
+    died_day: int | None,
+    censored_day: int | None,
+) -> Row:
+    """Everything that is counted in (index date, index date + days]; None where it is not known."""
+    cut = is_cut_short(days, died_day, censored_day)
+    first = first_seen(later, index_date, days, died_day, censored_day)
+    formal = is_detained_at(first["start_date"], own, facts) if first else None
+    died = died_day is not None and died_day <= days and (censored_day is None or died_day <= censored_day)
+    alive_days = days if died_day is None else min(days, died_day)
+    limit = index_date + timedelta(days=alive_days)
+    within = [s for s in later if day_of(s, index_date) <= alive_days]
+    row: Row = {
+        "readmitted": True if first else (None if cut else False),
+        "is_formally_readmitted": formal if first else (None if cut else False),
+        "is_informally_readmitted": not formal if first else (None if cut else False),
+        "readmission_free_days": day_of(first, index_date) if first else (None if cut else alive_days),
+        "died": True if died else (None if cut else False),
+    }
+    missed, attended = count_missed(own, index_date, limit), count_attended(own, index_date, limit)
+    counts: Row = {
+        "n_readmissions": len(within),
+        "days_in_hospital": sum(days_of(s, limit) for s in within),
+        "days_in_first_readmission": days_of(first, limit) if first else 0,
+        "n_dna": missed,
+        "n_attended": attended,
+        "dna_rate": missed / (missed + attended) if missed + attended else None,
+        "n_crht": count_team_contacts(own, CRISIS_TEAMS, index_date, limit),
+        "n_crht_episodes": sum(
+            start <= limit and (end is None or end > index_date) for start, end in crisis_episodes(own, facts)
+        ),
+        "n_crht_starts": sum(index_date < start <= limit for start, _ in crisis_episodes(own, facts)),
+        "n_liaison": count_team_contacts(own, LIAISON_TEAMS, index_date, limit),
+        "n_ed": count_emergency(own, index_date, limit) if "emergency_attendance" in own else None,
+    }
+    return row | {name: None if cut else value for name, value in counts.items()}
+
+
+def days_of(stay: Row, limit: date) -> int:
+    """Days from the start of a stay to its end or the last day that counts."""
+    start, end = stay["start_date"], min(stay["end_date"] or FOREVER, limit)
+    return int((end - start).days)
+
+
+def nhs_readmission(
+    index_date: date, own: Mapping[str, list[Row]], facts: Facts, died_day: int | None, censored_day: int | None
+) -> bool | None:
+    """B11: another spell of any bed type within 14 days of the discharge, day 0 counting; None where the method or
+    destination of the discharge leaves it out of the denominator."""
+    spells = find_spells(own, facts)
+    index_spell = min((s for s in spells if s["end"] == index_date), key=lambda s: (s["start"], s["spell_id"]))
+    if index_spell["discharge_method"] in NHS_EXCLUDED_METHODS:
+        return None
+    if index_spell["destination"] in NHS_EXCLUDED_DESTINATIONS:
+        return None
+    limits = [13, *(day for day in (died_day, censored_day) if day is not None)]
+    for spell in spells:
+        if spell is not index_spell and 0 <= (spell["start"] - index_date).days <= min(limits):
+            return True
+    return None if is_cut_short(13, died_day, censored_day) else False
 
 
 def day_of(stay: Row, index_date: date) -> int:
@@ -105,15 +182,42 @@ def count_missed(own: Mapping[str, list[Row]], after: date, until: date) -> int:
     return sum(row["attendance_code"] == "3" for row in contacts_between(own, after, until))
 
 
-def count_crisis(own: Mapping[str, list[Row]], after: date, until: date) -> int:
-    """K14: attended contacts of a referral that had a crisis team in the same month's record."""
-    crisis = {
+def count_attended(own: Mapping[str, list[Row]], after: date, until: date) -> int:
+    """B7: on time, or late but seen."""
+    return sum(row["attendance_code"] in ("5", "6") for row in contacts_between(own, after, until))
+
+
+def count_team_contacts(own: Mapping[str, list[Row]], types: set[str], after: date, until: date) -> int:
+    """K14: attended contacts of a referral that had a team of one of the types in the same month's record."""
+    teams = {
         (team["record_id"], team["referral_id"])
         for team in own.get("referral_team", [])
-        if team["team_type_code"] in CRISIS_TEAMS and team["record_id"] is not None
+        if team["team_type_code"] in types and team["record_id"] is not None
     }
     attended = [row for row in contacts_between(own, after, until) if row["attendance_code"] in ("5", "6")]
-    return sum((row["record_id"], row["referral_id"]) in crisis for row in attended)
+    return sum((row["record_id"], row["referral_id"]) in teams for row in attended)
+
+
+def crisis_episodes(own: Mapping[str, list[Row]], facts: Facts) -> list[tuple[date, date | None]]:
+    """J: (received, last day or None while open) of every referral to a crisis team that was not rejected. A closing
+    before it was received is none; one that stopped arriving ends with its last month."""
+    episodes = []
+    for referral in latest_month_of_each(own.get("referral", []), "referral_id"):
+        rows = [team for team in own.get("referral_team", []) if team["referral_id"] == referral["referral_id"]]
+        rows = [team for team in rows if team["team_type_code"] in CRISIS_TEAMS]
+        crisis = [team for team in latest_month_of_each(rows, "team_id") if team["rejected_date"] is None]
+        if not crisis or referral["received_date"] is None or referral["rejected_date"] is not None:
+            continue
+        received = referral["received_date"]
+        left = [team["closed_date"] for team in crisis]
+        everybody_left = all(day is not None and day >= received for day in left)
+        ends = [max(left)] if everybody_left else []
+        if referral["closed_date"] is not None and referral["closed_date"] >= received:
+            ends.append(referral["closed_date"])
+        if not ends and referral["month_id"] < facts.last_month_id:
+            ends.append(max(last_day(referral["month_id"]), received))
+        episodes.append((received, min(ends) if ends else None))
+    return episodes
 
 
 def count_emergency(own: Mapping[str, list[Row]], after: date, until: date) -> int:

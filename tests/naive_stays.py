@@ -56,14 +56,7 @@ def find_thin_months(spells: list[Row], facts: Facts, follow_up: FollowUp) -> fr
 
 def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibility) -> list[Row]:
     """One person's continuous stays, in order of time."""
-    spells = []
-    for row in latest_month_of_each(own.get("spell", []), "spell_id"):
-        wards = [ward for ward in own.get("ward_stay", []) if ward["spell_id"] == row["spell_id"]]
-        wards = [clean_ward(ward) for ward in latest_month_of_each(wards, "ward_stay_id")]
-        spell = clean_spell(row, wards, facts)
-        if spell is not None:
-            spells.append(spell)
-    spells = join_twins(spells)
+    spells = find_spells(own, facts)
     deaths = death_date(own)
     legal_periods = clean_legal_periods(own, facts)
     detentions = hospital_detentions(own, facts)
@@ -71,6 +64,18 @@ def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibil
         describe_stay(linked, legal_periods, deaths, eligibility) | describe_detention(linked, detentions)
         for linked in link(spells, eligibility)
     ]
+
+
+def find_spells(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
+    """One person's usable spells, each once."""
+    spells = []
+    for row in latest_month_of_each(own.get("spell", []), "spell_id"):
+        wards = [ward for ward in own.get("ward_stay", []) if ward["spell_id"] == row["spell_id"]]
+        wards = [clean_ward(ward) for ward in latest_month_of_each(wards, "ward_stay_id")]
+        spell = clean_spell(row, wards, facts)
+        if spell is not None:
+            spells.append(spell)
+    return join_twins(spells)
 
 
 def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:

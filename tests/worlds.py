@@ -14,7 +14,7 @@ from pipelines.cohort import People, follow_people
 from pipelines.extract import ExtractFacts, count_spells, thin_months
 from pipelines.protocol import Eligibility, FollowUp
 from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
-from tests.naive import COLUMNS, naive_follow
+from tests.naive import COLUMNS, SHORTER, naive_follow
 from tests.naive_stays import Facts, Row, first_day, last_day
 
 Found = dict[str, list[Row]]
@@ -59,7 +59,7 @@ class World:
         held = frozenset(self.tables)
         also = pl.DataFrame({"person_id": self.also_in_trial}, schema={"person_id": pl.String})
         rules = (self.eligibility, self.follow_up, held, also)
-        return follow_people(self.frames(), self.extract_facts(), participants, *rules)
+        return follow_people(self.frames(), self.extract_facts(), participants, *rules, named=SHORTER)
 
     def extract_facts(self) -> ExtractFacts:
         """What is known of the extract as a whole."""

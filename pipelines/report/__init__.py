@@ -41,7 +41,8 @@ def render_report(run: RunFolder, out: Path, protocol: Protocol, facts: Mapping[
 
 def summarise_for_terminal(run: RunFolder) -> dict[str, Any]:
     """What `virtual-controls show` prints, from released files only: study, accepted, verdicts, headline, triad,
-    estimates, attrition and balance (lists of dicts, one per row of the CSV files; None is withheld or undefined).
+    sensitivity, estimates, attrition and balance (lists of dicts, one per row of the CSV files; None is withheld or
+    undefined).
 
     Raises RunError when the run has no report.
     """
@@ -57,6 +58,7 @@ def summarise_for_terminal(run: RunFolder) -> dict[str, Any]:
         "headline": effects.get("headline"),
         "triad": effects.get("triad", []),
         "notes": effects.get("notes", []),
+        "sensitivity": summary.get("sensitivity") or [],
         "provenance": summary["provenance"],
         "estimates": _rows(run, store.RELEASED_ESTIMATES),
         "attrition": _rows(run, store.RELEASED_ATTRITION),

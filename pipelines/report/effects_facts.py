@@ -31,8 +31,8 @@ def read_effects(
     contrasts = [f"{arm}_vs_virtual", f"{arm}_vs_randomised", "randomised_vs_virtual"]
     primary = protocol.outcomes.primary
     mine = [row for row in rows if row["outcome"] == primary and row["subgroup"] == "all"]
-    method = _first_method(mine, contrasts[0], protocol)
-    pick = _Picker(rows, protocol.design.methods[0], method)
+    method = first_method(mine, contrasts[0], protocol)
+    pick = Picker(rows, protocol.design.methods[0], method)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
@@ -67,7 +67,7 @@ def _with_marks(estimates: pl.DataFrame, log: dc.DisclosureLog) -> list[Row]:
     return [{**row, "is_suppressed": f"{place_of(row)}/value" in withheld} for row in estimates.to_dicts()]
 
 
-def _first_method(rows: list[Row], contrast: str, protocol: Protocol) -> str:
+def first_method(rows: list[Row], contrast: str, protocol: Protocol) -> str:
     """The first effect method of the protocol that has an estimate of the primary outcome under the primary design."""
     have = {
         row["method"] for row in rows if row["contrast"] == contrast and row["design"] == protocol.design.methods[0]
@@ -75,7 +75,7 @@ def _first_method(rows: list[Row], contrast: str, protocol: Protocol) -> str:
     return next((name for name in protocol.effects.methods if name in have), protocol.effects.methods[0])
 
 
-class _Picker:
+class Picker:
     """Finds the one estimate that stands for a contrast and an outcome: primary design and method where there are."""
 
     def __init__(self, rows: list[Row], design: str, method: str) -> None:
@@ -97,7 +97,7 @@ class _Picker:
 
 def _outcomes(
     private: pl.DataFrame,
-    pick: _Picker,
+    pick: Picker,
     contrasts: list[str],
     protocol: Protocol,
     has_benchmark_arm: bool,

@@ -12,7 +12,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.quality import QUALITY_SCHEMA
-from pipelines.report import design_facts, effects_facts, quality_facts, released, trial
+from pipelines.report import design_facts, effects_facts, quality_facts, released, sensitivity_facts, trial
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -30,6 +30,7 @@ def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) ->
         store.RELEASED_BALANCE: released.release_balance(design, released.read_proportions(run), log),
         store.RELEASED_ATTRITION: released.release_attrition(_read(run, store.ATTRITION), log),
         store.RELEASED_QUALITY: quality_facts.release_quality(quality, protocol, log),
+        **sensitivity_facts.release_sensitivity(run, protocol, log),
     }
 
 
@@ -57,6 +58,7 @@ def summarise(
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
         "data_account": _data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
+        "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
         "limits": trial.describe_limits(protocol),
         "methods": trial.describe_methods(protocol),
         "assumptions": trial.describe_assumptions(),

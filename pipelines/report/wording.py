@@ -4,23 +4,12 @@ import math
 import re
 from typing import Any
 
+from pipelines.outcome_registry import title_of
+
 MINUS = "−"
 SUPPRESSED_MARK = "*"
 
 _LABELS = {
-    "readmitted_365d": "Psychiatric readmission within 365 days",
-    "days_to_readmission": "Days to first readmission",
-    "n_readmissions_365d": "Number of readmissions in 365 days",
-    "days_in_hospital_365d": "Days in psychiatric hospital in 365 days",
-    "is_first_readmission_formal": "First readmission was a detention (among those readmitted)",
-    "is_formally_readmitted_365d": "Readmission under detention within 365 days",
-    "n_dna_365d": "Missed appointments in 365 days",
-    "n_crht_365d": "Crisis team contacts in 365 days",
-    "n_ed_365d": "Emergency department attendances in 365 days",
-    "n_mh_ed_365d": "Emergency attendances for mental health in 365 days",
-    "neg_control_admission_365d": "Admission for an unrelated physical illness within 365 days (negative control)",
-    "placebo_readmission_prior": "Psychiatric admission 13 to 24 months before discharge (negative control)",
-    "died_365d": "Death",
     "age_years": "Age, years",
     "log_index_days": "Length of index stay, log days",
     "index_days": "Length of index stay, days",
@@ -139,7 +128,10 @@ USE_OF_MISSING = {
 
 
 def label(name: str) -> str:
-    """Words for a column, rule, method or check; unknown names are made readable, not guessed."""
+    """Words for an outcome, column, rule, method or check; unknown names are made readable, not guessed."""
+    title = title_of(name)
+    if title is not None:
+        return title
     if name in _LABELS:
         return _LABELS[name]
     if " = " in name:

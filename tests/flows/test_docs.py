@@ -1,4 +1,4 @@
-"""The page about the protocol is the one the models give now, and every key is on it."""
+"""The pages about the protocol and the outcomes are those the code gives now, and every key and outcome is on them."""
 
 import sys
 
@@ -6,7 +6,9 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 from generate import PAGE, protocol_page
+from outcome_page import OUTCOMES_PAGE, outcomes_page
 
+from pipelines.outcome_registry import DESCRIBED, FAMILIES, FIXED, PRESETS
 from pipelines.protocol import DesignSection, Eligibility, Protocol
 
 
@@ -17,7 +19,18 @@ def test_the_committed_page_is_current() -> None:
 def test_every_section_and_key_is_on_the_page() -> None:
     page = protocol_page()
     for section in Protocol.model_fields:
-        assert f"## `[{section}]`" in page
+        assert f"## `[{section}]`" in page or f"## `[[{section}]]`" in page
     for key in (*Eligibility.model_fields, *DesignSection.model_fields):
         assert f"`{key}`" in page or f".{key}]`" in page
     assert "| `caliper` | number, > 0 | `0.2` |" in page
+
+
+def test_the_committed_page_of_outcomes_is_current() -> None:
+    assert OUTCOMES_PAGE.read_text(encoding="utf-8") == outcomes_page(), "run `make docs`"
+
+
+def test_every_outcome_column_and_preset_is_on_the_page() -> None:
+    page = outcomes_page()
+    for name in (*(f"{family}_<days>d" for family in FAMILIES), *FIXED, *DESCRIBED, *PRESETS):
+        assert f"| `{name}` |" in page
+    assert "Psychosocial outcomes" in page

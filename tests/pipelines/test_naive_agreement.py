@@ -1,5 +1,6 @@
 """The columnar kernel and the slow reference give the same rows on worlds drawn at the edges of DOMAIN K."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from pipelines.protocol import RULE_ORDER
 from tests.histories import random_world, worlds
 from tests.naive import COLUMNS
+from tests.naive_stays import Row
 from tests.worlds import Found, World
 
 
@@ -65,7 +67,11 @@ EVERY_BRANCH: set[object] = {
             "stay_stopped_arriving",
         )
     ),
+    *(("nhs rule", answer) for answer in (True, False, None)),
+    *(("shares of appointments missed", answer) for answer in (True, None)),
     *("linked", "died", "censored", "missed", "crisis", "emergency", "several readmissions"),
+    *("attended", "liaison", "crisis episode", "crisis start", "informal", "a death in the window"),
+    *("back in 90 days and not in 30", "30 days known and the year not", "first stay shorter than all"),
 }
 
 
@@ -79,6 +85,9 @@ def branches_of(found: Found) -> set[object]:
     for row in found["outcomes"]:
         met |= {("readmitted", row["readmitted_365d"]), ("formal", row["is_first_readmission_formal"])}
         met |= {name for name, column in COUNTED.items() if row[column]}
+        met |= {("nhs rule", row["readmitted_nhs_14d"])}
+        met |= {("shares of appointments missed", row["dna_rate_365d"] is not None or None)}
+        met |= {name for name, is_met in MET.items() if is_met(row)}
         if (row["n_readmissions_365d"] or 0) != row["readmitted_365d"]:
             met.add("several readmissions")
     return met | {("excluded", row["reason"]) for row in found["excluded"]}
@@ -90,4 +99,17 @@ COUNTED = {
     "missed": "n_dna_365d",
     "crisis": "n_crht_365d",
     "emergency": "n_ed_365d",
+    "attended": "n_attended_365d",
+    "liaison": "n_liaison_365d",
+    "crisis episode": "n_crht_episodes_365d",
+    "crisis start": "n_crht_starts_365d",
+    "informal": "is_informally_readmitted_365d",
+    "a death in the window": "died_365d",
+}
+MET: dict[str, Callable[[Row], bool]] = {
+    "back in 90 days and not in 30": lambda row: row["readmitted_90d"] is True and row["readmitted_30d"] is False,
+    "30 days known and the year not": lambda row: row["n_dna_30d"] is not None and row["n_dna_365d"] is None,
+    "first stay shorter than all": lambda row: (
+        (row["days_in_first_readmission_365d"] or 0) < (row["days_in_hospital_365d"] or 0)
+    ),
 }

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.spec.eligible_person import ELIGIBLE  # index date 31 March 2017, day 365 is 31 March 2018
-from tests.spec.text_tables import Follow
+from tests.spec.text_tables import Follow, write_world
 
 CRISIS_TEAM = """
     month    referral_id  team_id  team_type_code
@@ -206,3 +206,139 @@ def test_k14_before_ecds_hes_counts_and_never_twice(follow: Follow) -> None:
         n_ed_365d
         3
     """)
+
+
+@pytest.mark.parametrize(
+    ("codes", "rate"),
+    [("3 5", "0.5"), ("3 6 5 5", "0.25"), ("5", "0"), ("3", "1"), ("2 4 7", "-"), ("3 2 4 7", "1")],
+)
+def test_b7_the_share_of_appointments_missed(follow: Follow, codes: str, rate: str) -> None:
+    rows = "\n".join(f"2017-06-01 {code}" for code in codes.split())
+    follow(ELIGIBLE, contact=f"contact_date attendance_code\n{rows}").outcomes(f"""
+        dna_rate_365d
+        {rate}
+    """)
+
+
+@pytest.mark.parametrize(("team", "n_liaison", "n_crht"), [("A11", 1, 0), ("A02", 0, 1), ("A18", 0, 0)])
+def test_b6_liaison_is_a11(follow: Follow, team: str, n_liaison: int, n_crht: int) -> None:
+    follow(
+        ELIGIBLE,
+        contact="""
+        month    contact_date  attendance_code  referral_id
+        2017-06  2017-06-01    5                r1
+        2017-06  2017-06-02    3                r1
+        """,
+        referral_team=CRISIS_TEAM.replace("A02", team),
+    ).outcomes(f"""
+        n_liaison_365d  n_crht_365d  n_attended_365d  n_dna_365d
+        {n_liaison}     {n_crht}     1                1
+    """)
+
+
+@pytest.mark.parametrize(
+    ("received", "closed", "episodes", "starts"),
+    [
+        ("2017-03-31", "2017-04-20", 1, 0),  # begun on the day of discharge
+        ("2017-03-01", "2017-03-31", 0, 0),  # closed on it
+        ("2017-03-01", "2017-04-01", 1, 0),
+        ("2017-04-01", "-", 1, 1),
+        ("2018-03-31", "-", 1, 1),  # day 365
+        ("2018-04-01", "-", 0, 0),
+        ("2017-04-10", "2017-04-09", 1, 1),  # closed before it was received: not closed
+        ("-", "2017-06-30", 0, 0),
+    ],
+)
+def test_j_crisis_episodes_open_in_the_window_and_begun_in_it(
+    follow: Follow, received: str, closed: str, episodes: int, starts: int
+) -> None:
+    follow(
+        ELIGIBLE,
+        referral=f"""
+        month    referral_id  received_date  closed_date
+        2020-03  r1           {received}     {closed}
+        """,
+        referral_team=CRISIS_TEAM,
+    ).outcomes(f"""
+        n_crht_episodes_365d  n_crht_starts_365d
+        {episodes}            {starts}
+    """)
+
+
+def test_j_a_referral_that_stopped_arriving_ends_with_its_last_month(follow: Follow) -> None:
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date
+        2017-03  r1           2017-02-10
+        2017-04  r2           2017-02-10
+        """,
+        referral_team="""
+        month    referral_id  team_id  team_type_code
+        2017-03  r1           t1       A02
+        2017-03  r2           t1       A02
+        """,
+    ).outcomes("""
+        n_crht_episodes_365d
+        1
+    """)
+
+
+@pytest.mark.parametrize(("second_left", "episodes"), [("2017-03-20", 0), ("-", 1)])
+def test_j_an_episode_lasts_until_its_last_crisis_team_left(follow: Follow, second_left: str, episodes: int) -> None:
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date
+        2020-03  r1           2017-02-10
+        """,
+        referral_team=f"""
+        month    referral_id  team_id  team_type_code  closed_date
+        2017-03  r1           t1       A02             2017-03-10
+        2017-03  r1           t2       A04             {second_left}
+        2017-03  r1           t3       A06             -
+        """,
+    ).outcomes(f"""
+        n_crht_episodes_365d
+        {episodes}
+    """)
+
+
+def test_j_an_episode_needs_a_crisis_team_that_did_not_reject_it(follow: Follow) -> None:
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date
+        2017-06  r1           2017-06-01
+        """,
+        referral_team="""
+        month    referral_id  team_id  team_type_code  rejected_date
+        2017-06  r1           t1       A02             2017-06-02
+        2017-06  r1           t2       A06             -
+        """,
+    ).outcomes("""
+        n_crht_episodes_365d  n_crht_starts_365d
+        0                     0
+    """)
+
+
+def test_j_a_rejected_referral_is_no_episode(follow: Follow) -> None:
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date  rejected_date
+        2017-06  r1           2017-06-01     2017-06-02
+        """,
+        referral_team=CRISIS_TEAM,
+    ).outcomes("""
+        n_crht_episodes_365d  n_crht_starts_365d
+        0                     0
+    """)
+
+
+def test_i15_without_the_tables_nothing_is_counted() -> None:
+    world = write_world(ELIGIBLE, without=("contact", "referral_team", "legal_period"))
+    answer = world.people().outcomes.row(0, named=True)
+    unknown = ("n_dna", "n_attended", "dna_rate", "n_crht", "n_crht_episodes", "n_crht_starts", "n_liaison")
+    assert [answer[f"{name}_365d"] for name in unknown] == [None] * len(unknown)
+    assert answer["readmitted_365d"] is False

@@ -13,7 +13,6 @@ import pytest
 from pipelines.codelists import read_codelist
 from pipelines.extract import ExtractFacts
 from pipelines.negative_controls import physical_admission
-from pipelines.protocol import FollowUp
 from pipelines.tables import TABLES
 from tests.spec.eligible_person import ELIGIBLE
 from tests.spec.text_tables import write_world
@@ -95,7 +94,7 @@ def test_what_was_not_observed_is_not_known(
         hospital_end=date.fromisoformat(hospital_end),
     )
     episode = pl.DataFrame(rows, schema=TABLES["hospital_episode"].schema)
-    answer = physical_admission(followed, episode, facts, FollowUp())
+    answer = physical_admission(followed, episode, facts, 365)
     assert answer["neg_control_admission_365d"].to_list() == [found]
 
 

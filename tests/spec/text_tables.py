@@ -5,6 +5,7 @@ tables with the columns of pipelines.tables. Choice: one person 'p', provider RA
 of its date unless the table says otherwise, so that each test shows only what its rule is about.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +20,7 @@ from tests.worlds import Found, World, submissions_of, successor, whole_row
 PERIOD_END = date(2020, 3, 31)
 FIRST_MONTH = month_of(date(2014, 12, 1))
 LAST_MONTH = month_of(PERIOD_END)
+HELD = ("contact", "referral", "referral_team", "legal_period", "emergency_attendance")  # what every extract holds
 SPELL_COLUMNS = {
     "person": "person_id",
     "spell": "spell_id",
@@ -60,7 +62,7 @@ class WorldWriter:
     """Collects the rows of a world; row_ids rise with the order of writing."""
 
     def __init__(self) -> None:
-        self.tables: dict[str, list[Row]] = {"emergency_attendance": []}
+        self.tables: dict[str, list[Row]] = {name: [] for name in HELD}
         self._numbers = count(100_000)
 
     def add(self, table: str, month_id: int | None = None, **cells: Any) -> None:
@@ -190,9 +192,11 @@ def read_answer(column: str, cell: str | None) -> Any:
         return None
     if column.endswith("_date"):
         return date.fromisoformat(cell)
-    if column.startswith("is_") or column == "readmitted_365d":
+    if column.startswith(("is_", "readmitted_")) or re.fullmatch(r"died_\d+d", column):
         return {"true": True, "false": False}[cell]
-    is_number = column.startswith(("n_", "days_")) or column.endswith(("_day", "_days"))
+    if column.startswith("dna_rate_"):
+        return float(cell)
+    is_number = column.startswith(("n_", "days_", "readmission_free_")) or column.endswith(("_day", "_days"))
     return int(cell) if is_number else cell
 
 

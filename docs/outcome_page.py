@@ -1,0 +1,98 @@
+"""The registry of outcomes → docs/outcomes.md. docs/generate.py writes it; a test keeps it current."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.outcome_registry import DESCRIBED, FAMILIES, FIXED, PRESETS, Described, OutcomeFamily
+from pipelines.outcomes.nhs_readmission import EXCLUDED_DESTINATIONS, EXCLUDED_METHODS
+
+OUTCOMES_PAGE = Path(__file__).with_name("outcomes.md")
+OPENING = """# The outcomes of raw records
+
+<!-- Written by docs/generate.py from pipelines/outcome_registry.py (`make docs`); change it, not this page. -->
+
+Service use after time zero, as far as routine records hold it (DOMAIN A5). **Psychosocial outcomes** (hope, stigma,
+social connection, the therapeutic relationship) **are not in routine data**: they are not measured here and nothing is
+used in their place. Costs are not measured either.
+
+An outcome's name is a family and a window: `readmitted_90d` is a readmission on day 1 to 90 after the index date. Any
+window from 1 day to `follow_up.days` can be asked for in `[outcomes]`; every family is measured over the whole
+follow-up in any case (`private/outcomes.parquet`).
+
+**What is known when.** Death competes and ends the window. Observation ends with the data, or with the last month
+before the provider fell silent. A count, a share and a "no" are known only when the window was observed to its last
+day, or to a death before observation ended; a readmission or death that was seen is a "yes" at once. What was not
+observed is null, never 0, and so is whatever needs a table that the extract does not hold. A short window is therefore
+known for more people than a long one.
+"""
+NHS_RULE = """## NHS England's 14-day rule beside the study's own
+
+`readmitted_nhs_14d` follows NHS England's acute inpatient dashboard of 2025 (DOMAIN B11) and not the study's rule K11.
+No NHS measure of mental-health readmission within 30 days exists: `readmitted_30d` and `readmitted_90d` are windows of
+the study's own rule. National figures on emergency readmissions leave mental-health specialties out and are no
+comparator.
+
+| | `readmitted_nhs_14d` (B11) | `readmitted_14d` (K1, K2, K11) |
+|---|---|---|
+| unit | hospital spell, each by its id | continuous stay: transfers and near spells are linked first |
+| discharges left out (null) | method {methods}; destination {destinations} | none of these; self-discharge stays in |
+| counts as readmission | any other spell: zero-day, place of safety, children's beds too | \
+adult beds; no zero-day stay, no place of safety only |
+| days | 0 to 13 | 1 to 14 |
+| a spell on the day after discharge | a readmission on day 1 | \
+with `eligibility.link_gap_days` ≥ 1 the same stay, which moves time zero to its end |
+
+The rule is applied to the spell whose discharge is time zero, so spells that linking put inside the index stay are
+before time zero and no outcome. It therefore says how often *these* discharges were followed by another spell; it is
+not the dashboard's figure for a provider.
+"""
+
+
+def outcomes_page() -> str:
+    """The whole page as Markdown."""
+    methods, destinations = ", ".join(EXCLUDED_METHODS), ", ".join(EXCLUDED_DESTINATIONS)
+    parts = [
+        OPENING,
+        _table("Outcomes with a window", "`{}_<days>d`", FAMILIES.values()),
+        _table("Outcomes with a rule of their own", "`{}`", FIXED.values()),
+        _described(),
+        _presets(),
+        NHS_RULE.format(methods=methods, destinations=destinations),
+    ]
+    return "\n".join(parts)
+
+
+def _table(title: str, shown: str, families: Iterable[OutcomeFamily]) -> str:
+    rows = [
+        f"| {shown.format(f.name)} | {f.scale} | {f.meaning} | {_tables(f)} | {f.rule} | "
+        f"{'yes' if f.is_in_a_cdm else 'no'} |"
+        for f in families
+    ]
+    head = ["| outcome | scale | meaning | canonical tables | DOMAIN | from OMOP |", "|---|---|---|---|---|---|"]
+    return "\n".join([f"## {title}", "", *head, *rows, ""])
+
+
+def _described() -> str:
+    text = (
+        "Further columns of `private/outcomes.parquet`. They are known for some people only, by what happened to them "
+        "later, so comparing them would condition on the future; the protocol refuses them and names what to take."
+    )
+    rows = [f"| `{d.name}` | {d.meaning} | {_tables(d)} | {d.rule} | {d.instead} |" for d in DESCRIBED.values()]
+    head = ["| column | meaning | canonical tables | DOMAIN | compare instead |", "|---|---|---|---|---|"]
+    return "\n".join(["## Columns that describe", "", text, "", *head, *rows, ""])
+
+
+def _presets() -> str:
+    text = (
+        'Sets for `outcomes.presets`, for example `presets = ["nhs_14_day", "30_day", "90_day"]`. They are added to '
+        "`outcomes.secondary`; the protocol in the run folder shows them written out."
+    )
+    rows = [
+        f"| `{name}` | {', '.join(f'`{outcome}`' for outcome in outcomes.split())} | {why} |"
+        for name, (outcomes, why) in PRESETS.items()
+    ]
+    return "\n".join(["## Presets", "", text, "", "| preset | outcomes | what it is |", "|---|---|---|", *rows, ""])
+
+
+def _tables(entry: OutcomeFamily | Described) -> str:
+    return ", ".join(f"`{table}`" for table in entry.tables)

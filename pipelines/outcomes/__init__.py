@@ -1,0 +1,90 @@
+"""What happened after time zero: readmission, death, contacts, emergency use; and when observation ended.
+
+Choice made (DOMAIN A5, K11-K15): the first later adult psychiatric stay at any provider within the follow-up; death
+competes; the end of the data and a provider's silence censor. A value that was not observed is null, never 0. What each
+outcome means is said in pipelines/outcome_registry.py; a family's function in measures.py has its name.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from pipelines.extract import ExtractFacts
+from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
+from pipelines.outcomes import measures
+from pipelines.outcomes.events import (
+    ATTENDED,
+    CRISIS_TEAMS,
+    DID_NOT_ATTEND,
+    attended_or_missed,
+    crisis_contacts,
+    events_of,
+)
+from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
+from pipelines.outcomes.observation import observation_end
+from pipelines.outcomes.seen import KEY, Seen, follow
+from pipelines.protocol import FollowUp
+
+__all__ = [
+    "ATTENDED",
+    "CRISIS_TEAMS",
+    "DID_NOT_ATTEND",
+    "attended_or_missed",
+    "crisis_contacts",
+    "measure_outcomes",
+    "observation_end",
+    "outcomes_of",
+    "windows_of",
+]
+
+MEASURED_ELSEWHERE = ("neg_control_admission",)  # pipelines/negative_controls.py
+
+
+def measure_outcomes(
+    index: pl.DataFrame,
+    stays: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    facts: ExtractFacts,
+    follow_up: FollowUp,
+    present: frozenset[str],
+    named: Iterable[str] = (),
+) -> pl.DataFrame:
+    """Outcomes of each index row (person_id, index_date, provider_id as submitted), in the order of `index`.
+
+    Args:
+        stays: the stays that count as readmissions.
+        present: tables the extract holds; what needs another one is null.
+        named: outcomes in further windows (readmitted_30d) or by a rule of their own (readmitted_nhs_14d).
+
+    Returns:
+        KEY, died_day, censored_day, what describes the first readmission, every family over the whole follow-up
+        (readmitted_365d), and the outcomes named. All but died_day count days 1 to the end of follow-up.
+    """
+    observed = observation_end(index, tables["death"], facts, follow_up)
+    rows, events = follow(observed, events_of(stays, tables, facts, present))
+    columns = measures.describe_first_readmission(rows, events)
+    for name in outcomes_of(follow_up, named):
+        split = split_name(name)
+        if split is None:
+            columns.append(readmitted_nhs_14d(rows, tables, facts).alias(name))
+            continue
+        family, days = split
+        columns.append(getattr(measures, family)(Seen(days, rows, events)).alias(name))
+    return (
+        rows.select(*KEY, "died_day", "censored_day")
+        .with_columns(columns)
+        .select(*KEY, *DESCRIBED, pl.exclude(*KEY, *DESCRIBED))
+    )
+
+
+def outcomes_of(follow_up: FollowUp, named: Iterable[str]) -> list[str]:
+    """Names of everything that is measured here: all families over the whole follow-up, and what is named."""
+    whole = [f"{family}_{follow_up.days}d" for family in FAMILIES]
+    wanted = [name for name in dict.fromkeys([*whole, *named]) if name != "placebo_readmission_prior"]
+    return [name for name in wanted if (split_name(name) or ("",))[0] not in MEASURED_ELSEWHERE]
+
+
+def windows_of(family: str, follow_up: FollowUp, named: Iterable[str]) -> list[int]:
+    """Windows in which a family is measured, in days."""
+    splits = [split_name(name) for name in named]
+    return sorted({follow_up.days, *(split[1] for split in splits if split and split[0] == family)})

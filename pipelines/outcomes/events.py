@@ -1,0 +1,122 @@
+"""Canonical tables and stays become dated events of a person: what outcomes count (DOMAIN B6, B7, K11, K14).
+
+Choice made: a contact belongs to a team when the team was on its referral in the same month's record (K14); a crisis
+episode is a referral to such a team (DOMAIN J), from the day it was received until it or its teams closed.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from pipelines.emergency import emergency_attendances, mental_health_attendances
+from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
+from pipelines.outcomes.seen import Events
+from pipelines.stays import latest
+
+ATTENDED = ["5", "6"]
+DID_NOT_ATTEND = ["3"]
+CRISIS_TEAMS = ["A02", "A03", "A04"]
+LIAISON_TEAMS = ["A11"]
+
+
+def events_of(
+    stays: pl.DataFrame, tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, present: frozenset[str]
+) -> Events:
+    """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. None
+    where the extract lacks a table it needs."""
+    contact, team, emergency = (tables[name] for name in ("contact", "referral_team", "emergency_attendance"))
+    has_contacts = "contact" in present
+    has_teams = has_contacts and "referral_team" in present
+    has_referrals = {"referral", "referral_team"} <= present
+    episodes = crisis_episodes(tables["referral"], team, facts) if has_referrals else None
+    has_emergency = "emergency_attendance" in present
+    return {
+        "readmission": _readmissions(stays, knows_law="legal_period" in present),
+        "missed": attended_or_missed(contact, DID_NOT_ATTEND) if has_contacts else None,
+        "attended": attended_or_missed(contact, ATTENDED) if has_contacts else None,
+        "crisis_contact": crisis_contacts(contact, team) if has_teams else None,
+        "liaison_contact": _team_contacts(contact, team, LIAISON_TEAMS) if has_teams else None,
+        "crisis_episode": episodes,
+        "crisis_start": episodes,
+        "emergency": emergency_attendances(emergency) if has_emergency else None,
+        "mental_health_emergency": mental_health_attendances(emergency) if has_emergency else None,
+    }
+
+
+def _readmissions(stays: pl.DataFrame, *, knows_law: bool) -> pl.DataFrame:
+    """Stays as events with their end, kind, and length where they ended for certain."""
+    ended = pl.col("end_reason").is_in(["discharge", "death"])
+    return stays.select(
+        "person_id",
+        event_date="start_date",
+        until_date="end_date",
+        is_formal="is_detained_on_admission" if knows_law else pl.lit(None, pl.Boolean),
+        los_days=pl.when(ended).then("los_days"),
+    )
+
+
+def attended_or_missed(contact: pl.DataFrame, attendance_codes: list[str]) -> pl.DataFrame:
+    """person_id, event_date of contacts with one of the attendance codes, each contact once."""
+    return (
+        _each_contact_once(contact)
+        .filter(pl.col("attendance_code").is_in(attendance_codes))
+        .select("person_id", event_date="contact_date")
+    )
+
+
+def crisis_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame) -> pl.DataFrame:
+    """Attended contacts of referrals to a crisis resolution or home treatment team (K14)."""
+    return _team_contacts(contact, referral_team, CRISIS_TEAMS)
+
+
+def _team_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame, team_types: list[str]) -> pl.DataFrame:
+    teams = (
+        referral_team.filter(pl.col("team_type_code").is_in(team_types))
+        .select("person_id", "record_id", "referral_id")
+        .drop_nulls()
+        .unique()
+    )
+    return (
+        _each_contact_once(contact)
+        .filter(pl.col("attendance_code").is_in(ATTENDED))
+        .join(teams, on=["person_id", "record_id", "referral_id"], how="semi", maintain_order="left")
+        .select("person_id", event_date="contact_date")
+    )
+
+
+def _each_contact_once(contact: pl.DataFrame) -> pl.DataFrame:
+    named = contact.filter(pl.col("contact_id").is_not_null())
+    nameless = contact.filter(pl.col("contact_id").is_null())
+    return pl.concat([latest(named, ["person_id", "contact_id"]), nameless])
+
+
+def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
+    """person_id, event_date, until_date (null while open) of referrals to a crisis team. One that was rejected, as a
+    whole or by each such team, is none.
+
+    An episode ends when the referral or the last of its crisis teams closed; one that stopped arriving without an end,
+    with its last month. A closing before the referral was received is no closing.
+    """
+    key = ["person_id", "referral_id"]
+    received = latest(referral, key).filter(pl.col("received_date").is_not_null() & pl.col("rejected_date").is_null())
+    crisis = referral_team.filter(pl.col("team_type_code").is_in(CRISIS_TEAMS))
+    teams = (
+        latest(crisis, [*key, "team_id"])
+        .filter(pl.col("rejected_date").is_null())
+        .select(*key, team_closed="closed_date")
+        .join(received.select(*key, "received_date"), on=key)
+        .with_columns(
+            pl.when(pl.col("team_closed") >= pl.col("received_date")).then("team_closed").alias("team_closed")
+        )
+        .group_by(key)
+        .agg(all_left=pl.when(pl.col("team_closed").is_not_null().all()).then(pl.col("team_closed").max()))
+    )
+    closed = pl.when(pl.col("closed_date") >= pl.col("received_date")).then("closed_date")
+    stopped = pl.when(pl.col("month_id") < facts.last_month_id).then(
+        pl.max_horizontal(LAST_DAY_OF_MONTH_ID, "received_date")
+    )
+    return received.join(teams, on=key).select(
+        "person_id",
+        event_date="received_date",
+        until_date=pl.coalesce(pl.min_horizontal(closed, "all_left"), stopped),
+    )
