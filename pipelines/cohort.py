@@ -33,7 +33,7 @@ from pipelines.eligibility import (
 from pipelines.errors import CohortError
 from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
 from pipelines.lake import Lake, bucket_of
-from pipelines.look_back import count_truncated, hospital_reach
+from pipelines.look_back import count_truncated, hospital_reach, look_back_start, table_reach
 from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import measure_outcomes
 from pipelines.protocol import Eligibility, FollowUp, Protocol
@@ -98,7 +98,8 @@ def follow_people(
     index = add_diagnosis(add_age(index, tables["person_month"], tables["person"]), coded)
     index = keep_first_discharge(apply_rules(index, real, eligibility), eligibility).sort(KEY)
     eligible = index.filter("is_eligible")
-    records = Records(eligible, real, coded, facts, held)
+    stays_from = look_back_start(facts, eligibility) if facts.first_day else None
+    records = Records(eligible, real, coded, facts, held, stays_from)
     outcomes = measure_outcomes(
         eligible,
         readmission_stays(stays, eligibility),
@@ -158,7 +159,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)
     thin = find_thin_months(lake, submitted, protocol.follow_up)
-    options = (thin, reach, protocol.eligibility, protocol.follow_up)
+    facts = lake_facts(lake, thin, reach, table_reach(lake, reach))
+    options = (facts, protocol.eligibility, protocol.follow_up)
     parts = [
         delayed(_follow_bucket)(lake, number, listed.filter(bucket == number), *options)
         for number in range(lake.n_buckets)
@@ -169,7 +171,6 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)
     baseline = _with_row_id(key, [part.baseline for part in people])
-    facts = lake_facts(lake, thin, reach)
     providers = count_provider_months(facts, submitted)
     return Cohort(
         people=cohort,
@@ -213,12 +214,10 @@ def _follow_bucket(
     lake: Lake,
     number: int,
     participants: pl.DataFrame,
-    thin: pl.DataFrame,
-    reach: tuple[date, date] | None,
+    facts: ExtractFacts,
     eligibility: Eligibility,
     follow_up: FollowUp,
 ) -> tuple[People, BucketQuality]:
-    facts = lake_facts(lake, thin, reach)
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
     people = follow_people(tables, facts, participants, eligibility, follow_up, present)
@@ -247,9 +246,15 @@ def account_of(lake: Lake) -> dict[str, Any]:
     }
 
 
-def lake_facts(lake: Lake, thin: pl.DataFrame, reach: tuple[date, date] | None = None) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `reach` as of
-    look_back.hospital_reach."""
+def lake_facts(
+    lake: Lake,
+    thin: pl.DataFrame,
+    hospital: tuple[date, date] | None = None,
+    tables: Mapping[str, tuple[date, date]] | None = None,
+) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `hospital` and `tables`
+    as of look_back.hospital_reach and table_reach."""
+    first, last = hospital or (None, None)
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
@@ -257,7 +262,9 @@ def lake_facts(lake: Lake, thin: pl.DataFrame, reach: tuple[date, date] | None =
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
         thin,
-        *(reach or (None, None)),
+        first,
+        last,
+        reach=tables or {},
     )
 
 
