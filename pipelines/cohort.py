@@ -19,6 +19,7 @@ from dask.delayed import delayed
 from pipelines import store
 from pipelines.attrition import ATTRITION_SCHEMA, add_up_attrition, count_attrition
 from pipelines.covariates import Records, measure_covariates
+from pipelines.covariates.codes import measure_codes
 from pipelines.diagnosis import add_diagnosis, clean_icd10
 from pipelines.eligibility import (
     add_age,
@@ -171,6 +172,11 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)
     baseline = _with_row_id(key, [part.baseline for part in people])
+    missing = count_missing(cohort, baseline)
+    if protocol.covariates.codes is not None:
+        eligible = [part.cohort.filter("is_eligible") for part in people]
+        codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
+        baseline = baseline.join(codes, on=KEY, how="left", maintain_order="left")
     providers = count_provider_months(facts, submitted)
     return Cohort(
         people=cohort,
@@ -180,7 +186,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         excluded=pl.concat([part.excluded for part in people]).sort("person_id"),
         quarantined=quarantined,
         account=account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility),
-        quality=add_up([*[of.records for _, of in found], providers, count_missing(cohort, baseline)]),
+        quality=add_up([*[of.records for _, of in found], providers, missing]),
         outcome_quality=add_up([of.outcomes for _, of in found]),
     )
 

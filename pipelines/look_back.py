@@ -52,6 +52,7 @@ def table_reach(lake: Lake, hospital: tuple[date, date] | None) -> dict[str, tup
     if lake.has("observation_period"):
         return {}
     wanted = {table for covariate in REGISTRY.values() if covariate.none_is_known for table in covariate.tables}
+    wanted |= {"care_activity"}  # of covariates from codes
     tasks = [delayed(_months_sent)(lake, bucket, sorted(wanted - NOT_BY_MONTH)) for bucket in range(lake.n_buckets)]
     parts: Sequence[pl.DataFrame] = compute(*tasks)
     sent = (

@@ -18,7 +18,7 @@ def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFra
     """`measured` (a row per index row, in its order) with 0 or False for covariates of which nothing was found where
     that is knowledge. Every column gets the type of its form."""
     days = records.index.select(*KEY, "admission_date")
-    frame = pl.concat([measured, days.select("admission_date"), _observed_from(records, days)], how="horizontal")
+    frame = pl.concat([measured, days.select("admission_date"), observed_from(records, days)], how="horizontal")
     columns = []
     for name, covariate in REGISTRY.items():
         if name in OF_THE_COHORT:
@@ -66,7 +66,7 @@ def reach_of(records: Records, table: str) -> Reach | None:
     return first, facts.period_end
 
 
-def _observed_from(records: Records, days: pl.DataFrame) -> pl.DataFrame:
+def observed_from(records: Records, days: pl.DataFrame) -> pl.DataFrame:
     """`:observed_from` of each index row: the start of the observation period that holds it; null without one."""
     periods = records.tables["observation_period"].select("person_id", "start_date", "end_date")
     holds = pl.col("index_date").is_between(pl.col("start_date"), pl.col("end_date"))

@@ -131,9 +131,17 @@ ARM_LABELS = {
 
 USE_OF_MISSING = {
     "indicator": "Mean filled in, with an indicator of missing",
+    "median": "Median filled in, without an indicator",
     "level": "A level of its own",
     "refuse": "Refused by the protocol",
     "none": "Not used by the design",
+}
+
+
+CODE_LEVELS = {
+    "once": "at least once",
+    "sporadic": "as often as the median",
+    "frequent": "as often as the upper quartile",
 }
 
 
@@ -150,6 +158,9 @@ def label(name: str) -> str:
     item = re.fullmatch(r"honos_item_(\d+)", name)
     if item:
         return f"HoNOS item {item.group(1)}"
+    code = re.fullmatch(r"code_([a-z_]+)_([A-Z0-9-]+)_([a-z]+)", name)
+    if code:
+        return f"{label(code.group(1))} {code.group(2)}, {CODE_LEVELS[code.group(3)]}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]
 
