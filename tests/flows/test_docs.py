@@ -1,12 +1,13 @@
-"""The page about the protocol is the one the models give now, and every key is on it."""
+"""The pages about the protocol and the covariates are those the code gives now, and everything is on them."""
 
 import sys
 
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
-from generate import PAGE, protocol_page
+from generate import COVARIATES_PAGE, PAGE, covariates_page, protocol_page
 
+from pipelines.covariate_registry import REGISTRY
 from pipelines.protocol import DesignSection, Eligibility, Protocol
 
 
@@ -21,3 +22,9 @@ def test_every_section_and_key_is_on_the_page() -> None:
     for key in (*Eligibility.model_fields, *DesignSection.model_fields):
         assert f"`{key}`" in page or f".{key}]`" in page
     assert "| `caliper` | number, > 0 | `0.2` |" in page
+
+
+def test_the_committed_page_of_covariates_is_current_and_lists_them_all() -> None:
+    page = covariates_page()
+    assert COVARIATES_PAGE.read_text(encoding="utf-8") == page, "run `make docs`"
+    assert [name for name in REGISTRY if f"| `{name}` |" not in page] == []
