@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any
 
+from pipelines.report.covariate_labels import COVARIATE_LABELS
+
 MINUS = "−"
 SUPPRESSED_MARK = "*"
 
@@ -147,8 +149,8 @@ CODE_LEVELS = {
 
 def label(name: str) -> str:
     """Words for a column, rule, method or check; unknown names are made readable, not guessed."""
-    if name in _LABELS:
-        return _LABELS[name]
+    if name in _LABELS or name in COVARIATE_LABELS:
+        return _LABELS.get(name) or COVARIATE_LABELS[name]
     if " = " in name:
         column, level = name.split(" = ", 1)
         return f"{label(column)}: {label(level)}"
@@ -159,7 +161,7 @@ def label(name: str) -> str:
     if item:
         return f"HoNOS item {item.group(1)}"
     code = re.fullmatch(r"code_([a-z_]+)_([A-Z0-9-]+)_([a-z]+)", name)
-    if code:
+    if code and code.group(3) in CODE_LEVELS:
         return f"{label(code.group(1))} {code.group(2)}, {CODE_LEVELS[code.group(3)]}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]

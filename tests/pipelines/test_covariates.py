@@ -1,6 +1,7 @@
 """Covariates: the registry and the functions agree, and nothing found is nought only where that is known."""
 
 import importlib
+import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -12,6 +13,8 @@ from pipelines.cohort import follow_people
 from pipelines.covariate_registry import EVER, FORMS, OF_THE_COHORT, REGISTRY, unknown_names
 from pipelines.covariates import service_use
 from pipelines.look_back import table_reach
+from pipelines.report.covariate_labels import COVARIATE_LABELS
+from pipelines.report.wording import label
 from pipelines.sources import mhsds
 from pipelines.tables import PARTICIPANT, TABLES
 from tests.spec.eligible_person import ELIGIBLE  # admitted on 1 March 2017, index date 31 March 2017
@@ -63,6 +66,12 @@ def test_the_tables_named_by_the_registry_exist() -> None:
         assert base == "stays" or base in TABLES
         column = rest.partition("=")[0]
         assert not column or column in TABLES[base].schema
+
+
+def test_the_report_has_words_for_every_covariate() -> None:
+    assert set(COVARIATE_LABELS) <= set(REGISTRY)
+    as_in_the_code = re.compile(r"^N |\d+d\b|\b(dna|crht|cmht|ed|imd)\b")
+    assert [name for name in REGISTRY if as_in_the_code.search(label(name))] == []
 
 
 def test_every_kind_of_event_is_used_and_every_count_says_what_none_means() -> None:
