@@ -27,14 +27,29 @@ NOT_BY_MONTH = {"stays", "hospital_episode", EMERGENCY}
 
 def hospital_reach(lake: Lake) -> tuple[date, date] | None:
     """First and last day of the months that hospital episodes cover; None where the lake has none."""
-    ends = [lake.read_bucket(bucket, "hospital_episode", ["episode_end_date"]) for bucket in range(lake.n_buckets)]
-    return months_covered(pl.concat(ends)["episode_end_date"])
+    return _reach_by_day(lake, "hospital_episode", "episode_end_date")
 
 
 def months_covered(ends: pl.Series) -> tuple[date, date] | None:
     """First and last day of the months with at least half the median number of days in `ends`."""
-    months = ends.drop_nulls().dt.truncate("1mo").value_counts(name="n").rename({ends.name: "month"})
-    full = months.filter(pl.col("n") >= _SHARE_OF_MEDIAN * pl.col("n").median())["month"]
+    return _full_months(_count_by_month(ends))
+
+
+def _reach_by_day(lake: Lake, table: str, column: str) -> tuple[date, date] | None:
+    def count(bucket: int) -> pl.DataFrame:
+        return _count_by_month(lake.read_bucket(bucket, table, [column])[column])
+
+    parts: Sequence[pl.DataFrame] = compute(*[delayed(count)(bucket) for bucket in range(lake.n_buckets)])
+    return _full_months(pl.concat(parts).group_by("month").agg(pl.col("n").sum()))
+
+
+def _count_by_month(days: pl.Series) -> pl.DataFrame:
+    months = days.drop_nulls().dt.truncate("1mo").rename("month")
+    return months.value_counts(name="n").with_columns(pl.col("n").cast(pl.Int64))
+
+
+def _full_months(counts: pl.DataFrame) -> tuple[date, date] | None:
+    full = counts.filter(pl.col("n") >= _SHARE_OF_MEDIAN * pl.col("n").median())["month"]
     if full.is_empty():
         return None
     first, last = full.min(), full.dt.month_end().max()
@@ -58,8 +73,7 @@ def table_reach(lake: Lake, hospital: tuple[date, date] | None) -> dict[str, tup
     sent = (
         pl.concat(parts).drop_nulls().group_by("table").agg(pl.col("first").min(), pl.col("last").max()).sort("table")
     )
-    arrivals = [lake.read_bucket(bucket, EMERGENCY, ["arrival_date"]) for bucket in range(lake.n_buckets)]
-    by_day = {"hospital_episode": hospital, EMERGENCY: months_covered(pl.concat(arrivals)["arrival_date"])}
+    by_day = {"hospital_episode": hospital, EMERGENCY: _reach_by_day(lake, EMERGENCY, "arrival_date")}
     return {name: (first, last) for name, first, last in sent.iter_rows()} | {
         table: covered for table, covered in by_day.items() if covered is not None
     }

@@ -125,7 +125,7 @@ def index_stay(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
         "distance_home_km": stay["distance_home"],
         "is_out_of_area": known.flag(is_out_of_area(stay, own), "spell referral", 0, **during),
         "n_delayed_days_index": known.count(len(delayed), "delayed_discharge", 0, **during),
-        "delayed_share_index": len(delayed) / length if delayed else None,
+        "delayed_share_index": len(delayed) / length if delayed else known.count(0, "delayed_discharge", 0, **during),
         "index_month": end.year * 12 + end.month,
         "discharge_month": str(end.month),
         "discharge_weekday": str(end.isoweekday()),

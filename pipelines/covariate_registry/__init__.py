@@ -3,12 +3,12 @@
 from difflib import get_close_matches
 
 from pipelines.covariate_registry.clinical import COMMUNITY_CARE, DIAGNOSES, SYMPTOMS
-from pipelines.covariate_registry.declaration import EVER, FORMS, Covariate
+from pipelines.covariate_registry.declaration import EVER, FORMS, Covariate, Form
 from pipelines.covariate_registry.person import PERSON
 from pipelines.covariate_registry.service_use import SERVICE_USE
 from pipelines.covariate_registry.stays import EARLIER_STAYS, INDEX_STAY
 
-__all__ = ["EVER", "FORMS", "GROUPS", "OF_THE_COHORT", "REGISTRY", "Covariate", "unknown_names"]
+__all__ = ["EVER", "FORMS", "GROUPS", "OF_THE_COHORT", "REGISTRY", "Covariate", "Form", "unknown_names"]
 
 GROUPS: dict[str, tuple[Covariate, ...]] = {
     "The index stay": INDEX_STAY,

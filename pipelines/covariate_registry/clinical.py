@@ -98,7 +98,7 @@ COMMUNITY_CARE = (
         "indicator",
         "community_care.teams",
         "referral_team",
-        "a community team (A06) in the month of discharge or the month before",
+        "a community team (A06) in the records of a month that ended in the 31 days up to discharge",
         OURS,
         31,
         **KNOWN,

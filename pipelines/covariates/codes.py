@@ -32,6 +32,16 @@ TABLES_OF_DIMENSION: dict[str, tuple[str, ...]] = {
     "hospital_diagnosis": ("hospital_episode",),
     "hospital_procedure": ("hospital_episode",),
 }
+COLUMNS = {
+    "diagnosis": ["person_id", "position_code", "scheme_code", "diagnosis_code", "diagnosis_date"],
+    "care_activity": ["person_id", "contact_id", "activity_date", "procedure_code"],
+    "contact": [
+        *("person_id", "record_id", "referral_id", "contact_id", "contact_date", "attendance_code"),
+        *("month_id", "row_id"),
+    ],
+    "referral_team": ["person_id", "record_id", "referral_id", "team_type_code"],
+    "hospital_episode": ["person_id", "episode_start_date", "all_diagnosis_codes", "all_procedure_codes"],
+}
 QUANTILE_OF_LEVEL: dict[CodeLevel, float] = {"once": 0.0, "sporadic": 0.5, "frequent": 0.75}
 KNOWN_ON_THE_INDEX_DATE = ("diagnosis",)  # the diagnosis of the index stay is coded at its end
 CERTAIN_POSITIONS = ["P", "S"]
@@ -76,7 +86,7 @@ def _refuse_missing_tables(lake: Lake, settings: CodeCovariates) -> None:
 
 def _read(lake: Lake, number: int, settings: CodeCovariates) -> dict[str, pl.DataFrame]:
     names = {table for dimension in settings.dimensions for table in TABLES_OF_DIMENSION[dimension]}
-    return {name: lake.read_bucket(number, name) for name in sorted(names)}
+    return {name: lake.read_bucket(number, name, COLUMNS[name]) for name in sorted(names)}
 
 
 def _tally_bucket(lake: Lake, number: int, rows: pl.DataFrame, settings: CodeCovariates) -> pl.DataFrame:

@@ -8,10 +8,18 @@ from datetime import date
 
 import polars as pl
 
-from pipelines.covariate_registry import EVER, OF_THE_COHORT, REGISTRY, Covariate
+from pipelines.covariate_registry import EVER, OF_THE_COHORT, REGISTRY, Covariate, Form
 from pipelines.covariates.records import KEY, Records
 
 Reach = tuple[date, date]
+KINDS: dict[Form, type[pl.DataType]] = {
+    "count": pl.Int64,
+    "days_since": pl.Int64,
+    "rate": pl.Float64,
+    "indicator": pl.Boolean,
+    "category": pl.String,
+}
+NOTHING: dict[Form, int | float | bool] = {"count": 0, "rate": 0.0, "indicator": False}
 
 
 def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFrame:
@@ -25,9 +33,9 @@ def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFra
             continue
         value = _typed(covariate)
         if covariate.none_is_known:
-            nothing = pl.lit(False) if covariate.form == "indicator" else pl.lit(0, pl.Int64)
+            nothing = pl.lit(NOTHING[covariate.form])
             is_none = value.is_null() & is_covered(records, covariate)
-            value = pl.when(is_none).then(nothing).otherwise(value)
+            value = pl.when(is_none).then(nothing.cast(KINDS[covariate.form])).otherwise(value)
         columns.append(value.alias(name))
     return frame.select(*KEY, *columns)
 
@@ -80,12 +88,5 @@ def observed_from(records: Records, days: pl.DataFrame) -> pl.DataFrame:
 
 
 def _typed(covariate: Covariate) -> pl.Expr:
-    kinds = {
-        "count": pl.Int64,
-        "days_since": pl.Int64,
-        "rate": pl.Float64,
-        "indicator": pl.Boolean,
-        "category": pl.String,
-    }
     value = pl.col(covariate.name)
-    return value.cast(kinds[covariate.form]) if covariate.form in kinds else value
+    return value.cast(KINDS[covariate.form]) if covariate.form in KINDS else value
