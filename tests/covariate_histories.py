@@ -101,7 +101,7 @@ ROWS: dict[str, tuple[int, dict[str, Any]]] = {
         2,
         {
             "episode_id": ("e7", "e8"),
-            "order_kind_code": ("CTO",),
+            "order_kind_code": ("CTO", "COND", "RECALL"),
             "start_date": "day",
             "end_date": (None, "later"),
         },

@@ -393,8 +393,8 @@ def symptoms(stay: Row, own: Own) -> Row:
 
 def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     day = stay["end_date"]
-    orders = latest_month_of_each(own.get("community_order", []), "episode_id")
-    in_force = [o for o in orders if 0 <= (day - o["start_date"]).days <= 3650 and (o["end_date"] or FOREVER) >= day]
+    orders = own.get("community_order", [])
+    treatment = [order for order in orders if order["order_kind_code"] == "CTO"]
     ended = [row for row in own.get("referral_team", []) if 0 <= (day - last_day(row["month_id"])).days <= 31]
     types = {row["team_type_code"] for row in ended}
     programmes = []
@@ -405,7 +405,8 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     plans = [row[name] for row in own.get("care_plan", []) for name in ("created_date", "updated_date")]
     planned = [(day - made).days for made in plans if made is not None and 0 <= (day - made).days <= 365]
     return {
-        "has_community_order": known.flag(bool(in_force), "community_order", 0),
+        "has_community_order": known.flag(is_in_force(orders, day), "community_order", 0),
+        "has_community_treatment_order": known.flag(is_in_force(treatment, day), "community_order", 0),
         "has_cmht_team": known.flag("A06" in types, "referral_team", 31),
         "has_early_intervention_team": known.flag("A14" in types, "referral_team", 31),
         "has_assertive_outreach_team": known.flag("A08" in types, "referral_team", 31),
@@ -414,3 +415,9 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
         "has_care_plan_365d_before": known.flag(bool(planned), "care_plan", 365),
         "days_since_care_plan": min(planned, default=None),
     }
+
+
+def is_in_force(orders: list[Row], day: date) -> bool:
+    """Whether an order, as it was last sent, began in the ten years before and had not ended on a day."""
+    last_sent = latest_month_of_each(orders, "episode_id")
+    return any(0 <= (day - o["start_date"]).days <= 3650 and (o["end_date"] or FOREVER) >= day for o in last_sent)

@@ -94,6 +94,15 @@ COMMUNITY_CARE = (
         **KNOWN,
     ),
     declare(
+        "has_community_treatment_order",
+        "indicator",
+        "community_care.treatment_order",
+        "community_order.order_kind_code=CTO",
+        "a community treatment order (MHS404) in force at discharge",
+        LEGAL,
+        **KNOWN,
+    ),
+    declare(
         "has_cmht_team",
         "indicator",
         "community_care.teams",

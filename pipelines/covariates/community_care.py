@@ -14,21 +14,25 @@ TEAM_DAYS = 31  # the month of discharge or the month before
 
 def measure(records: Records) -> pl.DataFrame:
     """Covariates of community care, a row per index row; True where something was found."""
-    return join_on_key(
-        records, [community_order(records), teams(records), care_programme(records), care_plans(records)]
-    )
+    parts = (community_order, treatment_order, teams, care_programme, care_plans)
+    return join_on_key(records, [part(records) for part in parts])
 
 
 def community_order(records: Records) -> pl.DataFrame:
-    """Rows with an order that began before and had not ended at discharge."""
-    orders = latest(records.tables["community_order"], ["person_id", "episode_id"])
-    return (
-        up_to_time_zero(records, orders, "start_date", LONGEST_ORDER_DAYS)
-        .filter((pl.col("end_date") >= pl.col("index_date")).fill_null(True))
-        .select(KEY)
-        .unique()
-        .with_columns(has_community_order=pl.lit(True))
-    )
+    """Rows with an order of any kind that began before and had not ended at discharge."""
+    return _in_force(records, records.tables["community_order"]).with_columns(has_community_order=pl.lit(True))
+
+
+def treatment_order(records: Records) -> pl.DataFrame:
+    """Rows with a community treatment order in force at discharge; recalls and conditional discharges are none."""
+    orders = records.tables["community_order"].filter(pl.col("order_kind_code") == "CTO")
+    return _in_force(records, orders).with_columns(has_community_treatment_order=pl.lit(True))
+
+
+def _in_force(records: Records, orders: pl.DataFrame) -> pl.DataFrame:
+    known = latest(orders, ["person_id", "episode_id"])
+    is_open = (pl.col("end_date") >= pl.col("index_date")).fill_null(True)
+    return up_to_time_zero(records, known, "start_date", LONGEST_ORDER_DAYS).filter(is_open).select(KEY).unique()
 
 
 def teams(records: Records) -> pl.DataFrame:

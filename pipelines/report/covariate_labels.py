@@ -54,6 +54,7 @@ COVARIATE_LABELS: dict[str, str] = {
     "has_personality_disorder_ever": "Personality disorder ever coded",
     "has_substance_disorder_ever": "Substance use disorder ever coded",
     "has_psychotic_disorder_ever": "Psychotic disorder ever coded",
+    "has_community_treatment_order": "Community treatment order in force",
     "days_since_honos": "Days since HoNOS rating",
     "is_on_care_programme": "On the care programme approach",
     "days_on_care_programme": "Days on the care programme approach",
