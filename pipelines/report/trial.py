@@ -120,7 +120,7 @@ def _codes(protocol: Protocol) -> str:
         return ""
     kinds = ", ".join(mid(label(dimension)) for dimension in codes.dimensions)
     return (
-        f" and of the {codes.n_most_prevalent} most prevalent codes of each kind ({kinds}) of the "
+        f" and of up to {codes.n_most_prevalent} of the most prevalent codes of each kind ({kinds}) of the "
         f"{codes.look_back_days} days before it,"
     )
 

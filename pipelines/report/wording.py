@@ -49,7 +49,7 @@ _LABELS = {
     "n_self_harm_730d_before": "Self-harm attendances, 730 days before",
     "has_personality_disorder": "Personality disorder coded, 730 days",
     "has_substance_disorder": "Substance use disorder coded, 730 days",
-    "has_community_order": "Community treatment order",
+    "has_community_order": "Order in the community",
     "has_cmht_team": "Community mental health team open",
     "has_early_intervention_team": "Early intervention team open",
     "has_assertive_outreach_team": "Assertive outreach team open",
