@@ -62,7 +62,7 @@ bench: $(READY) ## coverage over 20 synthetic worlds, into bench/RESULTS.md
 schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
 	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"
 
-docs: $(READY) ## regenerate docs/protocol.md from the models
+docs: $(READY) ## regenerate docs/protocol.md and docs/covariates.md from the code
 	$(BIN)/python docs/generate.py
 
 lock: ## renew requirements.lock (needs uv)

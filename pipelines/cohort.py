@@ -19,6 +19,7 @@ from dask.delayed import delayed
 from pipelines import store
 from pipelines.attrition import ATTRITION_SCHEMA, add_up_attrition, count_attrition
 from pipelines.covariates import Records, measure_covariates
+from pipelines.covariates.codes import measure_codes
 from pipelines.diagnosis import add_diagnosis, clean_icd10
 from pipelines.eligibility import (
     add_age,
@@ -33,7 +34,7 @@ from pipelines.eligibility import (
 from pipelines.errors import CohortError
 from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
 from pipelines.lake import Lake, bucket_of
-from pipelines.look_back import count_truncated, hospital_reach
+from pipelines.look_back import count_truncated, hospital_reach, look_back_start, table_reach
 from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import measure_outcomes, windows_of
 from pipelines.protocol import Eligibility, FollowUp, Protocol, outcome_kinds
@@ -105,7 +106,8 @@ def follow_people(
     index = add_diagnosis(add_age(index, tables["person_month"], tables["person"]), coded)
     index = keep_first_discharge(apply_rules(index, real, eligibility), eligibility).sort(KEY)
     eligible = index.filter("is_eligible")
-    records = Records(eligible, real, coded, facts, held)
+    stays_from = look_back_start(facts, eligibility) if facts.first_day else None
+    records = Records(eligible, real, coded, facts, held, stays_from)
     outcomes = measure_outcomes(
         eligible,
         readmission_stays(stays, eligibility),
@@ -170,7 +172,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)
     thin = find_thin_months(lake, submitted, protocol.follow_up)
-    options = (thin, reach, protocol.eligibility, protocol.follow_up, tuple(outcome_kinds(protocol)))
+    facts = lake_facts(lake, thin, reach, table_reach(lake, reach))
+    options = (facts, protocol.eligibility, protocol.follow_up, tuple(outcome_kinds(protocol)))
     parts = [
         delayed(_follow_bucket)(
             lake, number, listed.filter(bucket == number), named.filter(bucket_of_named == number), *options
@@ -183,7 +186,11 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)
     baseline = _with_row_id(key, [part.baseline for part in people])
-    facts = lake_facts(lake, thin, reach)
+    missing = count_missing(cohort, baseline)
+    if protocol.covariates.codes is not None:
+        eligible = [part.cohort.filter("is_eligible") for part in people]
+        codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
+        baseline = baseline.join(codes, on=KEY, how="left", maintain_order="left")
     providers = count_provider_months(facts, submitted)
     unlinked = list_unlinked(listed, quarantined, pl.concat([part.excluded for part in people]))
     account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
@@ -195,7 +202,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         excluded=unlinked,
         quarantined=quarantined,
         account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
-        quality=add_up([*[of.records for _, of in found], providers, count_missing(cohort, baseline)]),
+        quality=add_up([*[of.records for _, of in found], providers, missing]),
         outcome_quality=add_up([of.outcomes for _, of in found]),
     )
 
@@ -230,13 +237,11 @@ def _follow_bucket(
     number: int,
     participants: pl.DataFrame,
     also_in_trial: pl.DataFrame,
-    thin: pl.DataFrame,
-    reach: tuple[date, date] | None,
+    facts: ExtractFacts,
     eligibility: Eligibility,
     follow_up: FollowUp,
     named: Sequence[str],
 ) -> tuple[People, BucketQuality]:
-    facts = lake_facts(lake, thin, reach)
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
     people = follow_people(tables, facts, participants, eligibility, follow_up, present, also_in_trial, named)
@@ -265,9 +270,15 @@ def account_of(lake: Lake) -> dict[str, Any]:
     }
 
 
-def lake_facts(lake: Lake, thin: pl.DataFrame, reach: tuple[date, date] | None = None) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `reach` as of
-    look_back.hospital_reach."""
+def lake_facts(
+    lake: Lake,
+    thin: pl.DataFrame,
+    hospital: tuple[date, date] | None = None,
+    tables: Mapping[str, tuple[date, date]] | None = None,
+) -> ExtractFacts:
+    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `hospital` and `tables`
+    as of look_back.hospital_reach and table_reach."""
+    first, last = hospital or (None, None)
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
@@ -275,7 +286,9 @@ def lake_facts(lake: Lake, thin: pl.DataFrame, reach: tuple[date, date] | None =
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
         thin,
-        *(reach or (None, None)),
+        first,
+        last,
+        reach=tables or {},
     )
 
 

@@ -1,8 +1,9 @@
 """Named covariates become the numeric matrix that designs work on, with no missing value left.
 
 Choice made: a missing number is filled with the mean and flagged by an indicator (valid for a propensity score, where
-the indicator lets the score depend on being missing: Rosenbaum & Rubin 1984, JASA 79:516); a missing category is a
-level of its own. Booleans are 0 and 1. Squares are of the centred variable, which spans the same space.
+the indicator lets the score depend on being missing: Rosenbaum & Rubin 1984, JASA 79:516), or, where the protocol says
+so, filled with the median; a missing category is a level of its own. Booleans are 0 and 1. Squares are of the centred
+variable, which spans the same space. Codes of one dimension are missing together and share one indicator.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import polars as pl
 
 from models.results import Baseline, FloatArray, IntArray
 from pipelines.errors import ProtocolError
-from pipelines.protocol import Covariates
+from pipelines.protocol import CODE_PREFIX, Covariates
 
 MISSING_LEVEL = "missing"
 POOLED_LEVEL = "other levels"
@@ -31,6 +32,8 @@ def build_baseline(rows: pl.DataFrame, covariates: Covariates, exact: Sequence[s
         blocks += _numeric_block(rows[name], covariates)
     for name in categorical:
         blocks += _categorical_block(rows[name], name, covariates.rare_level_below)
+    if covariates.codes is not None:
+        blocks += _code_blocks(rows, covariates)
     varied = [(name, values) for name, values in blocks if np.ptp(values) > 0]
     dates = rows["index_date"].cast(pl.Int32)
     return Baseline(
@@ -69,12 +72,11 @@ def _check(rows: pl.DataFrame, covariates: Covariates, categorical: Sequence[str
         for name in present
         if rows[name].is_null().all()
     ]
-    if covariates.missing == "refuse":
-        problems += [
-            f"covariates: '{name}' has missing values and missing = 'refuse'"
-            for name in present
-            if rows[name].null_count() and not rows[name].is_null().all()
-        ]
+    problems += [
+        f"covariates: '{name}' has missing values and missing = 'refuse'"
+        for name in present
+        if covariates.use_of_missing(name) == "refuse" and 0 < rows[name].null_count() < rows.height
+    ]
     if problems:
         raise ProtocolError(problems)
 
@@ -82,15 +84,35 @@ def _check(rows: pl.DataFrame, covariates: Covariates, categorical: Sequence[str
 def _numeric_block(values: pl.Series, covariates: Covariates) -> list[tuple[str, FloatArray]]:
     name = values.name
     number = values.cast(pl.Float64).fill_nan(None)
-    filled = number.fill_null(number.mean()).to_numpy()
+    is_flagged = covariates.use_of_missing(name) != "median"
+    filled = number.fill_null(number.mean() if is_flagged else number.median()).to_numpy()
     block = [(name, filled)]
     if name in covariates.squared:
         block.append((f"{name} squared", (filled - filled.mean()) ** 2))
     if name in covariates.is_zero:
         block.append((f"{name} is zero", (number == 0).fill_null(False).cast(pl.Float64).to_numpy()))
-    if number.null_count() and number.null_count() >= covariates.rare_level_below:
+    if is_flagged and number.null_count() and number.null_count() >= covariates.rare_level_below:
         block.append((f"{name} missing", number.is_null().cast(pl.Float64).to_numpy()))
     return block
+
+
+def _code_blocks(rows: pl.DataFrame, covariates: Covariates) -> list[tuple[str, FloatArray]]:
+    """The indicators of codes, missing ones (a look-back that the extract does not cover) filled with the mean, and one
+    indicator of missing for each dimension."""
+    assert covariates.codes is not None
+    blocks: list[tuple[str, FloatArray]] = []
+    by_dimension: dict[str, list[str]] = {dimension: [] for dimension in covariates.codes.dimensions}
+    for name in rows.columns:
+        if name.startswith(CODE_PREFIX):
+            by_dimension[name.removeprefix(CODE_PREFIX).rsplit("_", 2)[0]].append(name)
+    for dimension, names in by_dimension.items():
+        numbers = [rows[name].cast(pl.Float64) for name in names]
+        known = [number for number in numbers if number.null_count() < number.len()]
+        blocks += [(number.name, number.fill_null(number.mean()).to_numpy()) for number in known]
+        if known and known[0].null_count() >= max(covariates.rare_level_below, 1):
+            missing = pl.any_horizontal(pl.col(names).is_null()).cast(pl.Float64)
+            blocks.append((f"{CODE_PREFIX}{dimension} missing", rows.select(missing).to_series().to_numpy()))
+    return blocks
 
 
 def _categorical_block(values: pl.Series, name: str, rare_below: int) -> list[tuple[str, FloatArray]]:

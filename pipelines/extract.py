@@ -5,7 +5,7 @@ large enough to tell, with at least half of its usual number of spells. A provid
 since a merged provider is larger than each of those it came from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -65,7 +65,8 @@ class ExtractFacts:
     """period_end: last day anybody submitted for; last_month_id: its month; the next three are reference tables
     (`submission`, `provider_successor`, `area_deprivation` in pipelines.tables). `thin` holds the months that were
     submitted with too little in them to count (provider_id, month_id: thin_months); hospital_start and hospital_end
-    are the first and last day that hospital episodes (HES) cover, None where there are none or it is not known."""
+    are the first and last day that hospital episodes (HES) cover, None where there are none or it is not known. `reach`
+    holds the first and last day that each table covers (look_back.table_reach); empty where it was not looked for."""
 
     period_end: date
     last_month_id: int
@@ -75,6 +76,7 @@ class ExtractFacts:
     thin: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MONTH_SCHEMA))
     hospital_start: date | None = None
     hospital_end: date | None = None
+    reach: Mapping[str, tuple[date, date]] = field(default_factory=dict)
 
     @cached_property
     def first_day(self) -> date | None:

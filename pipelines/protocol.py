@@ -5,7 +5,6 @@ fault of a file is reported at once with its place, what is wrong and what is al
 components; TARGET 2025 for what must be stated).
 """
 
-import re
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
@@ -32,10 +32,7 @@ RULE_ORDER: tuple[ExclusionRule, ...] = get_args(ExclusionRule)
 
 NOT_IN_A_CDM = frozenset(
     {
-        "is_detained_on_admission",
-        "n_dna_365d_before",
-        "n_crht_365d_before",
-        "n_self_harm_730d_before",
+        *(name for name, covariate in REGISTRY.items() if not covariate.is_in_a_cdm),
     }
 )
 """Covariates that need legal status, missed appointments, teams or coded complaints."""
@@ -43,7 +40,7 @@ NOT_IN_A_CDM = frozenset(
 MAIN_ANALYSIS = "main"
 PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
-_LOOK_BACK = re.compile(r"_(\d+)d(?:_|$)")
+CODE_PREFIX = "code_"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
@@ -252,20 +249,55 @@ class Estimand(Section):
     target: Literal["ATT", "ATE"] = Field("ATT", description="ATT: the participants; ATE: everybody in the table")
 
 
+CodeDimension = Literal["diagnosis", "procedure", "team", "hospital_diagnosis", "hospital_procedure"]
+CodeLevel = Literal["once", "sporadic", "frequent"]
+UseOfMissing = Literal["indicator", "median", "refuse"]
+
+
+class CodeCovariates(Section):
+    """Covariates from codes as they come, in the manner of the high-dimensional propensity score (Schneeweiss 2009):
+    those most evenly spread over all eligible rows. Neither outcomes nor arms play a part in the choice."""
+
+    dimensions: tuple[CodeDimension, ...] = Field(
+        ("diagnosis", "procedure", "team"), min_length=1, description="Kinds of codes; each is ranked by itself"
+    )
+    look_back_days: int = Field(365, ge=1, le=3650, description="Days before time zero in which codes count")
+    n_most_prevalent: int = Field(
+        200,
+        ge=1,
+        le=1000,
+        description="Codes of each dimension: those of largest min(p, 1 - p), p the prevalence",
+    )
+    levels: tuple[CodeLevel, ...] = Field(
+        ("once", "sporadic", "frequent"),
+        min_length=1,
+        description="Indicators of a code: recorded at least once, as often as the median, as the upper quartile",
+    )
+    icd10_characters: Literal[3, 4] = Field(3, description="Characters of an ICD-10 code that count")
+    min_persons: int = Field(
+        10, ge=10, description="A code or level that fewer people have, or lack, gets no indicator and no name"
+    )
+
+
 class Covariates(Section):
-    """What the design adjusts for, all measured before time zero."""
+    """What the design adjusts for, all measured before time zero. docs/covariates.md lists those of raw records."""
 
     numeric: tuple[str, ...] = Field((), description="Entered linearly")
     squared: tuple[str, ...] = Field((), description="Numeric covariates whose square enters as well")
     categorical: tuple[str, ...] = Field((), description="Entered as indicators of each level but the commonest")
     is_zero: tuple[str, ...] = Field((), description="Numeric covariates for which 'equals zero' enters as well")
-    missing: Literal["indicator", "refuse"] = Field(
+    missing: UseOfMissing = Field(
         "indicator",
-        description="indicator: mean filled in and a missing-indicator added (categories: own level); refuse: an error",
+        description="indicator: mean filled in and a missing-indicator added; median: median filled in and nothing "
+        "added, as if it had been measured; refuse: an error. Of categories, missing is a level of its own",
+    )
+    missing_of: dict[str, UseOfMissing] = Field(
+        default_factory=dict, description="The same for single covariates, for example {honos_total = 'median'}"
     )
     rare_level_below: int = Field(
         10, ge=0, description="Levels with fewer rows are pooled, and fewer missing values get no indicator"
     )
+    codes: CodeCovariates | None = Field(None, description="Without this section no codes enter")
 
     @model_validator(mode="after")
     def _forms_of_known_numbers(self) -> Self:
@@ -276,7 +308,17 @@ class Covariates(Section):
             raise ValueError("a covariate is either numeric or categorical, not both")
         if not self.numeric and not self.categorical:
             raise ValueError("name at least one covariate")
+        unknown = sorted(set(self.missing_of) - {*self.numeric, *self.categorical})
+        if unknown:
+            raise ValueError(f"missing_of must be listed in numeric or categorical too: {', '.join(unknown)}")
+        filled = sorted(name for name in self.categorical if self.missing_of.get(name) == "median")
+        if filled:
+            raise ValueError(f"missing_of: a category has no median: {', '.join(filled)}")
         return self
+
+    def use_of_missing(self, name: str) -> UseOfMissing:
+        """What is done where a covariate is missing."""
+        return self.missing_of.get(name, self.missing)
 
 
 class PropensitySettings(Section):
@@ -451,7 +493,8 @@ class Protocol(Section):
                 problems.append("outcomes.columns is for table sources; outcomes of raw records are known by name")
             faults = (fault_of(name, self.follow_up.days) for name in named)
             problems += [f"outcomes: {fault}" for fault in faults if fault]
-        seen = sorted(filter(_sees_placebo_window, {*self.covariates.numeric, *self.covariates.categorical}))
+        problems += self._covariates_of_the_source()
+        seen = self._sees_placebo_window()
         if not is_table and PLACEBO in named and seen:
             problems.append(
                 f"outcomes: {PLACEBO} is a test only if no covariate looks into months 13 to 24 before time zero, as "
@@ -481,6 +524,27 @@ class Protocol(Section):
             problems.append(f"sensitivity: {MAIN_ANALYSIS!r} is the name of the analysis the variants stand beside")
         return problems
 
+    def _covariates_of_the_source(self) -> list[str]:
+        """Raw records give the covariates of the registry, each of its kind, and codes; a table its own columns."""
+        chosen, codes = self.covariates, self.covariates.codes
+        if self.source.kind == "table":
+            return [] if codes is None else ["covariates.codes needs raw records; a table holds its covariates already"]
+        problems = unknown_names(list(dict.fromkeys([*chosen.numeric, *chosen.categorical, *self.design.exact])))
+        texts = [name for name in chosen.numeric if name in REGISTRY and REGISTRY[name].form == "category"]
+        problems += [f"covariates.numeric: '{name}' is a category; list it under categorical" for name in texts]
+        if codes is not None and codes.min_persons < self.disclosure.suppress_below:
+            problems.append("covariates.codes.min_persons must be at least disclosure.suppress_below")
+        return problems
+
+    def _sees_placebo_window(self) -> list[str]:
+        """The covariates that count events, other than diagnoses, further back than a year before time zero."""
+        named = {*self.covariates.numeric, *self.covariates.categorical}
+        seen = sorted(name for name in named if name in REGISTRY and REGISTRY[name].sees_earlier_years)
+        codes = self.covariates.codes
+        if codes is not None and codes.look_back_days > PLACEBO_UNTIL_DAYS and set(codes.dimensions) != {"diagnosis"}:
+            seen.append("covariates.codes")
+        return seen
+
     def _what_a_cdm_does_not_hold(self) -> list[str]:
         """What would be taken for "never" although an OMOP CDM cannot tell."""
         named = {self.outcomes.primary, *self.outcomes.secondary}
@@ -489,6 +553,8 @@ class Protocol(Section):
         without = {name for name, family in families.items() if family is not None and not family.is_in_a_cdm}
         unknown = sorted(without | (entered & NOT_IN_A_CDM))
         problems = [f"{name} cannot be known from an OMOP CDM" for name in unknown]
+        if self.covariates.codes is not None and "team" in self.covariates.codes.dimensions:
+            problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
         if "provider_silence" in self.follow_up.censor_at:
@@ -496,14 +562,6 @@ class Protocol(Section):
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
             )
         return problems
-
-
-def _sees_placebo_window(covariate: str) -> bool:
-    """Whether a covariate's name says that it counts events further back than a year before time zero."""
-    look_back = _LOOK_BACK.search(covariate)
-    return covariate == "days_since_last_discharge" or (
-        look_back is not None and int(look_back.group(1)) > PLACEBO_UNTIL_DAYS
-    )
 
 
 def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous"]]:

@@ -58,7 +58,7 @@ def build_stays(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, rules: 
     start_date, end_date (null when open), end_reason (discharge | death | inactive | open), trust (final code of the
     last spell's provider), provider_id (the same as submitted), n_spells, is_acute, is_adult, is_zero_day,
     is_place_of_safety_only, is_detained_on_admission, is_detained_at_discharge (null when open), is_ever_detained,
-    destination_code, discharge_method_code, los_days, distance_home.
+    destination_code, discharge_method_code, planned_discharge_date, los_days, distance_home.
     """
     wards = clean_wards(tables["ward_stay"])
     linked = link_spells(usable_spells(tables, facts), rules)
@@ -155,6 +155,7 @@ def summarise_stays(linked: pl.DataFrame, death: pl.DataFrame) -> pl.DataFrame:
         pl.col("start_date").min(),
         pl.col("open_end").max(),
         pl.col("trust", "provider_id", "destination_code", "discharge_method_code", "is_inactive").last(),
+        pl.col("planned_discharge_date").last(),
         n_spells=pl.len().cast(pl.Int64),
     )
     said_dead = (pl.col("discharge_method_code") == "4").fill_null(False) | (

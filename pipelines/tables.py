@@ -171,6 +171,7 @@ _ALL = (
             _c("source_code", "code", "source of referral"),
             _c("reason_code", "code", "primary reason"),
             _c("rejected_date", "date", "referral rejected"),
+            _c("out_of_area_code", "code", "ReasonOAT: 10 marks an inappropriate out-of-area placement"),
         ),
     ),
     Table(
@@ -283,6 +284,26 @@ _ALL = (
             _c("episode_id", "id", "UniqCPAEpisodeID"),
             _c("start_date", "date", "start", True),
             _c("end_date", "date", "end"),
+        ),
+    ),
+    Table(
+        "care_plan",
+        "Care plans (MHS008)",
+        (
+            *MONTHLY,
+            _c("plan_id", "id", "UniqCarePlanID"),
+            _c("plan_type_code", "code", "CarePlanTypeMH"),
+            _c("created_date", "date", "made"),
+            _c("updated_date", "date", "last updated"),
+        ),
+    ),
+    Table(
+        "ward_incident",
+        "Incidents on a ward: self-harm (MHS507), substance misuse (MHS513). No public code names a date of theirs, so "
+        "an incident is known by the month it was sent for",
+        (
+            *MONTHLY,
+            _c("incident_kind_code", "code", "SELF_HARM or SUBSTANCE", True),
         ),
     ),
     Table(

@@ -104,7 +104,13 @@ def clean_ward(ward: Row) -> Row:
         end = None
     code = ward["bed_class_code"]
     known = code if code in BED_CLASSES else None
-    return {"ward_stay_id": ward["ward_stay_id"], "start": start, "end": end, "bed_class": known}
+    return {
+        "ward_stay_id": ward["ward_stay_id"],
+        "start": start,
+        "end": end,
+        "bed_class": known,
+        "distance": ward["distance_home"],
+    }
 
 
 def clean_spell(row: Row, wards: list[Row], facts: Facts) -> Row | None:
@@ -142,6 +148,7 @@ def clean_spell(row: Row, wards: list[Row], facts: Facts) -> Row | None:
         "method": row["method_code"],
         "discharge_method": row["discharge_method_code"],
         "destination": row["destination_code"],
+        "planned_end": real(row["planned_discharge_date"]),
         "wards": wards,
     }
 
@@ -212,7 +219,19 @@ def describe_stay(spells: list[Row], legal_periods: list[Row], death: date | Non
         "is_zero_day": end == start,
         "is_place_of_safety_only": is_place_of_safety_only(start, end, legal_periods),
         "los_days": None if end is None else (end - start).days,
+        "discharge_method": last["discharge_method"],
+        "destination": last["destination"],
+        "planned_end": last["planned_end"],
+        "distance_home": distance_of_last_ward(wards),
     }
+
+
+def distance_of_last_ward(wards: list[Row]) -> int | None:
+    """The distance to the last ward of a known class that tells one."""
+    told = [ward for ward in wards if ward["bed_class"] is not None and ward["distance"] is not None]
+    if not told:
+        return None
+    return max(told, key=lambda w: (w["end"] or FOREVER, w["start"] or date.min, w["ward_stay_id"]))["distance"]
 
 
 def end_reason(last: Row, death: date | None) -> str:

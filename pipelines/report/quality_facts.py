@@ -146,9 +146,10 @@ def read_quality(released: pl.DataFrame, protocol: Protocol) -> dict[str, Any] |
         return None
     parts = {str(key[0]): rows for key, rows in released.group_by("part", maintain_order=True)}
     empty = released.clear()
+    missing = _without_the_unheld(parts.get("missing", empty), protocol)
     return {
-        "missing": _missing_by_arm(parts.get("missing", empty), protocol),
-        "months": _missing_by_month(parts.get("missing", empty)),
+        "missing": _missing_by_arm(missing, protocol),
+        "months": _missing_by_month(missing, protocol),
         "providers": _provider_rows(parts.get("provider_month", empty), protocol),
         "codes": _code_rows(parts.get("code", empty)),
         "linkage": _named_counts(parts.get("linkage", empty)),
@@ -157,6 +158,14 @@ def read_quality(released: pl.DataFrame, protocol: Protocol) -> dict[str, Any] |
         "observation": _by_arm(parts.get("observation", empty)),
         "readmissions": _by_arm(parts.get("readmission", empty)),
     }
+
+
+def _without_the_unheld(missing: pl.DataFrame, protocol: Protocol) -> pl.DataFrame:
+    """Leaves out covariates that the design does not use and of which the extract holds nothing at all."""
+    whole = missing.filter(pl.col("month").is_null())
+    unheld = whole.group_by("subject").agg(is_unheld=(pl.col("share") == 1).fill_null(False).all())
+    names = [name for name in unheld.filter("is_unheld")["subject"] if _use(name, protocol) == "none"]
+    return missing.filter(~pl.col("subject").is_in(names))
 
 
 def _missing_by_arm(missing: pl.DataFrame, protocol: Protocol) -> dict[str, Any]:
@@ -175,17 +184,18 @@ def _missing_by_arm(missing: pl.DataFrame, protocol: Protocol) -> dict[str, Any]
 
 
 def _use(covariate: str, protocol: Protocol) -> str:
-    """What the design did with a missing value: indicator, level, refuse, or none where it does not use it."""
+    """What the design did with a missing value: indicator, median, level, refuse, or none where it does not use it."""
     chosen = protocol.covariates
     if covariate in chosen.categorical or covariate in protocol.design.exact:
         return "level"
     if covariate not in chosen.numeric:
         return "none"
-    return chosen.missing
+    return chosen.use_of_missing(covariate)
 
 
-def _missing_by_month(missing: pl.DataFrame) -> dict[str, Any] | None:
-    """Shares of candidates by month for the covariates with anything missing; participants are too few by month."""
+def _missing_by_month(missing: pl.DataFrame, protocol: Protocol) -> dict[str, Any] | None:
+    """Shares of candidates by month for the covariates with anything missing, those that the design uses first;
+    participants are too few by month."""
     mine = missing.filter((pl.col("arm") == "virtual") & pl.col("month").is_not_null())
     incomplete = mine.filter(pl.col("share").fill_null(0.0) > 0)["subject"].unique()
     months = sorted(set(mine["month"]))
@@ -197,7 +207,13 @@ def _missing_by_month(missing: pl.DataFrame) -> dict[str, Any] | None:
     ):
         shares = dict(zip(group["month"], group["share"], strict=True))
         rows.append({"covariate": subject, "shares": [shares.get(month) for month in months]})
-    rows.sort(key=lambda row: (-sum(share or 0 for share in row["shares"]), row["covariate"]))
+    rows.sort(
+        key=lambda row: (
+            _use(row["covariate"], protocol) == "none",
+            -sum(share or 0 for share in row["shares"]),
+            row["covariate"],
+        )
+    )
     return {"calendar": months, "covariates": rows[:MAX_COVARIATES]}
 
 

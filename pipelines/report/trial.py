@@ -109,8 +109,19 @@ def _assignment(protocol: Protocol) -> str:
     groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
     methods = " and ".join(mid(label(name)) for name in protocol.design.methods)
     return (
-        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates known "
-        "before time zero, without sight of any outcome"
+        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates"
+        f"{_codes(protocol)} known before time zero, without sight of any outcome"
+    )
+
+
+def _codes(protocol: Protocol) -> str:
+    codes = protocol.covariates.codes
+    if codes is None:
+        return ""
+    kinds = ", ".join(mid(label(dimension)) for dimension in codes.dimensions)
+    return (
+        f" and of up to {codes.n_most_prevalent} of the most prevalent codes of each kind ({kinds}) of the "
+        f"{codes.look_back_days} days before it,"
     )
 
 

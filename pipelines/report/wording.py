@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from pipelines.outcome_registry import title_of
+from pipelines.report.covariate_labels import COVARIATE_LABELS
 
 MINUS = "−"
 SUPPRESSED_MARK = "*"
@@ -36,7 +37,7 @@ _LABELS = {
     "n_self_harm_730d_before": "Self-harm attendances, 730 days before",
     "has_personality_disorder": "Personality disorder coded, 730 days",
     "has_substance_disorder": "Substance use disorder coded, 730 days",
-    "has_community_order": "Community treatment order",
+    "has_community_order": "Order in the community",
     "has_cmht_team": "Community mental health team open",
     "has_early_intervention_team": "Early intervention team open",
     "has_assertive_outreach_team": "Assertive outreach team open",
@@ -121,19 +122,25 @@ ARM_LABELS = {
 
 USE_OF_MISSING = {
     "indicator": "Mean filled in, with an indicator of missing",
+    "median": "Median filled in, without an indicator",
     "level": "A level of its own",
     "refuse": "Refused by the protocol",
     "none": "Not used by the design",
 }
 
 
+CODE_LEVELS = {
+    "once": "at least once",
+    "sporadic": "as often as the median",
+    "frequent": "as often as the upper quartile",
+}
+
+
 def label(name: str) -> str:
     """Words for an outcome, column, rule, method or check; unknown names are made readable, not guessed."""
-    title = title_of(name)
-    if title is not None:
-        return title
-    if name in _LABELS:
-        return _LABELS[name]
+    known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name)
+    if known is not None:
+        return known
     if " = " in name:
         column, level = name.split(" = ", 1)
         return f"{label(column)}: {label(level)}"
@@ -143,6 +150,9 @@ def label(name: str) -> str:
     item = re.fullmatch(r"honos_item_(\d+)", name)
     if item:
         return f"HoNOS item {item.group(1)}"
+    code = re.fullmatch(r"code_([a-z_]+)_([A-Z0-9-]+)_([a-z]+)", name)
+    if code and code.group(3) in CODE_LEVELS:
+        return f"{label(code.group(1))} {code.group(2)}, {CODE_LEVELS[code.group(3)]}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]
 

@@ -1,13 +1,14 @@
-"""The pages about the protocol and the outcomes are those the code gives now, and every key and outcome is on them."""
+"""The pages about the protocol, the outcomes and the covariates are those the code gives now, with everything."""
 
 import sys
 
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
-from generate import PAGE, protocol_page
+from generate import COVARIATES_PAGE, PAGE, covariates_page, protocol_page
 from outcome_page import OUTCOMES_PAGE, outcomes_page
 
+from pipelines.covariate_registry import REGISTRY
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, FIXED, PRESETS
 from pipelines.protocol import DesignSection, Eligibility, Protocol
 
@@ -34,3 +35,9 @@ def test_every_outcome_column_and_preset_is_on_the_page() -> None:
     for name in (*(f"{family}_<days>d" for family in FAMILIES), *FIXED, *DESCRIBED, *PRESETS):
         assert f"| `{name}` |" in page
     assert "Psychosocial outcomes" in page
+
+
+def test_the_committed_page_of_covariates_is_current_and_lists_them_all() -> None:
+    page = covariates_page()
+    assert COVARIATES_PAGE.read_text(encoding="utf-8") == page, "run `make docs`"
+    assert [name for name in REGISTRY if f"| `{name}` |" not in page] == []

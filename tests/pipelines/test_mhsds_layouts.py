@@ -189,10 +189,19 @@ def read_year(year: int) -> Extract:
         path.name.removesuffix(f"_{year}.csv"): read_rows(path) for path in sorted(EXTRACT.glob(f"MHS*_{year}.csv"))
     }
     wards, contacts, periods = (tables[name] for name in ("MHS502WardStay", "MHS201CareContact", "MHS401MHActPeriod"))
+    people = tables["MHS001MPI"]
     spell = {"UniqHospProvSpellID": "UniqHospProvSpellID"}
     ward = spell | {"UniqWardStayID": "UniqWardStayID"}
     made = {
         "MHS202CareActivity": derive(contacts, {"UniqCareContID": "UniqCareContID"}, Procedure="718026005:363589002=1"),
+        "MHS008CarePlanType": derive(
+            wards,
+            {"UniqCarePlanID": "UniqWardStayID", "CarePlanCreatDate": "StartDateWardStay"},
+            CarePlanLastUpdateDate="",
+            CarePlanTypeMH="10",
+        ),
+        "MHS507SelfHarm": derive(people, {}),
+        "MHS513SubstanceMisuse": derive(people, {}),
         "MHS510LeaveOfAbsence": derive(
             wards, ward | {"StartDateMHLeaveAbs": "StartDateWardStay", "EndDateMHLeaveAbs": "EndDateWardStay"}
         ),

@@ -1,0 +1,13 @@
+"""What is known of each group of covariates, in the words and with the source keys of DOMAIN E1."""
+
+PRIOR = "strongest predictor: significant in 32 of 37 studies (P-DON); 2-year count predictive (P-TUL)"
+PRIOR_DAYS = "previous days in hospital, 2 of 4 studies (P-DON)"
+LENGTH = "mixed, 13 of 33 studies (P-DON); shorter is worse except zero days (P-TUL)"
+LEGAL = "involuntary: significant in 2 of 9, protective (P-DON)"
+LEAVING = "type of discharge 6 of 10; a plan is protective (P-DON)"
+USE = "previous service use, 8 of 10 studies (P-DON)"
+DIAGNOSIS = "personality disorder raises the risk, the effect fades within a year (P-TUL)"
+HOUSING = "housing (P-DON, P-TUL)"
+OURS = "[D] in DOMAIN E1"
+PLACE = "trust explains little of the variation, but exposure is confounded with site (DOMAIN E1)"
+HONOS = "included in models of readmission (P-TUL); often missing"

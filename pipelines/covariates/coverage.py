@@ -1,0 +1,92 @@
+"""Where finding nothing means that there was nothing: the extract holds the tables, over the whole look-back.
+
+Choice made: what was seen is kept, also in a window that the extract covers in part; 0 and False are claimed only where
+all of it is covered, and are null elsewhere. A CDM observes each person from another day on (observation_period).
+"""
+
+from datetime import date
+
+import polars as pl
+
+from pipelines.covariate_registry import EVER, OF_THE_COHORT, REGISTRY, Covariate, Form
+from pipelines.covariates.records import KEY, Records
+
+Reach = tuple[date, date]
+KINDS: dict[Form, type[pl.DataType]] = {
+    "count": pl.Int64,
+    "days_since": pl.Int64,
+    "rate": pl.Float64,
+    "indicator": pl.Boolean,
+    "category": pl.String,
+}
+NOTHING: dict[Form, int | float | bool] = {"count": 0, "rate": 0.0, "indicator": False}
+
+
+def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFrame:
+    """`measured` (a row per index row, in its order) with 0 or False for covariates of which nothing was found where
+    that is knowledge. Every column gets the type of its form."""
+    days = records.index.select(*KEY, "admission_date")
+    frame = pl.concat([measured, days.select("admission_date"), observed_from(records, days)], how="horizontal")
+    columns = []
+    for name, covariate in REGISTRY.items():
+        if name in OF_THE_COHORT:
+            continue
+        value = _typed(covariate)
+        if covariate.none_is_known:
+            nothing = pl.lit(NOTHING[covariate.form])
+            is_none = value.is_null() & is_covered(records, covariate)
+            value = pl.when(is_none).then(nothing.cast(KINDS[covariate.form])).otherwise(value)
+        columns.append(value.alias(name))
+    return frame.select(*KEY, *columns)
+
+
+def is_covered(records: Records, covariate: Covariate) -> pl.Expr:
+    """Whether the extract holds the covariate's tables over its whole look-back; needs admission_date, index_date and
+    `:observed_from`."""
+    reaches = [reach_of(records, table) for table in covariate.tables]
+    known = [reach for reach in reaches if reach is not None]
+    if len(known) < len(reaches):
+        return pl.lit(False)
+    day = pl.col("admission_date" if covariate.before == "admission" else "index_date")
+    last = pl.col("admission_date" if covariate.before == "admission" and covariate.look_back_days else "index_date")
+    covered = last <= min(end for _, end in known)
+    if covariate.look_back_days >= EVER:
+        return covered
+    opens = day.dt.offset_by(f"-{covariate.look_back_days}d")
+    observed = (opens >= pl.col(":observed_from")).fill_null(True)
+    return covered & observed & (opens >= max(start for start, _ in known))
+
+
+def reach_of(records: Records, table: str) -> Reach | None:
+    """First and last day over which the extract holds a table as the registry names it; None where it does not."""
+    facts, base = records.facts, table.partition(".")[0]
+    first = facts.first_day or date.min
+    if table == "stays":
+        return (records.stays_from or first, facts.period_end) if "spell" in records.present else None
+    if base not in records.present:
+        return None
+    if facts.first_day is None:
+        return date.min, facts.period_end
+    if facts.reach:
+        return facts.reach.get(table)
+    if base == "hospital_episode":
+        return facts.hospital_start or first, facts.hospital_end or facts.period_end
+    return first, facts.period_end
+
+
+def observed_from(records: Records, days: pl.DataFrame) -> pl.DataFrame:
+    """`:observed_from` of each index row: the start of the observation period that holds it; null without one."""
+    periods = records.tables["observation_period"].select("person_id", "start_date", "end_date")
+    holds = pl.col("index_date").is_between(pl.col("start_date"), pl.col("end_date"))
+    started = (
+        days.join(periods, on="person_id")
+        .filter(holds)
+        .group_by(KEY)
+        .agg(pl.col("start_date").min().alias(":observed_from"))
+    )
+    return days.join(started, on=KEY, how="left", maintain_order="left").select(":observed_from")
+
+
+def _typed(covariate: Covariate) -> pl.Expr:
+    value = pl.col(covariate.name)
+    return value.cast(KINDS[covariate.form]) if covariate.form in KINDS else value
