@@ -1,8 +1,8 @@
 """First pass, a task for each piece of a raw file: text -> canonical rows, in an Arrow file with parts by bucket.
 
 Every few blocks of a file add one record batch for each bucket they touch, so memory holds a few blocks of a file and
-the second pass reads just the batches of its bucket. Rows without a person wait in a file of their own until every file of
-persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC: opening one
+the second pass reads just the batches of its bucket. Rows without a person wait in a file of their own until every file
+of persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC: opening one
 costs nothing, where Parquet's footers would cost seconds over all buckets.
 """
 

@@ -254,7 +254,7 @@ def _open_arrow(
         ),
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),
-            # Three times as fast as letting Arrow look for null texts and wrong bytes: see _without_empty and _printable.
+            # Arrow would take three times as long to find empty texts and wrong bytes: see _without_empty, _printable.
             strings_can_be_null=False,
             check_utf8=False,
         ),
