@@ -30,7 +30,7 @@ GROUPS: tuple[tuple[str, ...], ...] = (
 )
 EXACT_DUPLICATE, SUPERSEDED_SUBMISSION = "exact_duplicate", "superseded_submission"
 _KNOWN = TABLES | mhsds.DETAILS | STAGED
-ROW_GROUP_ROWS = 1 << 17
+ROW_GROUP_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from pipelines.sources.normalise import QUARANTINE, Normalised, normalise
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
 _N_BUFFERS_OF_SHORT = 2  # of an array of string views: which are null, and the views; longer texts have more
-PILE_ROWS = 400_000  # sorted into buckets at once: few large batches are read faster than many small ones
+PILE_ROWS = 200_000  # sorted into buckets at once: few large batches are read faster than many small ones
 
 
 @dataclass(frozen=True)
