@@ -8,16 +8,17 @@ READY := $(VENV)/.ready
 STUDY ?= configs/studies/enrich_synthetic.toml
 CRON ?= 0 6 1 * *
 RUN_ARGS ?=
+BENCH_ARGS ?=
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup analysis test check fix truth bench schedule docs lock clean
+.PHONY: help setup analysis test check fix truth bench bench-ingest bench-features bench-nation bench-truth schedule docs lock clean
 
 help: ## list these commands
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
-	  while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	  while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## make .venv from the hashed lock (the other commands do it too)
 
@@ -56,8 +57,19 @@ fix: $(READY) ## repair what ruff can repair
 truth: $(READY) ## run the slow simulations against known truth
 	$(BIN)/python -m pytest -m slow
 
-bench: $(READY) ## coverage over 20 synthetic worlds, into bench/RESULTS.md
-	$(BIN)/python bench/synthetic_truth.py
+bench: bench-ingest bench-features bench-nation bench-truth ## speed, size and known effects, into bench/RESULTS.md (hours)
+
+bench-ingest: $(READY) ## 20 million contacts into buckets, beside Polars, DuckDB and Dask
+	$(BIN)/python bench/ingest.py $(BENCH_ARGS)
+
+bench-features: $(READY) ## look-back features from a lake, beside Polars, DuckDB and Dask
+	$(BIN)/python bench/features.py $(BENCH_ARGS)
+
+bench-nation: $(READY) ## 50,000 to 1,000,000 synthetic people, from nothing to a cohort
+	$(BIN)/python bench/nation.py $(BENCH_ARGS)
+
+bench-truth: $(READY) ## coverage of known effects over 20 synthetic worlds
+	$(BIN)/python bench/synthetic_truth.py $(BENCH_ARGS)
 
 schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
 	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"

@@ -13,47 +13,47 @@ import io
 import json
 import os
 import pstats
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from itertools import pairwise
+from math import log
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # as flows.settings.prepare_libraries: Dask uses every core
 
 import dask
-import psutil
+from measuring import measure
+from results import RESULTS, ROOT, describe_machine, write_section
 
 from flows.settings import read_settings
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "bench" / "RESULTS.md"
-MARK = "<!-- nation -->"
 STUDY = ROOT / "configs/studies/enrich_synthetic.toml"
 PEOPLE_PER_BUCKET = 4_000
 STAGES = ("synth", "lake", "cohort")
-GIB = 1024**3
+SEED = 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, nargs="+", default=[50_000, 200_000, 1_000_000], help="the ladder")
     parser.add_argument("--folder", type=Path, help="where the extracts and lakes go (default: a temporary folder)")
-    parser.add_argument("--keep", action="store_true", help="do not delete them; an extract that is there is used")
-    parser.add_argument("--stage", choices=(*STAGES, "profile", "floor"), help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help="do not delete them")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="default bench/RESULTS.md")
+    parser.add_argument("--stage", choices=(*STAGES[1:], "profile", "floor"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
         run_stage(options.stage, options.people[0], options.folder)
         return
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         smallest = min(options.people)
         rungs = [climb(people, folder, options.keep, people == smallest) for people in options.people]
-    write_section(as_markdown(rungs, options.people))
+    write_section("nation", as_markdown(rungs, options.people, load), options.results)
 
 
 def climb(people: int, folder: Path, keep: bool, is_looked_into: bool) -> dict[str, Any]:
@@ -70,62 +70,26 @@ def climb(people: int, folder: Path, keep: bool, is_looked_into: bool) -> dict[s
 
 def measured(stage: str, people: int, place: Path) -> dict[str, Any]:
     """Run a stage in a process of its own; its facts, wall and CPU seconds and the largest memory of its tree."""
-    command = [sys.executable, __file__, "--stage", stage, "--people", str(people), "--folder", str(place)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    peak = watch(process)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    assert process.wait() == 0, f"{stage} of {people} people failed"
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    facts = json.loads(said.splitlines()[-1])
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    facts |= {"wall": time.monotonic() - started, "cpu": cpu, "gib": peak / GIB}
-    print(f"{people:>9,} {stage:8} {facts['wall']:8.1f} s {cpu:8.1f} CPU-s {facts['gib']:6.2f} GiB", file=sys.stderr)
+    own = [__file__, "--stage", stage, "--people", str(people), "--folder", str(place)]
+    synth = ["-m", "flows.cli", "synth", str(place / "extract"), "--people", str(people), "--seed", str(SEED)]
+    run = measure([sys.executable, *(synth if stage == "synth" else own)])
+    facts = (size_of(place / "extract") if stage == "synth" else run.facts) | {
+        "wall": run.wall,
+        "cpu": run.cpu,
+        "gib": run.gib,
+    }
+    print(f"{people:>9,} {stage:8} {run.wall:8.1f} s {run.cpu:8.1f} CPU-s {run.gib:6.2f} GiB", file=sys.stderr)
     return facts
-
-
-def watch(process: subprocess.Popen[str]) -> int:
-    """Bytes of memory of a process and its children at their highest, looked at five times a second."""
-    peak, root = 0, psutil.Process(process.pid)
-    while process.poll() is None:
-        peak = max(peak, sum(resident(each) for each in family(root)))
-        time.sleep(0.2)
-    return peak
-
-
-def family(root: psutil.Process) -> Iterator[psutil.Process]:
-    yield root
-    try:
-        yield from root.children(recursive=True)
-    except psutil.NoSuchProcess:
-        return
-
-
-def resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
 
 
 def run_stage(stage: str, people: int, place: Path) -> None:
     with dask.config.set(scheduler="threads", num_workers=read_settings().workers):
-        facts = {"synth": synth, "lake": lake, "cohort": cohort, "floor": floor, "profile": profile}[stage](
-            people, place
-        )
+        facts = {"lake": lake, "cohort": cohort, "floor": floor, "profile": profile}[stage](people, place)
     print(json.dumps(facts))
 
 
-def synth(people: int, place: Path) -> dict[str, Any]:
-    from pipelines.sources.synthetic import write_extract
-
-    extract = place / "extract"
-    if not extract.is_dir():
-        write_extract(extract, people=people, seed=1)
-    return {"bytes": sum(path.stat().st_size for path in extract.rglob("*") if path.is_file())}
+def size_of(folder: Path) -> dict[str, Any]:
+    return {"bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())}
 
 
 def lake(people: int, place: Path) -> dict[str, Any]:
@@ -187,12 +151,15 @@ def profile(people: int, place: Path) -> dict[str, Any]:
     return found
 
 
-def as_markdown(rungs: list[dict[str, Any]], ladder: list[int]) -> str:
+def as_markdown(rungs: list[dict[str, Any]], ladder: list[int], load: float) -> str:
     lines = [
         "## A whole synthetic nation",
         "",
-        f"`python bench/nation.py --people {' '.join(map(str, ladder))}`, {os.cpu_count()} cores; one run of each; "
-        "memory is the largest of the whole process tree.",
+        f"`python bench/nation.py --people {' '.join(map(str, ladder))}`, "
+        + describe_machine(("polars", "pyarrow", "dask"), load),
+        "",
+        "One run of each stage in a process of its own: `virtual-controls synth`, the load, then stays, cohort, "
+        "covariates and outcomes. Memory is the largest of the whole process tree.",
         "",
         "| people | stage | what | wall, s | CPU, s | peak memory, GiB |",
         "|---|---|---|---|---|---|",
@@ -220,17 +187,21 @@ def describe(stage: str, facts: dict[str, Any]) -> str:
 
 
 def growth(rungs: list[dict[str, Any]]) -> list[str]:
-    """How cost grows from the first rung to the last, against how the people do."""
-    first, last = rungs[0], rungs[-1]
-    if first is last:
-        return []
-    times = last["people"] / first["people"]
-    grown = [
-        f"{name} {last['stages'][name]['cpu'] / first['stages'][name]['cpu']:.1f} times the CPU seconds and "
-        f"{last['stages'][name]['gib'] / first['stages'][name]['gib']:.1f} times the memory"
-        for name in STAGES
+    """How rows, CPU seconds and memory grow from rung to rung, and what that comes to for ten times the rows."""
+    lines = [
+        "| from | to | rows | stage | CPU seconds | for 10 times the rows | memory |",
+        "|---|---|---|---|---|---|---|",
     ]
-    return [f"For {times:.0f} times the people: {'; '.join(grown)}."]
+    for first, last in pairwise(rungs):
+        rows = last["stages"]["lake"]["rows"] / first["stages"]["lake"]["rows"]
+        for name in STAGES:
+            before, after = first["stages"][name], last["stages"][name]
+            cost = after["cpu"] / before["cpu"]
+            lines.append(
+                f"| {first['people']:,} | {last['people']:,} | {rows:.1f} times | {name} | {cost:.1f} times "
+                f"| {10 ** (log(cost) / log(rows)):.1f} times | {after['gib'] / before['gib']:.1f} times |"
+            )
+    return lines if len(rungs) > 1 else []
 
 
 def where_the_time_goes(rung: dict[str, Any]) -> list[str]:
@@ -247,15 +218,6 @@ def where_the_time_goes(rung: dict[str, Any]) -> list[str]:
         lines += [f"| `{name}` | {seconds} |" for name, seconds in rung["stages"]["profile"][stage]]
         lines.append("")
     return lines[:-1]
-
-
-def write_section(text: str) -> None:
-    """Put the section between its marks in RESULTS.md, or at the end."""
-    old = RESULTS.read_text(encoding="utf-8")
-    section = f"{MARK}\n{text}{MARK}\n"
-    parts = old.split(f"{MARK}\n")
-    new = f"{parts[0]}{section}{parts[2]}" if len(parts) == 3 else f"{old.rstrip()}\n\n{section}"
-    RESULTS.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

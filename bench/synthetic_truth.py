@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import polars as pl
+from results import RESULTS, ROOT, write_section
 
 from pipelines import store
 from pipelines.cohort import build_cohort, save_cohort
@@ -30,16 +31,13 @@ from pipelines.sources.participants import read_participants
 from pipelines.sources.synthetic import write_extract
 from pipelines.store import RunFolder
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "bench" / "RESULTS.md"
-MARK = "<!-- synthetic_truth -->"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="synthetic worlds (default 20)")
     parser.add_argument("--people", type=int, default=40_000, help="people in each (default 40000)")
     parser.add_argument("--participants", type=int, default=472, help="participants, both arms (default 472)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="default bench/RESULTS.md")
     options = parser.parse_args()
     started = time.monotonic()
     rows = []
@@ -49,7 +47,7 @@ def main() -> None:
     numbers = f"--seeds {options.seeds} --people {options.people} --participants {options.participants}"
     command = f"python bench/synthetic_truth.py {numbers}"
     text = as_markdown(pl.DataFrame(rows), options.people, command, time.monotonic() - started)
-    write_section(text)
+    write_section("synthetic_truth", text, options.results)
     print(text)
 
 
@@ -137,14 +135,6 @@ def as_markdown(rows: pl.DataFrame, people: int, command: str, seconds: float) -
         for row in table
     ]
     return "\n".join(lines) + "\n"
-
-
-def write_section(text: str) -> None:
-    """Replace this benchmark's section of RESULTS.md; other benchmarks keep theirs."""
-    before = RESULTS.read_text() if RESULTS.exists() else f"# Results\n\n{MARK}\n{MARK}\n"
-    head, _, rest = before.partition(MARK)
-    _, _, tail = rest.partition(MARK)
-    RESULTS.write_text(f"{head}{MARK}\n{text}{MARK}{tail}")
 
 
 if __name__ == "__main__":

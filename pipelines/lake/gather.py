@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 
 from pipelines.lake.reading import bucket_name, reference_name
 from pipelines.lake.scatter import Part, read_parts
@@ -29,7 +30,7 @@ GROUPS: tuple[tuple[str, ...], ...] = (
 )
 EXACT_DUPLICATE, SUPERSEDED_SUBMISSION = "exact_duplicate", "superseded_submission"
 _KNOWN = TABLES | mhsds.DETAILS | STAGED
-ROW_GROUP_ROWS = 1 << 17
+ROW_GROUP_ROWS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -205,9 +206,18 @@ def _codes(values: pl.Series) -> np.ndarray | None:
     if values.dtype == pl.String:
         if values.name != "person_id":
             return None
-        values = values.cast(pl.Enum(values.unique().sort()))
+        values = _ranked(values)
     numbers = values.to_physical().cast(pl.Int64)
     lowest, highest = numbers.min(), numbers.max()
     if not isinstance(lowest, int) or not isinstance(highest, int):
         return np.zeros(len(values), np.int64)
     return (numbers - lowest).fill_null(highest - lowest + 1).to_numpy()
+
+
+def _ranked(texts: pl.Series) -> pl.Series:
+    """The place of each text among the different ones in order; null for null."""
+    encoded = pc.dictionary_encode(texts.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    order = pl.Series(encoded.dictionary).arg_sort().to_numpy()
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    return pl.Series(ranks).gather(pl.Series(encoded.indices))

@@ -60,7 +60,12 @@ def resolve_file(receipt: Receipt, people: pl.DataFrame, folder: Place, n_bucket
     lost = waiting.filter(~has_person).select(line="_line", reason=pl.lit("no_person"), raw="raw")
     persons = blake2b(resolved.hash_rows().to_numpy().tobytes(), digest_size=16).hexdigest()
     named = tuple(
-        replace(part, path=own / ROWS, place=receipt.place, content=f"{receipt.keys[0]}/{persons}/{part.bucket}")
+        replace(
+            part,
+            path=own / part.path.name,
+            place=receipt.place,
+            content=f"{receipt.keys[0]}/{persons}/{part.bucket}",
+        )
         for part in found
     )
     quarantined = receipt.quarantined + Counter(no_person=lost.height)

@@ -1,8 +1,8 @@
 """First pass, a task for each piece of a raw file: text -> canonical rows, in an Arrow file with parts by bucket.
 
-Each block of a file adds one record batch for each bucket it touches, so memory holds one block of a file and the
-second pass reads just the batches of its bucket. Rows without a person wait in a file of their own until every file of
-persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC: opening one
+Every few blocks of a file add one record batch for each bucket they touch, so memory holds a few blocks of a file and
+the second pass reads just the batches of its bucket. Rows without a person wait in a file of their own until every file
+of persons has been read; then only the record numbers they need are looked up. The parts are Arrow IPC: opening one
 costs nothing, where Parquet's footers would cost seconds over all buckets.
 """
 
@@ -29,7 +29,8 @@ from pipelines.sources.pseudonyms import conceal, key_of
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
-_OLDEST = pl.CompatLevel.oldest()  # plain large strings: IPC does not compress string views
+_N_BUFFERS_OF_SHORT = 2  # of an array of string views: which are null, and the views; longer texts have more
+PILE_ROWS = 200_000  # sorted into buckets at once: few large batches are read faster than many small ones
 
 
 @dataclass(frozen=True)
@@ -94,36 +95,49 @@ class Receipt:
 
 
 class Parts:
-    """Writes frames into an Arrow file, a record batch for each bucket, and remembers which is where."""
+    """Writes frames into Arrow files, a record batch for each bucket, and remembers which is where.
+
+    Short texts stay as Polars has them (Arrow's string views), which costs nothing to write and to read again; of long
+    ones a view would drag along the texts of the other buckets. Where that changes, another file begins.
+    """
 
     def __init__(self, path: Path, *, is_packed: bool) -> None:
-        self.path = path
         self.parts: list[Part] = []
+        self._path = path
         self._options = _LZ4 if is_packed else _PLAIN
-        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+        self._writers: dict[pa.Schema, tuple[Path, pa.ipc.RecordBatchFileWriter]] = {}
+        self._n_batches = Counter[Path]()
 
     def add(self, rows: pl.DataFrame, n_buckets: int) -> None:
         if not rows.height:
             return
         buckets = _buckets(rows, n_buckets)
+        # Taking rows out of many chunks costs many times as much as out of one.
         order = np.argsort(buckets, kind="stable")
         ends = np.cumsum(np.bincount(buckets, minlength=n_buckets))
-        ordered = rows[order]
+        ordered = rows.rechunk()[order]
         contents = ordered["_raw"].to_numpy()
-        table = ordered.rechunk().to_arrow(compat_level=_OLDEST)
-        (batch,) = table.cast(_narrow(table.schema)).combine_chunks().to_batches()
-        if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self.path), batch.schema, options=self._options)
+        batch = pa.RecordBatch.from_arrays([_as_arrow(column) for column in ordered], ordered.columns)
+        path, writer = self._writer(batch.schema)
         for bucket, (start, end) in enumerate(pairwise([0, *ends.tolist()])):
             if start < end:
                 content = blake2b(contents[start:end].tobytes(), digest_size=16).hexdigest()
-                self._writer.write_batch(batch.slice(start, end - start))
-                self.parts.append(Part(self.path, len(self.parts), bucket, content))
+                place = self._n_batches[path]
+                self._n_batches[path] += 1
+                writer.write_batch(batch.slice(start, end - start))
+                self.parts.append(Part(path, place, bucket, content))
 
     def close(self) -> tuple[Part, ...]:
-        if self._writer is not None:
-            self._writer.close()
+        for _, writer in self._writers.values():
+            writer.close()
         return tuple(self.parts)
+
+    def _writer(self, schema: pa.Schema) -> tuple[Path, pa.ipc.RecordBatchFileWriter]:
+        if schema not in self._writers:
+            n = len(self._writers)
+            path = self._path.with_stem(f"{self._path.stem}-{n}") if n else self._path
+            self._writers[schema] = path, pa.ipc.new_file(str(path), schema, options=self._options)
+        return self._writers[schema]
 
 
 def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> Receipt:
@@ -133,7 +147,7 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
     Raises:
         SourceError: the file is damaged.
     """
-    parts = Parts(folder / ROWS, is_packed=manner.is_packed)
+    parts, pile = Parts(folder / ROWS, is_packed=manner.is_packed), list[pl.DataFrame]()
     waiting: list[pl.DataFrame] = []
     aside: list[pl.DataFrame] = []
     rows_read, nulled = 0, Counter[str]()
@@ -150,12 +164,17 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
             result: Normalised = normalise(batch.rows, file.header, file.layout, batch.printable)
             rows = cross_bridge(result.rows, steps) if steps is not None else result.rows
             rows = name_records(rows) if lacks_records else rows.drop(absent)
-            parts.add(rows, manner.n_buckets)
+            pile.append(rows)
+            if sum(frame.height for frame in pile) >= PILE_ROWS:
+                parts.add(pl.concat(pile), manner.n_buckets)
+                pile = []
             submissions |= _submissions(result)
             waiting.append(result.unresolved)
             aside.append(result.quarantined)
             nulled += result.nulled
             orders += result.date_orders
+    if pile:
+        parts.add(pl.concat(pile), manner.n_buckets)
     quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
     if quarantine.height:
         quarantine.write_parquet(folder / ASIDE, compression="zstd")
@@ -232,9 +251,13 @@ def _buckets(rows: pl.DataFrame, n_buckets: int) -> np.ndarray:
     return bucket_of(rows["person_id"], n_buckets).to_numpy().astype(np.uint16)
 
 
-def _narrow(schema: pa.Schema) -> pa.Schema:
-    """Offsets of 32 bits: no block of text is so large that it needs more."""
-    return pa.schema([field.with_type(pa.string()) if field.type == pa.large_string() else field for field in schema])
+def _as_arrow(column: pl.Series) -> pa.Array:
+    """Short texts as views; if one does not fit into a view, plain strings, with offsets of 32 bits: no pile of rows
+    holds so much text that it needs more."""
+    array = column.to_arrow(compat_level=pl.CompatLevel.newest())
+    if array.type != pa.string_view() or len(array.buffers()) == _N_BUFFERS_OF_SHORT:
+        return array
+    return column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
 
 
 def _submissions(result: Normalised) -> set[tuple[str, int, str]]:

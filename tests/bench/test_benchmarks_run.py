@@ -1,0 +1,33 @@
+"""Each benchmark runs on a tiny size and writes its own section, so that none can rot unseen."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "ingest": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
+    "features": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
+    "nation": "--people 500",
+}
+SAID = {
+    "ingest": "## Ingest: 3,000 contacts",
+    "features": "All ten features of every person are the same for every tool",
+    "nation": "### Where the time goes (500 people",
+}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_benchmark_runs_and_writes_its_section_only(name: str, tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+    results.write_text("# Results\n\n<!-- other -->\nkept\n<!-- other -->\n", encoding="utf-8")
+    script = [sys.executable, str(ROOT / "bench" / f"{name}.py"), *TINY[name].split(), "--results", str(results)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"}
+    subprocess.run(script, check=True, capture_output=True, env=environment, cwd=tmp_path)
+    text = results.read_text(encoding="utf-8")
+    assert "<!-- other -->\nkept\n<!-- other -->\n" in text
+    assert text.count(f"<!-- {name} -->") == 2
+    assert SAID[name] in text
