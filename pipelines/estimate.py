@@ -20,6 +20,7 @@ from pipelines import store
 from pipelines.artefacts import save_forest
 from pipelines.design import Contrast, contrasts_of, seeded
 from pipelines.design_matrix import build_baseline
+from pipelines.outcome_registry import window_of
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder, write_json, write_parquet
 
@@ -175,8 +176,17 @@ def time_outcome(protocol: Protocol) -> str:
 
 
 def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
-    """The outcome as numbers, NaN where it was not observed."""
-    return of_rows[outcome].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    """The outcome as numbers, NaN where it was not observed or where observation was to end before the window did.
+
+    An event or a death that was seen in a window cut short does not count: without an event such a window is unknown,
+    so that keeping it for its event would let people leave the comparison for want of one. When observation ends (the
+    end of the data, a provider's silence) is known for everybody beforehand, whatever happens to them.
+    """
+    values = pl.col(outcome).cast(pl.Float64)
+    window = window_of(outcome)
+    if window is not None and "censored_day" in of_rows.columns:
+        values = pl.when((pl.col("censored_day") >= window).fill_null(True)).then(values)
+    return of_rows.select(values.fill_null(float("nan"))).to_series().to_numpy()
 
 
 def _methods_for(accepted: AcceptedDesign, outcome: str, protocol: Protocol) -> list[str]:

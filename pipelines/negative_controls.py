@@ -48,7 +48,8 @@ def physical_admission(
     followed: pl.DataFrame, episode: pl.DataFrame | None, facts: ExtractFacts, days: int
 ) -> pl.DataFrame:
     """KEY and neg_control_admission_<days>d: whether a continuous inpatient spell with a primary diagnosis of the list
-    began in (index, index + days]; null where hospital data end before that, or are not there at all."""
+    began in (index, index + days] and before a death; null where hospital data end before the window does, whatever
+    was seen until then, or are not there at all."""
     name = f"neg_control_admission_{days}d"
     if episode is None:
         return followed.select(*KEY, pl.lit(None, pl.Boolean).alias(name))
@@ -61,14 +62,14 @@ def physical_admission(
     happened = (
         followed.select(*KEY, "died_day")
         .join(begun, on="person_id")
-        .filter((day > 0) & (day <= pl.min_horizontal(until, observed_days)))
+        .filter((day > 0) & (day <= until))
         .select(KEY)
         .unique()
         .with_columns(happened=pl.lit(True))
     )
-    is_complete = observed_days >= until
+    is_covered = observed_days >= days
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
-        *KEY, pl.coalesce("happened", pl.when(is_complete).then(pl.lit(False))).alias(name)
+        *KEY, pl.when(is_covered).then(pl.col("happened").fill_null(False)).alias(name)
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Scale = Literal["binary", "continuous"]
-DAYS_OF_NHS_RULE = 14
+NHS_RULE, DAYS_OF_NHS_RULE = "readmitted_nhs_14d", 14
 _WINDOWED = re.compile(r"([a-z][a-z_]*)_([1-9][0-9]{0,3})d")
 
 
@@ -309,6 +309,12 @@ def split_name(name: str) -> tuple[str, int] | None:
     return (found.group(1), int(found.group(2))) if found and found.group(1) in FAMILIES else None
 
 
+def window_of(name: str) -> int | None:
+    """Days after time zero that an outcome looks at; None where it looks elsewhere, or is none of these."""
+    split = split_name(name)
+    return split[1] if split else DAYS_OF_NHS_RULE if name == NHS_RULE else None
+
+
 def family_of(name: str) -> OutcomeFamily | None:
     """The family of an outcome, with or without a window in its name."""
     split = split_name(name)
@@ -327,11 +333,11 @@ def fault_of(name: str, follow_up_days: int) -> str | None:
     """Why an outcome of raw records cannot be studied with this follow-up; None where it can."""
     if name in DESCRIBED:
         return f"{name} is known for some people only and cannot be compared; take {DESCRIBED[name].instead}"
-    family, split = family_of(name), split_name(name)
+    family = family_of(name)
     if family is None:
         known = ", ".join([*(f"{family}_<days>d" for family in FAMILIES), *FIXED])
         return f"{name} not known; known are {known}"
-    window = split[1] if split else DAYS_OF_NHS_RULE if name == "readmitted_nhs_14d" else 0
-    if window > follow_up_days:
+    window = window_of(name)
+    if window is not None and window > follow_up_days:
         return f"{name} looks at {window} days and follow_up.days is {follow_up_days}"
     return None

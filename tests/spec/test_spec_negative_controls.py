@@ -69,9 +69,9 @@ def test_without_hospital_data_it_is_not_known() -> None:
     [
         (None, "2018-03-31", None, False),
         (None, "2018-03-30", None, None),  # hospital data end a day early
-        (None, "2018-03-30", "2017-06-01", True),  # what was seen is known all the same
-        ("2017-09-01", "2017-09-01", None, False),  # death ends the year
-        ("2017-09-01", "2017-08-31", None, None),
+        (None, "2018-03-30", "2017-06-01", None),  # whatever was seen until then
+        ("2017-09-01", "2018-03-31", None, False),  # death ends the year
+        ("2017-09-01", "2017-12-31", None, None),
         ("2017-09-01", "2018-12-31", "2017-09-02", False),  # somebody else's record
     ],
 )
