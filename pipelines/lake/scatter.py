@@ -239,8 +239,12 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> l
                 reader = pa.ipc.open_file(source, options=options)
             rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
         assert isinstance(rows, pl.DataFrame)
-        chosen = rows.select(columns) if columns is not None else rows.with_columns(pl.col("_line") + before)
-        frames.append(chosen.with_columns(_file=pl.lit(place, pl.Int32)))
+        if columns is not None:
+            rows = rows.select(columns)
+        elif before:
+            rows.replace_column(rows.get_column_index("_line"), rows["_line"] + before)
+        # A lake has thousands of such frames: building a query for each would cost more than reading it.
+        frames.append(rows.hstack([pl.Series("_file", np.full(rows.height, place, np.int32))]))
     return frames
 
 
