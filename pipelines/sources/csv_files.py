@@ -31,6 +31,12 @@ PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
+_NO_TEXT = {
+    b"\x1f\x8b": "packed with gzip though its name does not end in .gz",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
 _SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz)?"
 
 
@@ -45,6 +51,11 @@ class Header:
     @property
     def folded(self) -> tuple[str, ...]:
         return tuple(name.casefold() for name in self.names)
+
+    @property
+    def columns(self) -> list[str]:
+        """What the columns of a batch are called: the case-folded names, and a place where there is no name."""
+        return [name or f"_unnamed_{place}" for place, name in enumerate(self.folded)]
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def read_header(path: Path) -> Header:
     """Names, delimiter and emptiness of a file, from its first lines only.
 
     Raises:
-        SourceError: the file is empty, cannot be unpacked or names a column twice.
+        SourceError: the file is empty, no text, cannot be unpacked or names a column twice.
     """
     try:
         with _open_binary(path) as stream:
@@ -101,16 +112,30 @@ def read_header(path: Path) -> Header:
             has_rows = any(line.strip() for line in stream)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+    _expect_text(path, first)
     text = _decode(first).lstrip("\ufeff").rstrip("\r\n")
     delimiter = max(DELIMITERS, key=text.count)
     names = tuple(name.strip() for name in next(csv.reader([text], delimiter=delimiter), []))
     if not any(names):
         raise SourceError(f"{path.name}: line 1 is empty; it must hold the column names")
     header = Header(names, delimiter, has_rows)
-    twice = sorted({name for name in names if name and header.folded.count(name.casefold()) > 1})
-    if twice:
-        raise SourceError(f"{path.name}: the header holds {', '.join(twice)} more than once")
+    expect_each_name_once(path.name, header)
     return header
+
+
+def expect_each_name_once(file_name: str, header: Header) -> None:
+    """Raises SourceError where two columns have one name. A file may lack its header, so that a row of somebody stands
+    there: places are named, never what is written in them."""
+    places: dict[str, list[str]] = {}
+    for place, name in enumerate(header.folded, start=1):
+        places.setdefault(name, []).append(str(place))
+    problems = [
+        f"{file_name}: the header gives columns {', '.join(same)} one name (case ignored)"
+        for name, same in places.items()
+        if name and len(same) > 1
+    ]
+    if problems:
+        raise SourceError(problems)
 
 
 def look_through(path: Path) -> Content:
@@ -144,7 +169,7 @@ def find_encoding(path: Path) -> str:
     """The first of ENCODINGS that every byte of the file is text in.
 
     Raises:
-        SourceError: in none of them, or the file cannot be unpacked.
+        SourceError: in none of them, some lines in one and some in another, or the file cannot be unpacked.
     """
     for encoding in ENCODINGS:
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -157,8 +182,31 @@ def find_encoding(path: Path) -> str:
             continue
         except (OSError, EOFError, zlib.error) as error:
             raise SourceError(f"{path.name}: is cut off or damaged") from error
+        if encoding != ENCODINGS[0]:
+            _expect_one_encoding(path)
         return encoding
     raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text")
+
+
+def _expect_one_encoding(path: Path) -> None:
+    """One odd byte must not turn the letters beyond ASCII of all other lines, which are UTF-8, into others."""
+    first: dict[bool, int] = {}
+    with _open_binary(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.isascii():
+                first.setdefault(_is_utf8(line), number)
+            if len(first) == 2:
+                raise SourceError(
+                    f"{path.name}: line {first[True]} is UTF-8, and line {first[False]} is not; all must be in one encoding"
+                )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
@@ -178,15 +226,16 @@ def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
             unclosed.append(row.number)
         return "skip"
 
-    columns = [name or f"_unnamed_{place}" for place, name in enumerate(header.folded)]
     line, reported = 2, 0
     try:
-        for block in _open_arrow(path, header, columns, piece, set_apart):
+        for block in _open_arrow(path, header, piece, set_apart):
             bad = len(malformed)
             lines = _number_lines(line, block.num_rows, [number for number, _ in malformed])
             rows = pl.from_arrow(pa.Table.from_batches([block]))
             assert isinstance(rows, pl.DataFrame)
-            yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]), _printable(block))
+            printable = _printable(block)
+            unclosed += lines[_swallowing(rows, header, printable)].tolist()
+            yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]), printable)
             reported = bad
             line = int(lines[-1]) + 1 if len(lines) else line
     except (pa.ArrowInvalid, OSError):
@@ -195,9 +244,9 @@ def read_batches(path: Path, header: Header, piece: Piece) -> Iterator[Batch]:
         raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
     if unclosed:
         # One stray quote swallows rows up to the next: nothing after it can be trusted, so nothing is read.
-        raise SourceError(f"{path.name}: line {unclosed[0]} opens a quote that its row does not close")
+        raise SourceError(f"{path.name}: line {min(unclosed)} opens a quote that its row does not close")
     if malformed[reported:]:
-        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64})
+        empty = pl.DataFrame(schema=dict.fromkeys(header.columns, pl.String) | {"_line": pl.Int64})
         yield Batch(empty, tuple(malformed[reported:]), {})
 
 
@@ -219,6 +268,15 @@ def _open_binary(path: Path) -> io.BufferedIOBase:
     return gzip.open(path) if is_packed(path) else path.open("rb")
 
 
+def _expect_text(path: Path, first: bytes) -> None:
+    """Raises SourceError where the first line shows that the file is something else than its name says."""
+    kind = next((kind for start, kind in _NO_TEXT.items() if first.startswith(start)), None)
+    if kind is not None or b"\0" in first:
+        raise SourceError(f"{path.name}: is {kind or 'no text (line 1 holds null bytes)'}; UTF-8 text is expected")
+    if b"\r" in first.rstrip(b"\r\n"):
+        raise SourceError(f"{path.name}: line 1 holds a carriage return; lines must end with LF or CR LF")
+
+
 def _decode(line: bytes) -> str:
     try:
         return line.decode("utf-8")
@@ -229,7 +287,6 @@ def _decode(line: bytes) -> str:
 def _open_arrow(
     path: Path,
     header: Header,
-    columns: list[str],
     piece: Piece,
     set_apart: Callable[[arrow_csv.InvalidRow], str],
 ) -> Iterable[pa.RecordBatch]:
@@ -243,7 +300,7 @@ def _open_arrow(
         arrow_csv.ReadOptions(
             use_threads=False,
             block_size=BLOCK_BYTES,
-            column_names=columns,
+            column_names=header.columns,
             skip_rows=int(piece.start == 0),
             encoding=piece.encoding,
         ),
@@ -252,7 +309,7 @@ def _open_arrow(
             delimiter=header.delimiter, newlines_in_values=True, invalid_row_handler=set_apart, ignore_empty_lines=True
         ),
         arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
+            column_types=dict.fromkeys(header.columns, pa.string()),
             strings_can_be_null=True,
             quoted_strings_can_be_null=True,
             null_values=[""],
@@ -268,6 +325,18 @@ def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray
     gaps = np.asarray([number for number in skipped if number >= first], dtype=np.int64)
     lines = np.arange(first, first + n_rows + len(gaps), dtype=np.int64)
     return lines[~np.isin(lines, gaps)][:n_rows]
+
+
+def _swallowing(rows: pl.DataFrame, header: Header, printable: Mapping[str, int]) -> np.ndarray:
+    """Whether a cell of each row holds a line break and so many delimiters that it is the rest of a row with the
+    beginning of another: two stray quotes took what lies between them for a cell, and the row has its right width."""
+    found = np.zeros(rows.height, dtype=bool)
+    for name in header.columns:
+        if name not in printable and rows[name].str.contains("\n", literal=True).any():
+            n_inside = rows[name].str.count_matches(header.delimiter, literal=True).fill_null(0)
+            breaks = rows[name].str.contains("\n", literal=True).fill_null(False)
+            found |= (breaks & (n_inside >= len(header.names) - 1)).to_numpy()
+    return found if len(header.names) > 1 else np.zeros(rows.height, dtype=bool)
 
 
 def _count_lines(path: Path, end: int) -> int:

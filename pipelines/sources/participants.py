@@ -7,12 +7,15 @@ doubt is set aside rather than guessed.
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
-from pipelines.sources.csv_files import Header, look_through, read_batches, read_header
+from pipelines.sources.csv_files import Header, expect_each_name_once, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, normalise
+from pipelines.sources.parquet_files import as_text, date_headers
 from pipelines.tables import PARTICIPANT
 
 
@@ -27,7 +30,7 @@ def read_participants(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
         SourceError: no such file, not CSV or Parquet, or columns missing (all of them named).
     """
     (layout,) = load_aliases("participants", {"participant": PARTICIPANT})
-    header, raw, malformed = _read_parquet(path) if path.suffix.casefold() == ".parquet" else _read_csv(path)
+    header, raw, malformed = _read_parquet(path, layout) if path.suffix.casefold() == ".parquet" else _read_csv(path)
     _expect_columns(path, header, layout)
     result = normalise(raw, header, layout)
     rows = result.rows.sort("_line")
@@ -68,19 +71,24 @@ def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
 
 def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
     header = read_header(path)
-    empty = pl.DataFrame(schema=dict.fromkeys(header.folded, pl.String) | {"_line": pl.Int64})
+    empty = pl.DataFrame(schema=dict.fromkeys(header.columns, pl.String) | {"_line": pl.Int64})
     batches = [batch for piece in look_through(path).pieces for batch in read_batches(path, header, piece)]
     bad = [(line, "malformed_line", text) for batch in batches for line, text in batch.malformed]
     rows = pl.concat([empty, *(batch.rows for batch in batches)])
     return header, rows, pl.DataFrame(bad, schema=QUARANTINE, orient="row")
 
 
-def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
+def _read_parquet(path: Path, layout: SourceTable) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
     try:
-        table = pl.read_parquet(path, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        header = Header(tuple(pq.read_schema(path).names), ",", True)
+        expect_each_name_once(path.name, header)
+        needed = [name for column in layout.columns for name in column.headers(header)]
+        table = pl.read_parquet(path, columns=[header.names[header.folded.index(name)] for name in needed], glob=False)
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from error
-    names = tuple(table.columns)
-    rows = table.select(pl.all().cast(pl.String).replace("", None)).rename(str.casefold)
-    line = pl.int_range(2, rows.height + 2, dtype=pl.Int64, eager=True).alias("_line")
-    return Header(names, ",", bool(rows.height)), rows.with_columns(line), pl.DataFrame(schema=QUARANTINE)
+    dates = date_headers(layout, header)
+    rows = [
+        as_text(cells, path.name, is_date=name in dates).alias(name) for name, cells in zip(needed, table, strict=True)
+    ]
+    line = pl.int_range(2, table.height + 2, dtype=pl.Int64, eager=True).alias("_line")
+    return header, pl.DataFrame([*rows, line]), pl.DataFrame(schema=QUARANTINE)

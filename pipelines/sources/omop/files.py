@@ -27,6 +27,7 @@ from pipelines.sources.csv_files import Batch, Content, Header, Piece
 from pipelines.sources.omop.psychiatric import roots
 from pipelines.sources.omop.rows import BATCH_ROWS, CONCEPT_ANCESTOR, needed_columns, text_batches, tidy
 from pipelines.sources.omop.staged import OTHER_CDM_TABLES, layouts
+from pipelines.sources.parquet_files import as_text, date_headers
 
 HEAD_BYTES = 1 << 16  # of a packed CSV file, enough for its header and a row
 _PARQUET, _ZIP = ".parquet", ".zip"
@@ -130,14 +131,16 @@ class FilePiece:
 
     def _parquet_frames(self, path: Path) -> Iterator[pl.DataFrame]:
         written = {name.casefold(): name for name in self.header.names}
-        columns = needed_columns(self.layout, self.header)
+        columns, dates = needed_columns(self.layout, self.header), date_headers(self.layout, self.header)
         line = 1
         try:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(BATCH_ROWS, columns=[written[name] for name in columns]):
                     rows = pl.from_arrow(pa.Table.from_batches([batch]))
                     assert isinstance(rows, pl.DataFrame)
-                    texts = [as_text(rows[written[name]]).alias(name) for name in columns]
+                    texts = [
+                        as_text(rows[written[name]], self.name, is_date=name in dates).alias(name) for name in columns
+                    ]
                     yield pl.DataFrame([*texts, _lines(line, rows.height)])
                     line += rows.height
         except (pa.ArrowException, OSError) as error:
@@ -164,14 +167,6 @@ def find_pieces(folder: Path) -> tuple[list[FilePiece], list[str], list[str]]:
 
 def is_parquet(member: Member) -> bool:
     return member.file_name.casefold().endswith(_PARQUET)
-
-
-def as_text(cells: pl.Series) -> pl.Series:
-    """Cells of any type as CSV would hold them: ISO dates, whole numbers without a point."""
-    if cells.dtype.is_temporal() or cells.dtype.is_numeric() or cells.dtype == pl.Boolean:
-        return cells.cast(pl.String)
-    text = cells.cast(pl.String, strict=False)
-    return text.set((text == "").fill_null(False), None)
 
 
 def _members(folder: Path, problems: list[str]) -> Iterator[Member]:
@@ -205,7 +200,9 @@ def _read_header(member: Member) -> Header:
             schema = pq.read_schema(path)
         except (pa.ArrowException, OSError) as error:
             raise SourceError(f"{member.file_name}: cannot be read as Parquet ({type(error).__name__})") from None
-    return Header(tuple(schema.names), ",", True)
+    header = Header(tuple(schema.names), ",", True)
+    csv_files.expect_each_name_once(member.file_name, header)
+    return header
 
 
 def _lines(first: int, n: int) -> pl.Series:
