@@ -89,4 +89,10 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
 def _table(name: str, receipts: Sequence[Receipt], rows: Counter[str]) -> dict[str, Any]:
     files = [receipt for receipt in receipts if name in FEEDS.get(receipt.table, (receipt.table,))]
     absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
-    return {"rows": rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}
+    choices = {receipt.name: list(receipt.absent_choices) for receipt in files if receipt.absent_choices}
+    return {
+        "rows": rows[name],
+        "files": [receipt.name for receipt in files],
+        "absent_columns": absent,
+        "absent_choices": choices,
+    }

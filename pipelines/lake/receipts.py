@@ -27,7 +27,7 @@ from pipelines.sources.csv_files import Content, Piece
 from pipelines.sources.extract import RawFile, aliases_version
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 3  # of parts and tables; either is made again when it changes
+FORMAT = 4  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -113,7 +113,8 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     asides = {kind: tuple(Aside(folder / name) for name in content[kind]) for kind in ("unresolved", "aside")}
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
     submissions = tuple((provider, month, number) for provider, month, number in content["submissions"])
-    rest = {"absent": tuple(content["absent"]), "parts": parts, "place": place, "submissions": submissions}
+    absent = {name: tuple(content[name]) for name in ("absent", "absent_choices")}
+    rest = {**absent, "parts": parts, "place": place, "submissions": submissions}
     return Receipt(**{**content, **asides, **counters, **rest})
 
 

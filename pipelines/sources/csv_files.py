@@ -100,6 +100,12 @@ def match_table(file_name: str, tables: Sequence[str]) -> str | None:
     return max(fits, key=len, default=None)
 
 
+def odd_name(path: Path) -> str | None:
+    """What is wrong with the name of a file, if it cannot be written down as text."""
+    shown = path.name.encode("utf-8", "backslashreplace").decode()
+    return f"{shown}: the name of this file is not UTF-8; rename it" if shown != path.name else None
+
+
 def read_header(path: Path) -> Header:
     """Names, delimiter and emptiness of a file, from its first lines only.
 
@@ -197,7 +203,7 @@ def _expect_one_encoding(path: Path) -> None:
                 first.setdefault(_is_utf8(line), number)
             if len(first) == 2:
                 raise SourceError(
-                    f"{path.name}: line {first[True]} is UTF-8, and line {first[False]} is not; all must be in one encoding"
+                    f"{path.name}: line {first[True]} is UTF-8, and line {first[False]} is not; one encoding is needed"
                 )
 
 

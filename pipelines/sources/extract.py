@@ -132,6 +132,9 @@ def _examine_folder(folder: Path) -> Extract:
             by_name.setdefault(name, []).append(layout)
     found, ignored, problems = [], [], []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if (odd := csv_files.odd_name(path)) is not None:
+            problems.append(odd)
+            continue
         table = csv_files.match_table(path.name, list(by_name)) if path.is_file() else None
         if table is None:
             ignored += [path.name] if path.name != DESCRIPTION else []

@@ -7,15 +7,13 @@ doubt is set aside rather than guessed.
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
-from pipelines.sources.csv_files import Header, expect_each_name_once, look_through, read_batches, read_header
+from pipelines.sources.csv_files import Header, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, normalise
-from pipelines.sources.parquet_files import as_text, date_headers
+from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
 from pipelines.tables import PARTICIPANT
 
 
@@ -79,16 +77,13 @@ def _read_csv(path: Path) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
 
 
 def _read_parquet(path: Path, layout: SourceTable) -> tuple[Header, pl.DataFrame, pl.DataFrame]:
+    schema, header = read_schema(path, path.name)
+    expect_types(schema, layout, header, path.name)
+    needed = list(dict.fromkeys(name for column in layout.columns for name in column.headers(header)))
     try:
-        header = Header(tuple(pq.read_schema(path).names), ",", True)
-        expect_each_name_once(path.name, header)
-        needed = [name for column in layout.columns for name in column.headers(header)]
         table = pl.read_parquet(path, columns=[header.names[header.folded.index(name)] for name in needed], glob=False)
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from error
-    dates = date_headers(layout, header)
-    rows = [
-        as_text(cells, path.name, is_date=name in dates).alias(name) for name, cells in zip(needed, table, strict=True)
-    ]
+    except UNREADABLE as error:
+        raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from None
+    rows = [as_text(cells, path.name).alias(name) for name, cells in zip(needed, table, strict=True)]
     line = pl.int_range(2, table.height + 2, dtype=pl.Int64, eager=True).alias("_line")
     return header, pl.DataFrame([*rows, line]), pl.DataFrame(schema=QUARANTINE)

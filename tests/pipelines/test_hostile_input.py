@@ -1,6 +1,7 @@
 """Faults that fuzzing found (tests/truth/fuzzing.py), each as the smallest file that shows it."""
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.errors import SourceError
-from pipelines.lake import check_source, write_lake
+from pipelines.lake import check_source, find_damage, write_lake
 from pipelines.sources.csv_files import read_header
 from pipelines.sources.extract import DEEPEST, read_description
 from pipelines.sources.omop import OmopSource
 from pipelines.sources.parquet_files import NO_DAY, as_text
 from pipelines.sources.participants import read_participants
-from tests.tiny_extract import CONTACT, PERSON, SPELL, WARD, account, load, read_all, tiny, write_extract
+from tests.tiny_extract import CONTACT, PERSON, SPELL, account, load, read_all, tiny, write_extract
 
 SPELL_FILE = "MHS501HospProvSpell_2017.csv"
 BERTA = {"Person_ID": "Berta", "RecordNumber": "200"}
@@ -38,9 +39,7 @@ def spells(*rows: dict[str, str], ending: bytes = b"\n") -> bytes:
 
 def test_one_odd_byte_does_not_change_the_letters_of_everybody_else(tmp_path: Path) -> None:
     content = spells({"Person_ID": "Zoë"}, {"Person_ID": "Odd"}).replace(b"Odd", b"Odd\xe9")
-    assert refusal(tmp_path, content) == [
-        f"{SPELL_FILE}: line 2 is UTF-8, and line 3 is not; all must be in one encoding"
-    ]
+    assert refusal(tmp_path, content) == [f"{SPELL_FILE}: line 2 is UTF-8, and line 3 is not; one encoding is needed"]
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
@@ -59,7 +58,10 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_rest(tmp_path: Path) 
     ("content", "problem"),
     [
         (spells({}, ending=b"\r"), "line 1 holds a carriage return; lines must end with LF or CR LF"),
-        (b"\x1f\x8b\x08\x00\r\r\n\x00", "is packed with gzip though its name does not end in .gz; UTF-8 text is expected"),
+        (
+            b"\x1f\x8b\x08\x00\r\r\n\x00",
+            "is packed with gzip though its name does not end in .gz; UTF-8 text is expected",
+        ),
         (b"PK\x03\x04\r", "is a zip archive or an Excel workbook; UTF-8 text is expected"),
         (spells({}).decode().encode("utf-16"), "is UTF-16 text; UTF-8 text is expected"),
         (spells({}).decode().encode("utf-16-le"), "is no text (line 1 holds null bytes); UTF-8 text is expected"),
@@ -130,10 +132,11 @@ def participants(folder: Path, **columns: pa.Array) -> Path:
 @pytest.mark.parametrize(
     ("column", "cells", "kind"),
     [
-        ("arm", pa.array([["peer"]]), "List"),
-        ("arm", pa.array([{"a": "peer"}]), "Struct"),
-        ("person_id", pa.array([True]), "Boolean"),
-        ("person_id", pa.array([date(2017, 1, 1)]), "Date"),
+        ("arm", pa.array([["peer"]]), "list<element: string>"),
+        ("arm", pa.array([{"a": "peer"}]), "struct<a: string>"),
+        ("person_id", pa.array([True]), "bool"),
+        ("person_id", pa.array([date(2017, 1, 1)]), "date32[day]"),
+        ("site", pa.array([Decimal(1)], pa.decimal256(70, 2)), "decimal256(70, 2)"),
     ],
 )
 def test_a_parquet_column_of_an_impossible_type_is_refused(
@@ -142,9 +145,7 @@ def test_a_parquet_column_of_an_impossible_type_is_refused(
     path = participants(tmp_path, **{column: cells})
     with pytest.raises(SourceError) as caught:
         read_participants(path)
-    assert caught.value.problems == [
-        f"participants.parquet: column {column} has the type {kind}; text is expected"
-    ]
+    assert caught.value.problems == [f"participants.parquet: column {column} has the type {kind}; text is expected"]
 
 
 def test_parquet_names_that_differ_in_case_only_are_one_name(tmp_path: Path) -> None:
@@ -160,16 +161,16 @@ def test_parquet_columns_that_are_not_read_may_have_any_type(tmp_path: Path) -> 
 
 def test_bytes_are_text_where_they_are_utf8() -> None:
     read = [pl.Series("arm", [text], pl.Binary) for text in (b"peer", b"\xff\xfe")]
-    assert as_text(read[0], "x.parquet", is_date=False).to_list() == ["peer"]
+    assert as_text(read[0], "x.parquet").to_list() == ["peer"]
     with pytest.raises(SourceError, match=r"x\.parquet: column arm \(Binary\) cannot be read as text"):
-        as_text(read[1], "x.parquet", is_date=False)
+        as_text(read[1], "x.parquet")
 
 
 @pytest.mark.parametrize("kind", [pl.Date, pl.Datetime("us")])
 def test_a_parquet_day_outside_the_calendar_is_unreadable(kind: Any) -> None:
     days = pl.Series("day", [0, 2**31 - 1 if kind == pl.Date else 2**62, None], pl.Int64)
     days = days.cast(pl.Int32 if kind == pl.Date else pl.Int64).cast(kind)
-    first, odd, missing = as_text(days, "x.parquet", is_date=True).to_list()
+    first, odd, missing = as_text(days, "x.parquet").to_list()
     assert (first[:10], odd, missing) == ("1970-01-01", NO_DAY, None)
 
 
@@ -178,8 +179,37 @@ def test_a_parquet_table_of_a_cdm_with_a_name_twice_is_refused(tmp_path: Path) -
     assert "PERSON.parquet: the header gives columns 1, 2 one name (case ignored)" in check_source(OmopSource(tmp_path))
 
 
+def test_a_second_choice_that_stands_in_for_everybody_is_seen(tmp_path: Path) -> None:
+    lake = load(tmp_path, ONS_deaths=[{"ENCRYPTED_HESID": "Anna", "D0D": "2019-01-01", "DOR": "2019-02-03"}])
+    assert lake.manifest["tables"]["death"]["absent_choices"] == {"ONS_deaths_2017.csv": ["death_date: DOD"]}
+
+
 def test_a_list_of_participants_may_have_a_column_without_a_name(tmp_path: Path) -> None:
     path = tmp_path / "participants.csv"
     path.write_text("person_id,arm,site,allocation_date,,consent\nAnna,peer,RX1,2017-01-05,x,Y\n")
     people, _ = read_participants(path)
     assert people["person_id"].to_list() == ["Anna"]
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    (source / SPELL_FILE).rename(source / "MHS501HospProvSpell_\udcff.csv")
+    problem = "MHS501HospProvSpell_\\udcff.csv: the name of this file is not UTF-8; rename it"
+    assert check_source(source)[0] == problem
+
+
+def test_a_file_with_the_longest_name_may_have_rows_in_quarantine(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny())
+    name = f"MHS501HospProvSpell_{'x' * 231}.csv"  # 255 bytes
+    (source / SPELL_FILE).rename(source / name)
+    (source / name).write_bytes(spells({}, {"OrgIDProv": ""}))
+    lake = write_lake(source, tmp_path / "lake", n_buckets=2)
+    assert account(lake, name)["quarantined_by_reason"] == {"missing:provider_id": 1}
+    assert find_damage(lake) == []
+
+
+def test_a_parquet_file_with_letters_that_are_none_is_refused(tmp_path: Path) -> None:
+    content = participants(tmp_path).read_bytes()
+    (tmp_path / "participants.parquet").write_bytes(content.replace(b"site", b"s\xff\xfee"))
+    with pytest.raises(SourceError, match=r"participants\.parquet: cannot be read as Parquet"):
+        read_participants(tmp_path / "participants.parquet")

@@ -1,11 +1,11 @@
 """Small valid extracts of every source, to be corrupted: file name -> bytes, people and record numbers they hold.
 
-    made        hand-written MHSDS version 5 with HES, ECDS and deaths; letters beyond ASCII, submissions, a bridge
-    mhsds_v5    a dozen people of tests/data/mhsds_mini_v5, one of them under an old pseudonym; some files packed
-    mhsds_v6    a dozen people of tests/data/mhsds_mini_v6
-    hes         rows of NHS Digital's artificial HES, with ECDS and deaths of the same people
-    omop_csv    a dozen people of tests/data/omop_mini, plain, gzip and in a zip archive
-    omop_parquet  the same as Parquet
+made        hand-written MHSDS version 5 with HES, ECDS and deaths; letters beyond ASCII, submissions, a bridge
+mhsds_v5    a dozen people of tests/data/mhsds_mini_v5, one of them under an old pseudonym; some files packed
+mhsds_v6    a dozen people of tests/data/mhsds_mini_v6
+hes         rows of NHS Digital's artificial HES, with ECDS and deaths of the same people
+omop_csv    a dozen people of tests/data/omop_mini, plain, gzip and in a zip archive
+omop_parquet  the same as Parquet
 """
 
 import csv
@@ -252,7 +252,7 @@ def _omop_tables() -> dict[str, bytes]:
         path.name.removesuffix(".gz"): unpack(path.name, path.read_bytes()) for path in sorted(folder.glob("*.csv.gz"))
     }
     everybody = [row["person_id"] for row in _dicts(texts["PERSON.csv"])[1]]
-    people = set(dict.fromkeys([*listed, *everybody])) & set([*listed, *everybody[: N_PEOPLE - len(listed)]])
+    people = set(dict.fromkeys([*listed, *everybody])) & {*listed, *everybody[: N_PEOPLE - len(listed)]}
     tables = {}
     for name, text in texts.items():
         header, *lines = text.splitlines(keepends=True)

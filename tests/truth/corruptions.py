@@ -130,14 +130,43 @@ def _cell_kind(name: str, values: Sequence[str]) -> None:
     _lines_kind(name, change)
 
 
-NUMBERS = ("1e400", "-1e400", "nan", "inf", "-inf", "NaN", "9" * 40, "-1", "0", "1.5", "0x1F", "1_000", "1,5"[:1] + ".5")
+NUMBERS = (
+    "1e400",
+    "-1e400",
+    "nan",
+    "inf",
+    "-inf",
+    "NaN",
+    "9" * 40,
+    "-1",
+    "0",
+    "1.5",
+    "0x1F",
+    "1_000",
+    "1,5"[:1] + ".5",
+)
 NUMBERS += ("９", "²", "+5", " 7 ", "7.0", "abc", "9223372036854775807", "9223372036854775808", "-9223372036854775808")
 NUMBERS += ("2147483648", "1e5", "TRUE", "--", "1/0", "12345678")
 DATES = ("31/02/2017", "0000-00-00", "0001-01-01", "9999-12-31", "1900-01-01", "01/02/17", "17-02-01", "2017-13-01")
 DATES += ("2017-02-30", "20170203", "2017-02-03T10:11:12", "2017-02-03 10:11:12.123456", "2017-02-03T10:11:12+01:00")
 DATES += ("42790", "42790.5", "03.02.2017", "Feb 3 2017", "2017-2-3", "3/2/2017", "12/31/2017", "99999-01-01")
 DATES += ("-2017-01-01", "2017-02-03Z", "262142-01-01", "1582-10-15", "10000-01-01", "2017/02/03", "2017-06-31")
-IDS = ("", " ", "<NHS_No>", "<>", "<", "x" * 5000, "​", "\u202e123", "Ünï¢ödé", "日本", "💥", "\xa0", "NULL", "null")
+IDS = (
+    "",
+    " ",
+    "<NHS_No>",
+    "<>",
+    "<",
+    "x" * 5000,
+    "\u200b",
+    "\u202e123",
+    "Ünï¢ödé",
+    "日本",
+    "💥",
+    "\xa0",
+    "NULL",
+    "null",
+)
 IDS += ("=1+1", "-", "''", "../../x", "%00", "a b", "\\N", "\x1b[0m", "None", "NA", "0", "\ufeff", "a\x00b", "é")
 _cell_kind("numbers", NUMBERS)
 _cell_kind("dates", DATES)
@@ -243,7 +272,7 @@ def another_persons_cell(rng: Rng, files: Files, name: str) -> None:
 
 @_kind(TEXT, Reach.LINES)
 def two_stray_quotes(rng: Rng, files: Files, name: str) -> None:
-    """An opening quote in one line and a closing one in a later line, so that what lies between may look like a cell."""
+    """An opening quote in one line and a closing one in a later line, so that all between may look like a cell."""
     header, lines = _split(files.text(name))
     if len(lines) < 2:
         return
@@ -399,7 +428,9 @@ def _quote(rng: Rng, names: list[bytes]) -> None:
 
 def _spoil(rng: Rng, names: list[bytes]) -> None:
     place = rng.randrange(len(names))
-    names[place] = rng.choice((_flip, _insert, _delete, _put_in(b'"', b"\r", b"\0", b"\xef\xbb\xbf")))(rng, names[place])
+    names[place] = rng.choice((_flip, _insert, _delete, _put_in(b'"', b"\r", b"\0", b"\xef\xbb\xbf")))(
+        rng, names[place]
+    )
 
 
 _edit_header(_rename, Reach.FILE, "header_renamed")
@@ -450,14 +481,27 @@ def column_more(rng: Rng, files: Files, name: str) -> None:
     if b'"' in b"".join(lines):
         return
     extra = rng.choice((b"", b"x", b"2017-01-01"))
-    text = [line.rstrip(b"\r\n") + b"," + (b"Another_Column" if not n else extra) + b"\n" for n, line in enumerate(lines)]
+    text = [
+        line.rstrip(b"\r\n") + b"," + (b"Another_Column" if not n else extra) + b"\n" for n, line in enumerate(lines)
+    ]
     files.put(name, b"".join(text))
 
 
 @_kind(TEXT, Reach.FILE)
 def nothing_but(rng: Rng, files: Files, name: str) -> None:
     header, _ = _split(files.text(name))
-    left = (b"", b"\n", b"\n\n \n", b"\xef\xbb\xbf", b"\0" * 100, rng.randbytes(300), header, header.rstrip(), b'"', b",")
+    left = (
+        b"",
+        b"\n",
+        b"\n\n \n",
+        b"\xef\xbb\xbf",
+        b"\0" * 100,
+        rng.randbytes(300),
+        header,
+        header.rstrip(),
+        b'"',
+        b",",
+    )
     files.put(name, rng.choice(left))
 
 
@@ -515,6 +559,7 @@ def gzip_without_saying_so(rng: Rng, files: Files, name: str) -> None:
 
 
 ODD_ENDINGS = (" copy", ".final", "_(1)", "_été", "_日本", "_'", '_"', "_[0-9]", "_*", "_%20", "_a\nb", "_" + "x" * 200)
+ODD_ENDINGS += ("_" + "y" * 222, "_" + "é" * 105)
 ODD_ENDINGS += ("_$HOME", "_\udcff", "_\x01", "_!", "_{}", "-v2", "_ ", "_;", "_\u202e", "_x" * 90, "_..")
 
 
@@ -536,7 +581,9 @@ def file_gone(rng: Rng, files: Files, name: str) -> None:
 
 @_kind(WHOLE, None)
 def another_ending(rng: Rng, files: Files, name: str) -> None:
-    other = name.split(".")[0] + rng.choice((".CSV", ".txt", ".tsv", ".csv.bak", ".xlsx", "", ".parquet", ".csv.zip"))
+    other = name.split(".", maxsplit=1)[0] + rng.choice(
+        (".CSV", ".txt", ".tsv", ".csv.bak", ".xlsx", "", ".parquet", ".csv.zip")
+    )
     _swap_file(files, name, files.contents[name], other)
     files.reach(other, Reach.FILE)
 
@@ -636,7 +683,9 @@ def spoil_archive(rng: Rng, files: Files, name: str) -> None:
     else:
         inner = ("../../PERSON.csv", "/DEATH.csv", "a/b/../DEATH_2.csv", "DEATH\n.csv", "DEATH_é.csv", "DEATH_x.csv.gz")
         with io.BytesIO(bytes(content)) as stream, zipfile.ZipFile(stream, "a") as packed:
-            packed.writestr(rng.choice(inner), rng.choice((b"", b"person_id,death_date\n", b"\x1f\x8b", b"person_id\n\n")))
+            packed.writestr(
+                rng.choice(inner), rng.choice((b"", b"person_id,death_date\n", b"\x1f\x8b", b"person_id\n\n"))
+            )
             packed.close()
             content = bytearray(stream.getvalue())
     files.contents[name] = bytes(content)

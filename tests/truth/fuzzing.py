@@ -60,13 +60,13 @@ _ALSO_FEEDS = {
 }
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """What must hold of a case does not."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended: "refused" or "loaded", the message, what was done, and how the cohort ended ("" if not tried)."""
+    """How a case ended: refused or loaded, the message, what was done, how the cohort ended ("" if not tried)."""
 
     number: int
     end: str
@@ -96,7 +96,7 @@ class Bench:
 
 
 def run_case(number: int, bench: Bench) -> Outcome:
-    """Run and judge a case. Raises Violation (with what was done) where something does not hold."""
+    """Run and judge a case. Raises ViolationError (with what was done) where something does not hold."""
     rng = random.Random(f"{SEED}-{number}")
     chosen = base(rng.choice(("made", "made", *BASES)))
     files = Files(dict(chosen.files))
@@ -105,13 +105,15 @@ def run_case(number: int, bench: Bench) -> Outcome:
         with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
             warnings.simplefilter("error")
             touched = _spoil(rng, chosen, files)
-            return _judge(number, bench, chosen, files, touched, work)
+            return judge(number, bench, chosen, files, touched, work)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a panic of a library is no Exception
         again = f"python -m tests.truth.fuzzing {number}"
         done = "; ".join(files.done)
-        raise Violation(f"case {number} ({chosen.name}): {done}\nagain: {again}\n{type(error).__name__}: {error}") from error
+        raise ViolationError(
+            f"case {number} ({chosen.name}): {done}\nagain: {again}\n{type(error).__name__}: {error}"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -162,7 +164,8 @@ def _spoil_file(rng: random.Random, chosen: Base, files: Files, what: float) -> 
     return set()
 
 
-def _judge(number: int, bench: Bench, chosen: Base, files: Files, touched: set[str], work: Path) -> Outcome:
+def judge(number: int, bench: Bench, chosen: Base, files: Files, touched: set[str], work: Path) -> Outcome:
+    """Load what became of the files over the good lake of `chosen`, in the folder `work`; raises ViolationError."""
     source = write_files(work / "source", files.contents)
     for make in files.places:
         make(source)
@@ -189,7 +192,7 @@ def _judge(number: int, bench: Bench, chosen: Base, files: Files, touched: set[s
 
 def _expect(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise Violation(otherwise)
+        raise ViolationError(otherwise)
 
 
 def _leftovers(work: Path) -> list[str]:
@@ -209,7 +212,9 @@ def _expect_no_values(message: str, chosen: Base, files: Files) -> None:
 
 def _is_secret(token: str, chosen: Base) -> bool:
     is_small_number = token.isdecimal() and len(token) < 5  # may as well be a line or a column
-    return not is_small_number and bool(token in chosen.people or token in chosen.owners or _LIKE_A_DATE.fullmatch(token))
+    return not is_small_number and bool(
+        token in chosen.people or token in chosen.owners or _LIKE_A_DATE.fullmatch(token)
+    )
 
 
 def _expect_balance(lake: Lake, chosen: Base, files: Files) -> None:
@@ -217,7 +222,10 @@ def _expect_balance(lake: Lake, chosen: Base, files: Files) -> None:
         name = entry["file"]
         total = entry["rows_kept"] + entry["rows_deduplicated"] + entry["rows_quarantined"]
         _expect(entry["rows_read"] == total, f"{name}: {entry['rows_read']} rows read, {total} accounted for")
-        for rule, count in (("deduplicated_by_rule", "rows_deduplicated"), ("quarantined_by_reason", "rows_quarantined")):
+        for rule, count in (
+            ("deduplicated_by_rule", "rows_deduplicated"),
+            ("quarantined_by_reason", "rows_quarantined"),
+        ):
             _expect(sum(entry[rule].values()) == entry[count], f"{name}: {rule} does not add up to {count}")
         counted = _count_lines(files, name)
         _expect(counted in (None, entry["rows_read"]), f"{name}: {counted} lines, {entry['rows_read']} rows read")
@@ -244,7 +252,9 @@ def _count_quoted(text: bytes, name: str) -> int | None:
     beginning of another must have been refused."""
     delimiter = max((",", "|", "\t"), key=text.split(b"\n", 1)[0].decode("latin-1").count)
     rows = [row for row in csv.reader(io.StringIO(text.decode("latin-1"), newline=""), delimiter=delimiter) if row]
-    swallowed = [cell for row in rows for cell in row if "\n" in cell.strip() and cell.count(delimiter) >= len(rows[0]) - 1 > 0]
+    swallowed = [
+        cell for row in rows for cell in row if "\n" in cell.strip() and cell.count(delimiter) >= len(rows[0]) - 1 > 0
+    ]
     _expect(not swallowed, f"{name}: rows were swallowed by quotes")
     return len(rows) - 1
 
@@ -309,7 +319,7 @@ def _difference(table: str, before: pl.DataFrame, after: pl.DataFrame) -> str:
 
 
 def _words_of_changed_lines(chosen: Base, files: Files) -> set[str]:
-    """Cells of the lines that are there only before, or only after, of files whose corruption reaches as far as lines."""
+    """Cells of the lines that are there only before, or only after, where a corruption reaches as far as lines."""
     words: set[str] = set()
     good = Files(dict(chosen.files))
     for name, reach in files.reaches.items():
@@ -325,7 +335,8 @@ def _words_of_changed_lines(chosen: Base, files: Files) -> set[str]:
         for line in (before - after) + (after - before):
             for encoding in ("utf-8", "cp1252"):
                 text = line.decode(encoding, errors="replace")
-                words |= {cell.strip() for cell in (*_CELLS.split(text), *text.split(","), text)}
+                words |= {cell.strip() for cell in _CELLS.split(text)}
+                words |= {cell.strip() for each in (text, text.replace('"', "")) for cell in (*each.split(","), each)}
     return words
 
 
@@ -356,7 +367,7 @@ def _account(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What an analyst sees of a load: everything counted, and what is absent."""
     left_out = {"checksum", "encoding", "file"}
     files = {entry["file"]: {k: v for k, v in entry.items() if k not in left_out} for entry in manifest["files"]}
-    absent = {name: table["absent_columns"] for name, table in manifest["tables"].items()}
+    absent = {name: (table["absent_columns"], table["absent_choices"]) for name, table in manifest["tables"].items()}
     return {"files": files, "absent": absent, "ignored": manifest["ignored_files"], "notes": manifest["notes"]}
 
 
@@ -373,7 +384,10 @@ def _try_cohort(lake: Lake, chosen: Base, files: Files, source: Path, number: in
     try:
         listed, aside = read_participants(paths[0])
         counted = _count_lines(files, paths[0].name)
-        _expect(counted in (None, listed.height + aside.height), f"participants: {counted} lines, {listed.height} + {aside.height}")
+        _expect(
+            counted in (None, listed.height + aside.height),
+            f"participants: {counted} lines, {listed.height} + {aside.height}",
+        )
         _expect_listed(listed, chosen, files, paths[0].name)
         cohort = build_cohort(lake, listed, aside, load_protocol(HOUSE / f"configs/studies/{chosen.study}.toml"))
     except VirtualControlsError as error:
@@ -409,7 +423,7 @@ def main() -> None:
         for number in numbers:
             try:
                 outcome = run_case(number, bench)
-            except Violation as violation:
+            except ViolationError as violation:
                 print(violation, "\n", flush=True)
                 ends["FAULT"] += 1
                 if len(numbers) == 1:

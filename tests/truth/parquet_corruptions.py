@@ -24,7 +24,10 @@ TYPES: dict[str, tuple[Reach, Callable[[list[Any]], pa.Array]]] = {
     "large text": (Reach.NOBODY, lambda cells: pa.array([_text(cell) for cell in cells], pa.large_string())),
     "dictionary": (Reach.NOBODY, lambda cells: pa.array([_text(c) for c in cells], pa.string()).dictionary_encode()),
     "text view": (Reach.NOBODY, lambda cells: pa.array([_text(cell) for cell in cells], pa.string_view())),
-    "bytes": (Reach.NOBODY, lambda cells: pa.array([None if c is None else str(c).encode() for c in cells], pa.binary())),
+    "bytes": (
+        Reach.NOBODY,
+        lambda cells: pa.array([None if c is None else str(c).encode() for c in cells], pa.binary()),
+    ),
     "odd bytes": (Reach.UNSEEN, lambda cells: pa.array([b"\xff\xfe" for _ in cells], pa.binary())),
     "nothing": (Reach.UNSEEN, lambda cells: pa.nulls(len(cells))),
     "list": (Reach.FILE, lambda cells: pa.array([[_text(cell)] for cell in cells])),
@@ -32,7 +35,10 @@ TYPES: dict[str, tuple[Reach, Callable[[list[Any]], pa.Array]]] = {
     "map": (Reach.FILE, lambda cells: pa.array([[("a", 1)] for _ in cells], pa.map_(pa.string(), pa.int64()))),
     "truth": (Reach.FILE, lambda cells: pa.array([True for _ in cells])),
     "float": (Reach.UNSEEN, lambda cells: pa.array([float(place) for place in range(len(cells))])),
-    "odd float": (Reach.UNSEEN, lambda cells: pa.array([(1e300, float("nan"), float("inf"))[n % 3] for n in range(len(cells))])),
+    "odd float": (
+        Reach.UNSEEN,
+        lambda cells: pa.array([(1e300, float("nan"), float("inf"))[n % 3] for n in range(len(cells))]),
+    ),
     "half float": (Reach.UNSEEN, lambda cells: pa.array([1.5] * len(cells), pa.float32()).cast(pa.float16())),
     "unsigned": (Reach.UNSEEN, lambda cells: pa.array([2**64 - 1] * len(cells), pa.uint64())),
     "decimal": (Reach.UNSEEN, lambda cells: pa.array([Decimal("1.50")] * len(cells))),
@@ -48,7 +54,9 @@ TYPES: dict[str, tuple[Reach, Callable[[list[Any]], pa.Array]]] = {
 def spoil_parquet(rng: random.Random, files: Files, name: str) -> set[str] | None:
     """Change a Parquet file; the people touched where that is known (rows changed), else None."""
     table = pq.read_table(io.BytesIO(files.contents[name]))
-    how = rng.choice(("type", "type", "type", "row", "row", "repeat", "drop", "rename", "twice", "case", "none", "wide"))
+    how = rng.choice(
+        ("type", "type", "type", "row", "row", "repeat", "drop", "rename", "twice", "case", "none", "wide")
+    )
     touched: set[str] | None = None
     reach = Reach.FILE
     place = rng.randrange(table.num_columns)
@@ -67,7 +75,9 @@ def spoil_parquet(rng: random.Random, files: Files, name: str) -> set[str] | Non
     elif how == "drop":
         table = table.remove_column(place)
     elif how == "rename":
-        table = table.rename_columns([*table.column_names[:place], rng.choice(("x", "", "é", "a\0b")), *table.column_names[place + 1 :]])
+        table = table.rename_columns(
+            [*table.column_names[:place], rng.choice(("x", "", "é", "a\0b")), *table.column_names[place + 1 :]]
+        )
     elif how == "twice":
         table = table.append_column(rng.choice((column, column.upper())), table.column(rng.randrange(place + 1)))
     elif how == "case":

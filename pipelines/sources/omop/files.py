@@ -27,7 +27,7 @@ from pipelines.sources.csv_files import Batch, Content, Header, Piece
 from pipelines.sources.omop.psychiatric import roots
 from pipelines.sources.omop.rows import BATCH_ROWS, CONCEPT_ANCESTOR, needed_columns, text_batches, tidy
 from pipelines.sources.omop.staged import OTHER_CDM_TABLES, layouts
-from pipelines.sources.parquet_files import as_text, date_headers
+from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
 
 HEAD_BYTES = 1 << 16  # of a packed CSV file, enough for its header and a row
 _PARQUET, _ZIP = ".parquet", ".zip"
@@ -131,19 +131,19 @@ class FilePiece:
 
     def _parquet_frames(self, path: Path) -> Iterator[pl.DataFrame]:
         written = {name.casefold(): name for name in self.header.names}
-        columns, dates = needed_columns(self.layout, self.header), date_headers(self.layout, self.header)
+        columns = needed_columns(self.layout, self.header)
         line = 1
         try:
             with pq.ParquetFile(path) as file:
+                expect_types(file.schema_arrow, self.layout, self.header, self.name)
                 for batch in file.iter_batches(BATCH_ROWS, columns=[written[name] for name in columns]):
+                    batch.validate(full=True)  # bytes that are no text would go unseen
                     rows = pl.from_arrow(pa.Table.from_batches([batch]))
                     assert isinstance(rows, pl.DataFrame)
-                    texts = [
-                        as_text(rows[written[name]], self.name, is_date=name in dates).alias(name) for name in columns
-                    ]
+                    texts = [as_text(rows[written[name]], self.name).alias(name) for name in columns]
                     yield pl.DataFrame([*texts, _lines(line, rows.height)])
                     line += rows.height
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{self.name}: cannot be read as Parquet ({type(error).__name__})") from None
 
 
@@ -171,7 +171,9 @@ def is_parquet(member: Member) -> bool:
 
 def _members(folder: Path, problems: list[str]) -> Iterator[Member]:
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.is_file() and path.suffix.casefold() == _ZIP:
+        if (odd := csv_files.odd_name(path)) is not None:
+            problems.append(odd)
+        elif path.is_file() and path.suffix.casefold() == _ZIP:
             try:
                 with zipfile.ZipFile(path) as archive:
                     names = sorted(archive.namelist())
@@ -196,13 +198,7 @@ def _read_header(member: Member) -> Header:
         with member.on_disk(head_only=not member.file_name.casefold().endswith(".gz")) as path:
             return csv_files.read_header(path)
     with member.on_disk() as path:
-        try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{member.file_name}: cannot be read as Parquet ({type(error).__name__})") from None
-    header = Header(tuple(schema.names), ",", True)
-    csv_files.expect_each_name_once(member.file_name, header)
-    return header
+        return read_schema(path, member.file_name)[1]
 
 
 def _lines(first: int, n: int) -> pl.Series:
