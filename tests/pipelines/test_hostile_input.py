@@ -17,7 +17,7 @@ from pipelines.sources.extract import DEEPEST, read_description
 from pipelines.sources.omop import OmopSource
 from pipelines.sources.parquet_files import NO_DAY, as_text
 from pipelines.sources.participants import read_participants
-from tests.tiny_extract import CONTACT, PERSON, SPELL, account, load, read_all, tiny, write_extract
+from tests.tiny_extract import CONTACT, PERSON, SPELL, SUBMISSION, account, load, read_all, tiny, write_extract
 
 SPELL_FILE = "MHS501HospProvSpell_2017.csv"
 BERTA = {"Person_ID": "Berta", "RecordNumber": "200"}
@@ -213,3 +213,17 @@ def test_a_parquet_file_with_letters_that_are_none_is_refused(tmp_path: Path) ->
     (tmp_path / "participants.parquet").write_bytes(content.replace(b"site", b"s\xff\xfee"))
     with pytest.raises(SourceError, match=r"participants\.parquet: cannot be read as Parquet"):
         read_participants(tmp_path / "participants.parquet")
+
+
+@pytest.mark.parametrize("month", ["0", "-5", "12345678", "9223372036854775807", "99999999999999999999"])
+def test_a_month_that_is_far_away_sets_the_row_aside(tmp_path: Path, month: str) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | {"UniqMonthID": month}])
+    assert account(lake, "MHS000")["quarantined_by_reason"] == {"bad_int:month_id": 1}
+    assert lake.last_month_id == int(SUBMISSION["UniqMonthID"])
+
+
+@pytest.mark.parametrize("end", ["9999-12-31", "2017-06-01", "2017-04-30"])
+def test_one_mistyped_day_does_not_move_the_end_of_the_data(tmp_path: Path, end: str) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | {"ReportingPeriodEndDate": end}])
+    assert account(lake, "MHS000")["quarantined_by_reason"] == {"no_month": 1}
+    assert str(lake.period_end) == SUBMISSION["ReportingPeriodEndDate"]

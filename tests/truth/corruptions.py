@@ -346,7 +346,7 @@ def other_line_ends(rng: Rng, files: Files, name: str) -> None:
     ends = rng.choice(((b"\r\n",), (b"\r\n", b"\n"), (b"\n",)))
     header, *lines = (line.rstrip(b"\r\n") for line in _split_all(files.text(name)))
     text = b"".join(line + rng.choice(ends) for line in (header, *lines))
-    files.put(name, text[: -len(ends[0])] if rng.random() < 0.3 else text)
+    files.put(name, text.rstrip(b"\r\n") if rng.random() < 0.3 else text)
 
 
 def _split_all(text: bytes) -> list[bytes]:

@@ -267,6 +267,8 @@ def _expect_sound(lake: Lake) -> None:
             rows = lake.read_bucket(bucket, table)
             _expect(rows.schema == TABLES[table].schema, f"{table}: other columns")
             _expect(sum(rows.select(required).null_count().row(0)) == 0, f"{table}: a required cell is empty")
+            keys = [name for name in ("person_id", "month_id") if name in rows.columns]
+            _expect(rows.select(keys).equals(rows.select(keys).sort(keys)), f"{table}: out of order")
             _expect(set(bucket_of(rows["person_id"], lake.n_buckets)) <= {bucket}, f"{table}: in another bucket")
 
 
