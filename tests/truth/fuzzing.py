@@ -24,8 +24,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dask
 import polars as pl
@@ -34,6 +36,7 @@ from pipelines.cohort import build_cohort
 from pipelines.errors import VirtualControlsError
 from pipelines.lake import Lake, bucket_of, find_damage, open_lake, write_lake
 from pipelines.protocol import load_protocol
+from pipelines.sources import aliases
 from pipelines.sources.participants import read_participants
 from pipelines.tables import PERSON_TABLES, TABLES
 from tests.truth import corruptions
@@ -413,7 +416,9 @@ def _expect_listed(listed: pl.DataFrame, chosen: Base, files: Files, name: str) 
 
 @contextmanager
 def open_bench() -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+    """A bench in a temporary folder. The alias maps are read once, which is a fifth of the time of a case."""
+    alias_maps = patch.object(aliases, "_read", cache(aliases._read))
+    with alias_maps, tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         yield Bench(Path(folder))
 
 
