@@ -26,6 +26,7 @@ RULES = {
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
+    "no_month": "a submission whose period ends before it begins, or is longer than a month",
     "missing:COLUMN": "a column that a row cannot do without is empty",
     "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
     "team_without_type": "kept: no file describes the team of the referral",
@@ -89,4 +90,10 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
 def _table(name: str, receipts: Sequence[Receipt], rows: Counter[str]) -> dict[str, Any]:
     files = [receipt for receipt in receipts if name in FEEDS.get(receipt.table, (receipt.table,))]
     absent = {receipt.name: list(receipt.absent) for receipt in files if receipt.absent}
-    return {"rows": rows[name], "files": [receipt.name for receipt in files], "absent_columns": absent}
+    choices = {receipt.name: list(receipt.absent_choices) for receipt in files if receipt.absent_choices}
+    return {
+        "rows": rows[name],
+        "files": [receipt.name for receipt in files],
+        "absent_columns": absent,
+        "absent_choices": choices,
+    }

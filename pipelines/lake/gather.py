@@ -202,7 +202,8 @@ def _pack(rows: pl.DataFrame, keys: Sequence[str], room: int) -> tuple[np.ndarra
 
 
 def _codes(values: pl.Series) -> np.ndarray | None:
-    """Small numbers in the order of the values, the largest for null; None for texts that hardly repeat."""
+    """Small numbers in the order of the values, the largest for null; None for texts that hardly repeat and
+    for numbers too far apart."""
     if values.dtype == pl.String:
         if values.name != "person_id":
             return None
@@ -211,6 +212,8 @@ def _codes(values: pl.Series) -> np.ndarray | None:
     lowest, highest = numbers.min(), numbers.max()
     if not isinstance(lowest, int) or not isinstance(highest, int):
         return np.zeros(len(values), np.int64)
+    if highest - lowest >= 1 << 62:  # a mistyped number may be anywhere: the difference would not fit
+        return None
     return (numbers - lowest).fill_null(highest - lowest + 1).to_numpy()
 
 

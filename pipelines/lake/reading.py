@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import polars as pl
@@ -14,6 +15,7 @@ from pipelines.lake.places import Place, checksum, place_of, read_parquet
 from pipelines.tables import TABLES
 
 MANIFEST = "manifest.json"
+LONGEST_NAME = 200  # bytes of a raw file's name; with what is added to it, a file system takes 255
 FORMAT = 2  # of the lake folder; a lake of another format is built again, never guessed at
 
 
@@ -102,7 +104,12 @@ def reference_name(table: str) -> str:
 
 def quarantine_name(file: str) -> str:
     """Where the rows of a raw file that were set aside lie within a generation."""
-    return f"quarantine/{file}.parquet"
+    short = (
+        file
+        if len(file.encode()) <= LONGEST_NAME
+        else f"{file[:20]}-{blake2b(file.encode(), digest_size=8).hexdigest()}"
+    )
+    return f"quarantine/{short}.parquet"
 
 
 def _read_manifest(place: Place) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     asides = {kind: tuple(Aside(folder / name) for name in content[kind]) for kind in ("unresolved", "aside")}
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
     submissions = tuple((provider, month, number) for provider, month, number in content["submissions"])
-    rest = {"absent": tuple(content["absent"]), "parts": parts, "place": place, "submissions": submissions}
+    absent = {name: tuple(content[name]) for name in ("absent", "absent_choices")}
+    rest = {**absent, "parts": parts, "place": place, "submissions": submissions}
     rest["date_orders"] = tuple(DateOrder(*order) for order in content["date_orders"])
     return Receipt(**{**content, **asides, **counters, **rest})
 

@@ -81,6 +81,7 @@ class Receipt:
     table: str
     encoding: str
     absent: tuple[str, ...]
+    absent_choices: tuple[str, ...]
     rows_read: int
     parts: tuple[Part, ...] = ()
     unresolved: tuple[Aside, ...] = ()
@@ -187,6 +188,7 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
         table=file.layout.target.name,
         encoding=piece.encoding,
         absent=tuple(absent),
+        absent_choices=tuple(file.layout.absent_choices(file.header)),
         rows_read=rows_read,
         parts=parts.close(),
         unresolved=(Aside(folder / UNRESOLVED),) if unresolved else (),

@@ -87,6 +87,15 @@ class SourceTable:
         given = {column.column.name for column in self.columns if column.headers(header)} | set(self.constants)
         return [column.name for column in self.target.columns if column.name not in given]
 
+    def absent_choices(self, header: Header) -> list[str]:
+        """Headers this file lacks, though others feed the same canonical column ("death_date: DOD")."""
+        return [
+            f"{column.column.name}: {choice[0]}"
+            for column in self.columns
+            for choice in column.names
+            if column.headers(header) and _find(choice, header) is None
+        ]
+
 
 def load_aliases(name: str, targets: dict[str, Table]) -> tuple[SourceTable, ...]:
     """The source tables of configs/sources/<name>.toml; `targets` are the tables they may feed."""

@@ -39,6 +39,7 @@ ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so f
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
 _SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
 _NO_TEXT = {
+    b"\x1f\x8b": "is packed with gzip though its name does not end in .gz",
     b"PK\x03\x04": "is a zip archive or a workbook, whatever its name says",
     b"\xff\xfe": "is UTF-16 text",
     b"\xfe\xff": "is UTF-16 text",
@@ -110,7 +111,7 @@ def read_header(path: File) -> Header:
     """Names, delimiter and emptiness of a file, from its first lines only.
 
     Raises:
-        SourceError: the file is empty, cannot be unpacked or names a column twice.
+        SourceError: the file is empty, no text, cannot be unpacked or names a column twice.
     """
     try:
         with open_binary(path) as stream:
@@ -126,10 +127,23 @@ def read_header(path: File) -> Header:
     if not any(names):
         raise SourceError(f"{path.name}: line 1 is empty; it must hold the column names")
     header = Header(names, delimiter, has_rows)
-    twice = sorted({name for name in names if name and header.folded.count(name.casefold()) > 1})
-    if twice:
-        raise SourceError(f"{path.name}: the header holds {', '.join(twice)} more than once")
+    expect_each_name_once(path.name, header)
     return header
+
+
+def expect_each_name_once(file_name: str, header: Header) -> None:
+    """Raises SourceError where two columns have one name. A file may lack its header, so that a row of somebody stands
+    there: places are named, never what is written in them."""
+    places: dict[str, list[str]] = {}
+    for place, name in enumerate(header.folded, start=1):
+        places.setdefault(name, []).append(str(place))
+    problems = [
+        f"{file_name}: the header gives columns {', '.join(same)} one name (case ignored)"
+        for name, same in places.items()
+        if name and len(same) > 1
+    ]
+    if problems:
+        raise SourceError(problems)
 
 
 def look_through(path: File) -> Content:
@@ -164,7 +178,7 @@ def find_encoding(path: File) -> str:
     """The first of ENCODINGS that every byte of the file is text in.
 
     Raises:
-        SourceError: in none of them, or the file cannot be unpacked.
+        SourceError: in none of them, some lines in one and some in another, or the file cannot be unpacked.
     """
     for encoding in ENCODINGS:
         decoder = codecs.getincrementaldecoder(encoding)()
@@ -178,9 +192,32 @@ def find_encoding(path: File) -> str:
         except DAMAGE as error:
             last = count_readable_lines(path)
             raise SourceError(f"{path.name}: is cut off or damaged (after line {last})") from error
+        if encoding != ENCODINGS[0]:
+            _expect_one_encoding(path)
         return encoding
     line = _first_undecodable(path)
     raise SourceError(f"{path.name}: is neither UTF-8 nor Windows-1252 text (line {line} is the first that is neither)")
+
+
+def _expect_one_encoding(path: File) -> None:
+    """One odd byte must not turn the letters beyond ASCII of all other lines, which are UTF-8, into others."""
+    first: dict[bool, int] = {}
+    with open_binary(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.isascii():
+                first.setdefault(_is_utf8(line), number)
+            if len(first) == 2:
+                raise SourceError(
+                    f"{path.name}: line {first[True]} is UTF-8, and line {first[False]} is not; one encoding is needed"
+                )
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_batches(path: File, header: Header, piece: Piece) -> Iterator[Batch]:
@@ -203,12 +240,13 @@ def read_batches(path: File, header: Header, piece: Piece) -> Iterator[Batch]:
     columns = header.columns
     line, reported = 2, 0
     try:
-        for block in _open_arrow(path, header, columns, piece, set_apart):
+        for block in _open_arrow(path, header, piece, set_apart):
             bad = len(malformed)
             printable = _printable(block)
             lines = _number_lines(line, block.num_rows, [number for number, _ in malformed])
             rows = pl.from_arrow(pa.table([_without_empty(column) for column in block.columns], columns))
             assert isinstance(rows, pl.DataFrame)
+            unclosed += lines[_swallowing(rows, header, printable)].tolist()
             yield Batch(rows.with_columns(_line=pl.Series(lines)), tuple(malformed[reported:bad]), printable)
             reported = bad
             line = int(lines[-1]) + 1 if len(lines) else line
@@ -218,9 +256,9 @@ def read_batches(path: File, header: Header, piece: Piece) -> Iterator[Batch]:
         raise SourceError(f"{path.name}: cannot be read as a table (after line {line})") from None
     if unclosed:
         # One stray quote swallows rows up to the next: nothing after it can be trusted, so nothing is read.
-        raise SourceError(f"{path.name}: line {unclosed[0]} opens a quote that its row does not close")
+        raise SourceError(f"{path.name}: line {min(unclosed)} opens a quote that its row does not close")
     if malformed[reported:]:
-        empty = pl.DataFrame(schema=dict.fromkeys(columns, pl.String) | {"_line": pl.Int64})
+        empty = pl.DataFrame(schema=dict.fromkeys(header.columns, pl.String) | {"_line": pl.Int64})
         yield Batch(empty, tuple(malformed[reported:]), {})
 
 
@@ -246,6 +284,10 @@ def _refuse_no_text(path: File, start: bytes) -> None:
                 f"{path.name}: {what}; allowed: comma-, pipe- or tab-separated text in UTF-8 or Windows-1252, as it is "
                 "or packed with gzip (.gz), zstd (.zst) or in a zip archive (.zip)"
             )
+    if b"\0" in start:
+        raise SourceError(f"{path.name}: is no text (line 1 holds null bytes)")
+    if b"\r" in start.rstrip(b"\r\n"):
+        raise SourceError(f"{path.name}: line 1 holds a carriage return; lines must end with LF or CR LF")
 
 
 def _first_undecodable(path: File) -> int:
@@ -271,7 +313,6 @@ def _decode(line: bytes) -> str:
 def _open_arrow(
     path: File,
     header: Header,
-    columns: list[str],
     piece: Piece,
     set_apart: Callable[[arrow_csv.InvalidRow], str],
 ) -> Iterable[pa.RecordBatch]:
@@ -286,7 +327,7 @@ def _open_arrow(
         arrow_csv.ReadOptions(
             use_threads=False,
             block_size=BLOCK_BYTES,
-            column_names=columns,
+            column_names=header.columns,
             skip_rows=int(piece.start == 0),
             encoding=piece.encoding,
         ),
@@ -295,7 +336,7 @@ def _open_arrow(
             delimiter=header.delimiter, newlines_in_values=True, invalid_row_handler=set_apart, ignore_empty_lines=True
         ),
         arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
+            column_types=dict.fromkeys(header.columns, pa.string()),
             # Arrow would take three times as long to find empty texts and wrong bytes: see _without_empty, _printable.
             strings_can_be_null=False,
             check_utf8=False,
@@ -311,6 +352,18 @@ def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray
     gaps = np.asarray([number for number in skipped if number >= first], dtype=np.int64)
     lines = np.arange(first, first + n_rows + len(gaps), dtype=np.int64)
     return lines[~np.isin(lines, gaps)][:n_rows]
+
+
+def _swallowing(rows: pl.DataFrame, header: Header, printable: Mapping[str, int]) -> np.ndarray:
+    """Whether a cell of each row holds a line break and so many delimiters that it is the rest of a row with the
+    beginning of another: two stray quotes took what lies between them for a cell, and the row has its right width."""
+    found = np.zeros(rows.height, dtype=bool)
+    for name in header.columns:
+        if name not in printable and rows[name].str.contains("\n", literal=True).any():
+            n_inside = rows[name].str.count_matches(header.delimiter, literal=True).fill_null(0)
+            breaks = rows[name].str.contains("\n", literal=True).fill_null(False)
+            found |= (breaks & (n_inside >= len(header.names) - 1)).to_numpy()
+    return found if len(header.names) > 1 else np.zeros(rows.height, dtype=bool)
 
 
 def _count_lines(path: File, end: int) -> int:

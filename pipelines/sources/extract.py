@@ -22,6 +22,7 @@ from pipelines.sources.packed import Member, list_members
 from pipelines.tables import TABLES
 
 DESCRIPTION = "extract_manifest.json"
+DEEPEST = 50  # levels of it; far more than anybody writes, far fewer than writing it again could bear
 _ALIAS_MAPS = (*mhsds.RELEASES, *hes.RELEASES, "lookups", "omop")
 
 
@@ -219,7 +220,20 @@ def read_description(folder: Path) -> tuple[dict[str, Any], list[str]]:
     if not path.is_file():
         return {}, []
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair can be read, but not written
+    except (OSError, ValueError, RecursionError):
         content = None
+    if isinstance(content, dict) and _is_nested(content, DEEPEST):
+        return {}, [f"{DESCRIPTION}: is nested more than {DEEPEST} levels deep"]
     return (content, []) if isinstance(content, dict) else ({}, [f"{DESCRIPTION}: is not a JSON object"])
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_nested(value: Any, levels: int) -> bool:
+    """Whether a value holds others in more than as many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_nested(other, levels - 1) for other in inner)

@@ -175,16 +175,17 @@ def date_activities(activity: pl.DataFrame, contact: pl.DataFrame) -> tuple[pl.D
 def _take_date(
     rows: pl.DataFrame, column: str, others: pl.DataFrame, other_column: str, key: str, other_key: str
 ) -> pl.DataFrame:
-    """`rows` with their empty dates taken from the row of the same record and key in `others`: the earliest, should
-    the record hold it twice."""
+    """`rows` with their empty dates taken from the row of the same person, record and key in `others`: the earliest,
+    should the record hold it twice. A record number that two people were given must not lend the date of one to the
+    other."""
     if rows.is_empty():
         return rows
     dates = (
         others.filter(pl.col(other_key).is_not_null() & pl.col("record_id").is_not_null())
-        .group_by("record_id", pl.col(other_key).alias(key))
+        .group_by("person_id", "record_id", pl.col(other_key).alias(key))
         .agg(_date=pl.col(other_column).min())
     )
-    joined = rows.join(dates, on=["record_id", key], how="left", maintain_order="left")
+    joined = rows.join(dates, on=["person_id", "record_id", key], how="left", maintain_order="left")
     return joined.with_columns(pl.coalesce(column, "_date").alias(column)).drop("_date")
 
 

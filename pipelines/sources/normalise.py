@@ -20,10 +20,13 @@ import pyarrow as pa
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header
+from pipelines.tables import month_id
 
 NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
 _ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"
 _DATE_CHARACTERS = 10
+_LIMITS = {"month_id": (1, month_id(2199, 12))}  # months are counted through, so a mistyped one must not be far away
+_LONGEST_PERIOD = 31  # days that a submission reports on: a calendar month
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
 
@@ -186,6 +189,7 @@ def _column(
         codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
         return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()
     parsed = [text if kind == "code" and text.name in no_lower_case else _parse(text, kind, layout) for text in sources]
+    parsed = [_within(series, *_LIMITS[name]) for series in parsed] if name in _LIMITS else parsed
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
     value = value.replace(column.recoded) if column.recoded else value
     emptied = Counter[str]()
@@ -234,6 +238,10 @@ def _date_orders(
     return tuple(orders)
 
 
+def _within(numbers: pl.Series, lowest: int, highest: int) -> pl.Series:
+    return numbers.set(~numbers.is_between(lowest, highest).fill_null(True), None)
+
+
 def _complete(rows: pl.DataFrame, layout: SourceTable) -> pl.DataFrame:
     """Canonical order; constants set; columns no header feeds are null."""
     target = layout.target
@@ -253,6 +261,10 @@ def _first_fault(rows: pl.DataFrame, sent: dict[str, pl.Series], header: Header,
         written = pl.any_horizontal(pl.lit(sent[source]).is_not_null() for source in column.headers(header))
         fault = pl.when(written).then(pl.lit(f"bad_{kind}:{name}")).otherwise(pl.lit(f"missing:{name}"))
         reason = pl.when(pl.col(name).is_null()).then(fault).otherwise(reason)
+    if layout.target.name == "submission":
+        length = (pl.col("period_end_date") - pl.col("period_start_date")).dt.total_days() + 1
+        is_month = length.is_between(1, _LONGEST_PERIOD)
+        reason = pl.when(~is_month).then(pl.lit("no_month")).otherwise(reason)
     if layout.anonymous_providers and "provider_id" in rows.columns:
         anonymous = pl.col("provider_id").is_in(layout.anonymous_providers)
         reason = pl.when(anonymous).then(pl.lit("anonymous_provider")).otherwise(reason)

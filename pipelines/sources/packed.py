@@ -77,12 +77,20 @@ def list_members(folder: Path, problems: list[str]) -> Iterator[Member]:
     """The files of a folder and those in its zip archives, in order of names; what is wrong with archives is added to
     `problems`."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if path.is_file() and path.suffix.casefold() == ZIP:
+        if (odd := _odd_name(path.name)) is not None:
+            problems.append(odd)
+        elif path.is_file() and path.suffix.casefold() == ZIP:
             members, faults = members_of(path)
             problems += faults
             yield from members
         elif path.is_file():
             yield Member(path)
+
+
+def _odd_name(name: str) -> str | None:
+    """What is wrong with the name of a file, if it cannot be written down as text."""
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    return f"{shown}: the name of this file is not UTF-8; rename it" if shown != name else None
 
 
 def members_of(archive: Path) -> tuple[list[Member], list[str]]:

@@ -17,6 +17,7 @@ from pipelines.sources.bridge import cross_bridge, follow_bridge
 from pipelines.sources.csv_files import Batch, Header, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, stands_for_nothing
 from pipelines.sources.packed import File
+from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
 from pipelines.sources.pseudonyms import conceal
 from pipelines.tables import PARTICIPANT
 
@@ -177,7 +178,7 @@ def _read(path: Path, layout: SourceTable, header_only: bool = False) -> tuple[H
         header, rows = workbook.read_workbook(path, layout)
         return header, Batch(rows, (), {})
     if ending == _PARQUET:
-        header, rows = _read_parquet(path)
+        header, rows = _read_parquet(path, layout)
         _expect_columns(path, header, layout)
         return header, Batch(rows, (), {})
     file = _only_member(path) if ending == packed.ZIP else path
@@ -211,15 +212,14 @@ def _expect_columns(path: Path, header: Header, layout: SourceTable) -> None:
         raise SourceError(problems)
 
 
-def _read_parquet(path: Path) -> tuple[Header, pl.DataFrame]:
+def _read_parquet(path: Path, layout: SourceTable) -> tuple[Header, pl.DataFrame]:
+    schema, header = read_schema(path, path.name)
+    expect_types(schema, layout, header, path.name)
+    needed = list(dict.fromkeys(name for column in layout.columns for name in column.headers(header)))
     try:
-        table = pl.read_parquet(path, glob=False)
-        # Numbers beside empty cells come out of pandas as 9.0e9, which is no id.
-        whole = [cell.name for cell in table if cell.dtype.is_float() and (cell == cell.round()).all()]
-        texts = table.with_columns(pl.col(whole).cast(pl.Int64)).select(pl.all().cast(pl.String).replace("", None))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from error
-    names = tuple(table.columns)
-    rows = texts.rename(str.casefold)
-    line = pl.int_range(2, rows.height + 2, dtype=pl.Int64, eager=True).alias("_line")
-    return Header(names, ",", bool(rows.height)), rows.with_columns(line)
+        table = pl.read_parquet(path, columns=[header.names[header.folded.index(name)] for name in needed], glob=False)
+    except UNREADABLE as error:
+        raise SourceError(f"{path.name}: cannot be read as Parquet ({type(error).__name__})") from None
+    rows = [as_text(cells, path.name).alias(name) for name, cells in zip(needed, table, strict=True)]
+    line = pl.int_range(2, table.height + 2, dtype=pl.Int64, eager=True).alias("_line")
+    return header, pl.DataFrame([*rows, line])

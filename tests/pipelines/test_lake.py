@@ -206,7 +206,7 @@ def test_a_column_named_twice_is_a_problem(tmp_path: Path) -> None:
     path = source / "MHS501HospProvSpell_2017.csv"
     path.write_text(path.read_text().replace("UniqServReqID", "person_id"))
     assert (
-        check_source(source)[0] == "MHS501HospProvSpell_2017.csv: the header holds Person_ID, person_id more than once"
+        check_source(source)[0] == "MHS501HospProvSpell_2017.csv: the header gives columns 2, 6 one name (case ignored)"
     )
 
 

@@ -411,7 +411,8 @@ def test_version_6_bed_class_and_attendance(tmp_path: Path) -> None:
 
 
 def test_submissions_tell_the_end_of_the_data(tmp_path: Path) -> None:
-    later = SUBMISSION | {"UniqMonthID": "1403", "ReportingPeriodEndDate": "30/06/2017"}
+    later = SUBMISSION | {"UniqMonthID": "1403"}
+    later |= {"ReportingPeriodStartDate": "01/06/2017", "ReportingPeriodEndDate": "30/06/2017"}
     lake = load(tmp_path, MHS000Header=[later, SUBMISSION, SUBMISSION])
     assert (lake.period_end, lake.last_month_id) == (date(2017, 6, 30), 1403)
     assert lake.read_reference("submission").height == 2

@@ -15,7 +15,7 @@ KEYS = ("person_id", "month_id", "start_date", "end_date", "row_id")
 dates = st.none() | st.dates(date(1850, 1, 1), date(2100, 1, 1))
 rows = st.tuples(
     st.sampled_from(["a", "b", "B", "é", "ab", ""]),
-    st.none() | st.sampled_from([-5, 0, 1402, 2**40]),
+    st.none() | st.sampled_from([-5, 0, 1402, 2**40, -(2**63), 2**63 - 1]),
     dates | st.just(date(2017, 1, 1)),
     dates | st.just(date(2017, 1, 1)),
     st.none() | st.sampled_from(["1", "10", "2"]),

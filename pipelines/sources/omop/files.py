@@ -22,6 +22,7 @@ from pipelines.sources.omop.psychiatric import roots
 from pipelines.sources.omop.rows import BATCH_ROWS, CONCEPT_ANCESTOR, needed_columns, text_batches, tidy
 from pipelines.sources.omop.staged import OTHER_CDM_TABLES, layouts
 from pipelines.sources.packed import Member, list_members
+from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
 
 _PARQUET = ".parquet"
 
@@ -75,13 +76,15 @@ class FilePiece:
         line = 1
         try:
             with pq.ParquetFile(path) as file:
+                expect_types(file.schema_arrow, self.layout, self.header, self.name)
                 for batch in file.iter_batches(BATCH_ROWS, columns=[written[name] for name in columns]):
+                    batch.validate(full=True)  # bytes that are no text would go unseen
                     rows = pl.from_arrow(pa.Table.from_batches([batch]))
                     assert isinstance(rows, pl.DataFrame)
-                    texts = [as_text(rows[written[name]]).alias(name) for name in columns]
+                    texts = [as_text(rows[written[name]], self.name).alias(name) for name in columns]
                     yield pl.DataFrame([*texts, _lines(line, rows.height)])
                     line += rows.height
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise SourceError(f"{self.name}: cannot be read as Parquet ({type(error).__name__})") from None
 
 
@@ -107,14 +110,6 @@ def is_parquet(member: Member) -> bool:
     return member.file_name.casefold().endswith(_PARQUET)
 
 
-def as_text(cells: pl.Series) -> pl.Series:
-    """Cells of any type as CSV would hold them: ISO dates, whole numbers without a point."""
-    if cells.dtype.is_temporal() or cells.dtype.is_numeric() or cells.dtype == pl.Boolean:
-        return cells.cast(pl.String)
-    text = cells.cast(pl.String, strict=False)
-    return text.set((text == "").fill_null(False), None)
-
-
 def _table_of(member: Member, tables: list[str]) -> str | None:
     if member.is_of_macos:
         return None
@@ -127,11 +122,7 @@ def _read_header(member: Member) -> Header:
     if not is_parquet(member):
         return csv_files.read_header(member)
     with member.on_disk() as path:
-        try:
-            schema = pq.read_schema(path)
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{member.name}: cannot be read as Parquet ({type(error).__name__})") from None
-    return Header(tuple(schema.names), ",", True)
+        return read_schema(path, member.file_name)[1]
 
 
 def _lines(first: int, n: int) -> pl.Series:
