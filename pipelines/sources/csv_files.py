@@ -39,7 +39,6 @@ ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so f
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
 _SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
 _NO_TEXT = {
-    b"\x1f\x8b": "is packed with gzip though its name does not end in .gz",
     b"PK\x03\x04": "is a zip archive or a workbook, whatever its name says",
     b"\xff\xfe": "is UTF-16 text",
     b"\xfe\xff": "is UTF-16 text",
