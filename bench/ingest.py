@@ -20,7 +20,6 @@ from results import RESULTS, ROOT, as_table, describe_machine, write_section
 
 PEERS = ROOT / "bench" / "peers"
 THIS, KEPT, FLOOR = "this project", "this project, parts kept", "floor: one pass, no buckets"
-ONCE = ("dask", FLOOR, KEPT)  # long, or beside the comparison
 
 
 def main() -> None:
@@ -40,12 +39,9 @@ def main() -> None:
         source = write_contacts(folder / "extract", options.rows)
         commands = {THIS: _command("this", "ingest", source, folder / THIS, options.buckets)}
         commands |= {peer: _command(peer, "ingest", source, folder / peer, options.buckets) for peer in options.peers}
-        turns = {name: command for name, command in commands.items() if name not in ONCE}
-        found = take_turns(turns, options.runs, folder)
-        extra = {name: command for name, command in commands.items() if name in ONCE}
-        extra[KEPT] = _command("this", "ingest_to_go_on", source, folder / KEPT, options.buckets)
-        extra[FLOOR] = _command("polars", "plain", source, folder / FLOOR, options.buckets)
-        found |= take_turns(extra, options.runs, folder)
+        commands[KEPT] = _command("this", "ingest_to_go_on", source, folder / KEPT, options.buckets)
+        commands[FLOOR] = _command("polars", "plain", source, folder / FLOOR, options.buckets)
+        found = take_turns(commands, options.runs, folder)
         sizes = {name: check(name, folder / name, options.rows) for name in found}
         text = as_markdown(found, sizes, options, source.stat().st_size, load)
     write_section("ingest", text, options.results)
@@ -108,8 +104,8 @@ def as_markdown(
         "",
         "Seconds of the work itself; CPU seconds and memory of the whole process, starting Python included. The last "
         "column holds the ratios of seconds, CPU seconds and memory: below 1 this project needs less. This project "
-        "recognises the files, checks and types every cell, sets unusable rows aside, drops exact duplicates and "
-        "superseded submissions, sorts each bucket by person and date, and accounts for every row; the peers split "
+        "recognises the files, checks and types every cell, sets unusable rows aside, looks for exact duplicates, "
+        "sorts each bucket by person and date, and accounts for every row; the peers split "
         "the rows by person. With its parts kept, the next month's load parses only what is new. Rows and people per "
         "bucket were checked for every tool.",
         "",

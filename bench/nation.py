@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("POLARS_MAX_THREADS", "1")  # as flows.settings.prepare_libraries: Dask uses every core
 
 import dask
 from measuring import measure

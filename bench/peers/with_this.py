@@ -1,17 +1,15 @@
-"""The same work as this project does it: every check, every row accounted for.
+"""The same work as this project does it. `ingest` is a load as any other: every check, every row accounted for.
+`features` is the peers' query, bucket by bucket through the lake's own reading, as covariates are measured.
 
 python bench/peers/with_this.py ingest CSV FOLDER BUCKETS      (CSV lies in a folder in MHSDS layout)
 python bench/peers/with_this.py features LAKE INDEX.csv OUT.parquet
 """
 
-import os
 import sys
 import time
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-
-os.environ.setdefault("POLARS_MAX_THREADS", "1")  # as flows.settings.prepare_libraries: Dask uses every core
 
 import dask
 import polars as pl

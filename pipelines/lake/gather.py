@@ -117,9 +117,8 @@ def _collect(
     current = unique.filter(~old) if old.any() else unique
     tally.kept.update(_by_file(current))
     for rule, more, less in ((EXACT_DUPLICATE, rows, unique), (SUPERSEDED_SUBMISSION, unique, current)):
-        dropped = _by_file(more)
-        dropped.subtract(_by_file(less))
-        tally.dropped.update({(place, rule): n for place, n in dropped.items() if n})
+        if more is not less:
+            tally.dropped.update({(place, rule): n for place, n in (_by_file(more) - _by_file(less)).items()})
     return current.drop("_raw")
 
 
@@ -142,7 +141,8 @@ def _drop_duplicates(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_file(rows: pl.DataFrame) -> Counter[int]:
-    return Counter(dict(rows.group_by("_file").len().rows()))
+    n_rows = np.bincount(rows["_file"].to_numpy())
+    return Counter({place: int(n_rows[place]) for place in np.flatnonzero(n_rows).tolist()})
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
