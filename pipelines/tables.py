@@ -417,7 +417,11 @@ PARTICIPANT = Table(
         _c("arm_code", "code", "PEER or CONTROL", True),
         _c("site_code", "code", "site that recruited"),
         _c("allocation_date", "date", "randomisation", True),
-        _c("index_spell_id", "id", "spell on the ward at allocation; may be blank, only checked"),
+        _c(
+            "index_spell_id",
+            "id",
+            "spell on the ward at allocation, as the list has it; the index stay is found by the allocation date",
+        ),
         _c("consent_code", "code", "Y when the person agreed to linkage", True),
         _c("n_sessions", "int", "sessions attended; described only, never the exposure"),
         _c("first_session_date", "date", "first session; described only"),

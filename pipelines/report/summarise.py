@@ -56,7 +56,7 @@ def summarise(
         "table1": design_facts.make_table_1(design, tables[store.RELEASED_BALANCE], protocol, log),
         "love": design_facts.love_points(design, tables[store.RELEASED_BALANCE], protocol),
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
-        "data_account": _data_account(_read_json(run, store.DATA_ACCOUNT), log),
+        "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
         "limits": trial.describe_limits(protocol),
@@ -106,7 +106,7 @@ def _read_json(run: RunFolder, name: str) -> Any:
     return run.read_json(name) if run.file(name).exists() else None
 
 
-def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
+def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
     """Rows by table and by reason, added up over files; None for sources without raw files."""
     if not account or not account.get("files"):
         return None
@@ -131,7 +131,15 @@ def _data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) -> dict
         "nulled": _by_reason(account.get("nulled", {}), "nulled", log),
         "unlinked": _by_reason(account.get("participants", {}).get("unlinked", {}), "unlinked", log),
         "list_nulled": _by_reason(account.get("participants", {}).get("nulled", {}), "list_nulled", log),
+        "sessions": _sessions(account.get("participants", {}).get("sessions"), log),
     }
+
+
+def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
+    """How many people's sessions are recorded, and their mean; None where it rests on too few."""
+    if not found or log.count(found["n_people"], NAME, "data_account/sessions") is None:
+        return None
+    return {"n_people": log.count(found["n_people"], NAME, "data_account/sessions"), "mean": round(found["mean"], 1)}
 
 
 def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

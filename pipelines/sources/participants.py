@@ -109,13 +109,16 @@ def list_unlinked(listed: pl.DataFrame, quarantined: pl.DataFrame, excluded: pl.
 
 
 def account_of_list(listed: pl.DataFrame, quarantined: pl.DataFrame, unlinked: pl.DataFrame) -> dict[str, Any]:
-    """Counts: rows of the list, those with an index stay, those without by reason, unreadable cells by column."""
+    """Counts: rows of the list, those with an index stay, those without by reason, unreadable cells by column; and the
+    sessions that the supported had, as far as they are recorded (described only, never the exposure: DOMAIN G2)."""
+    sessions = listed.filter(pl.col("arm_code") == "PEER")["n_sessions"].drop_nulls()
     cells = listed["unreadable"].drop_nulls().str.split(" ").explode()
     return {
         "rows": listed.height + quarantined.height,
         "linked": listed.height + quarantined.height - unlinked.height,
         "unlinked": dict(unlinked.group_by("reason").len().sort("reason").rows()),
         "nulled": dict(cells.value_counts().sort("unreadable").rows()),
+        "sessions": {"n_people": len(sessions), "mean": sessions.mean()},
     }
 
 

@@ -302,6 +302,7 @@ def test_cells_that_cannot_be_read_are_named_in_their_row(tmp_path: Path) -> Non
     ]
     account = account_of_list(people, SET_ASIDE.to_frame(), UNLINKED.to_frame())
     assert account["nulled"] == {"bad_date:first_session_date": 1, "bad_int:n_sessions": 2}
+    assert account["sessions"] == {"n_people": 1, "mean": 3.0}  # of the supported whose number can be read
 
 
 def test_every_row_without_a_stay_is_listed_with_its_reason(tmp_path: Path) -> None:
@@ -320,4 +321,5 @@ def test_every_row_without_a_stay_is_listed_with_its_reason(tmp_path: Path) -> N
         "linked": 1,
         "unlinked": {"bad_code:arm_code": 1, "duplicate_person": 1, "not_in_extract": 1},
         "nulled": {},
+        "sessions": {"n_people": 0, "mean": None},
     }

@@ -22,7 +22,7 @@ from pipelines.report import render_report, summarise_for_terminal
 from pipelines.report.design_facts import read_overlap
 from pipelines.report.quality_facts import release_quality
 from pipelines.report.released import ESTIMATE_SCHEMA, release_balance, release_estimates
-from pipelines.report.summarise import release_tables, summarise
+from pipelines.report.summarise import release_data_account, release_tables, summarise
 from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
 from pipelines.store import RunFolder
 from pipelines.tables import month_id
@@ -544,3 +544,13 @@ def test_sentences_are_cautious_in_both_directions() -> None:
     assert "does NOT include no effect" in triad_sentence(clear, "95 %")
     assert "includes no effect" in triad_sentence(unclear, "95 %")
     assert "could not be made" in triad_sentence(None, "95 %")
+
+
+@pytest.mark.parametrize(("n_people", "said"), [(287, True), (7, False)])
+def test_sessions_are_described_unless_they_are_of_few(n_people: int, said: bool) -> None:
+    columns = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
+    of_list = {"sessions": {"n_people": n_people, "mean": 7.26}}
+    account: dict[str, Any] = {"files": [{"table": "spell"} | dict.fromkeys(columns, 100)], "participants": of_list}
+    found = release_data_account(account, DisclosureLog(Disclosure()))
+    assert found is not None
+    assert found["sessions"] == ({"n_people": 285, "mean": 7.3} if said else None)
