@@ -48,16 +48,18 @@ def physical_admission(
     followed: pl.DataFrame, episode: pl.DataFrame | None, facts: ExtractFacts, days: int
 ) -> pl.DataFrame:
     """KEY and neg_control_admission_<days>d: whether a continuous inpatient spell with a primary diagnosis of the list
-    began in (index, index + days] and before a death; null where hospital data end before the window does, whatever
-    was seen until then, or are not there at all."""
+    began in (index, index + days] and before a death; null where hospital data begin after or end before the window
+    does, whatever was seen in them, or are not there at all."""
     name = f"neg_control_admission_{days}d"
     if episode is None:
         return followed.select(*KEY, pl.lit(None, pl.Boolean).alias(name))
     is_listed = pl.col("primary_code").str.slice(0, 3).is_in(list(read_codelist("negative_control")))
     begun = continuous_stays(episode).filter(is_listed).select("person_id", "start_date")
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
-    observed_until = pl.lit(facts.hospital_end or facts.period_end)
-    observed_days = (observed_until - pl.col("index_date")).dt.total_days()
+    first = facts.hospital_start or facts.first_day or date.min
+    is_covered = (pl.col("index_date").dt.offset_by("1d") >= first) & (
+        pl.col("index_date").dt.offset_by(f"{days}d") <= (facts.hospital_end or facts.period_end)
+    )
     until = pl.min_horizontal(pl.lit(days), "died_day")
     happened = (
         followed.select(*KEY, "died_day")
@@ -67,7 +69,6 @@ def physical_admission(
         .unique()
         .with_columns(happened=pl.lit(True))
     )
-    is_covered = observed_days >= days
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
         *KEY, pl.when(is_covered).then(pl.col("happened").fill_null(False)).alias(name)
     )

@@ -78,6 +78,26 @@ def test_without_hospital_data_it_is_not_known() -> None:
 def test_what_was_not_observed_is_not_known(
     died: str | None, hospital_end: str, admitted: str | None, found: bool | None
 ) -> None:
+    assert in_hospital(("2014-04-01", hospital_end), admitted, died) is found
+
+
+@pytest.mark.parametrize(
+    ("hospital_start", "admitted", "found"),
+    [
+        ("2017-04-01", None, False),  # day 1
+        ("2017-04-02", None, None),
+        ("2017-04-02", "2017-06-01", None),  # whatever was seen from then on
+        ("2019-01-01", None, None),  # hospital data begin after the whole window
+    ],
+)
+def test_nor_is_what_lies_before_hospital_data_begin(
+    hospital_start: str, admitted: str | None, found: bool | None
+) -> None:
+    assert in_hospital((hospital_start, "2020-03-31"), admitted) is found
+
+
+def in_hospital(reach: tuple[str, str], admitted: str | None, died: str | None = None) -> bool | None:
+    """The year's outcome of somebody discharged on 31 March 2017, where hospital data reach from and to these days."""
     died_day = None if died is None else (date.fromisoformat(died) - date(2017, 3, 31)).days
     followed = pl.DataFrame(
         {"person_id": ["p"], "index_date": [date(2017, 3, 31)], "died_day": pl.Series([died_day], dtype=pl.Int64)}
@@ -90,12 +110,12 @@ def test_what_was_not_observed_is_not_known(
         TABLES["submission"].empty(),
         TABLES["provider_successor"].empty(),
         TABLES["area_deprivation"].empty(),
-        hospital_start=date(2014, 4, 1),
-        hospital_end=date.fromisoformat(hospital_end),
+        hospital_start=date.fromisoformat(reach[0]),
+        hospital_end=date.fromisoformat(reach[1]),
     )
     episode = pl.DataFrame(rows, schema=TABLES["hospital_episode"].schema)
-    answer = physical_admission(followed, episode, facts, 365)
-    assert answer["neg_control_admission_365d"].to_list() == [found]
+    found: bool | None = physical_admission(followed, episode, facts, 365)["neg_control_admission_365d"].item()
+    return found
 
 
 @pytest.mark.parametrize(
