@@ -84,6 +84,18 @@ class ExtractFacts:
         first: date | None = self.submissions["period_start_date"].min()  # type: ignore[assignment]
         return first
 
+    def reach_of(self, table: str) -> tuple[date, date] | None:
+        """First and last day over which finding nothing in a table the extract holds is knowledge; None where no row
+        says so. Where `reach` was not looked for, that of hospital episodes or of the extract as a whole."""
+        first = self.first_day
+        if first is None:
+            return date.min, self.period_end
+        if self.reach:
+            return self.reach.get(table)
+        if table == "hospital_episode":
+            return self.hospital_start or first, self.hospital_end or self.period_end
+        return first, self.period_end
+
     @cached_property
     def final_code(self) -> dict[str, str]:
         """Provider code -> the code it has in the end, through any number of mergers (DOMAIN I12, K5)."""

@@ -5,6 +5,7 @@ episode is a referral to such a team (DOMAIN J), from the day it was received un
 """
 
 from collections.abc import Mapping
+from datetime import date
 
 import polars as pl
 
@@ -20,37 +21,42 @@ LIAISON_TEAMS = ["A11"]
 
 
 def events_of(
-    stays: pl.DataFrame, tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, present: frozenset[str]
+    stays: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    facts: ExtractFacts,
+    law_reach: tuple[date, date] | None,
 ) -> Events:
-    """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. None
-    where the extract lacks a table it needs."""
+    """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. An event
+    that a missing table cannot show is not there; seen.is_covered tells where that means something.
+
+    Args:
+        law_reach: first and last day over which the legal status of a stay is known; None where it never is.
+    """
     contact, team, emergency = (tables[name] for name in ("contact", "referral_team", "emergency_attendance"))
-    has_contacts = "contact" in present
-    has_teams = has_contacts and "referral_team" in present
-    has_referrals = {"referral", "referral_team"} <= present
-    episodes = crisis_episodes(tables["referral"], team, facts) if has_referrals else None
-    has_emergency = "emergency_attendance" in present
+    episodes = crisis_episodes(tables["referral"], team, facts)
     return {
-        "readmission": _readmissions(stays, knows_law="legal_period" in present),
-        "missed": attended_or_missed(contact, DID_NOT_ATTEND) if has_contacts else None,
-        "attended": attended_or_missed(contact, ATTENDED) if has_contacts else None,
-        "crisis_contact": crisis_contacts(contact, team) if has_teams else None,
-        "liaison_contact": _team_contacts(contact, team, LIAISON_TEAMS) if has_teams else None,
+        "readmission": _readmissions(stays, law_reach),
+        "missed": attended_or_missed(contact, DID_NOT_ATTEND),
+        "attended": attended_or_missed(contact, ATTENDED),
+        "crisis_contact": crisis_contacts(contact, team),
+        "liaison_contact": _team_contacts(contact, team, LIAISON_TEAMS),
         "crisis_episode": episodes,
         "crisis_start": episodes,
-        "emergency": emergency_attendances(emergency) if has_emergency else None,
-        "mental_health_emergency": mental_health_attendances(emergency) if has_emergency else None,
+        "emergency": emergency_attendances(emergency),
+        "mental_health_emergency": mental_health_attendances(emergency),
     }
 
 
-def _readmissions(stays: pl.DataFrame, *, knows_law: bool) -> pl.DataFrame:
-    """Stays as events with their end, kind, and length where they ended for certain."""
+def _readmissions(stays: pl.DataFrame, law_reach: tuple[date, date] | None) -> pl.DataFrame:
+    """Stays as events with their end, kind where the law's records cover their start, and length where they ended for
+    certain."""
     ended = pl.col("end_reason").is_in(["discharge", "death"])
+    is_told = pl.col("start_date").is_between(*law_reach) if law_reach else pl.lit(False)
     return stays.select(
         "person_id",
         event_date="start_date",
         until_date="end_date",
-        is_formal="is_detained_on_admission" if knows_law else pl.lit(None, pl.Boolean),
+        is_formal=pl.when(is_told).then("is_detained_on_admission"),
         los_days=pl.when(ended).then("los_days"),
     )
 
