@@ -218,6 +218,7 @@ _ALL = (
             _c("episode_id", "id", "UniqMHActEpisodeID"),
             _c("order_kind_code", "code", "CTO treatment order, RECALL of one, COND conditional discharge", True),
             _c("start_date", "date", "start of the order", True),
+            _c("expiry_date", "date", "day on which a treatment order runs out unless it is renewed"),
             _c("end_date", "date", "end of the order"),
             _c("end_reason_code", "code", "reason of the end; 02 revoked"),
         ),
