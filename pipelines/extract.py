@@ -12,6 +12,8 @@ from functools import cached_property
 
 import polars as pl
 
+from pipelines.tables import month_id
+
 MONTH = ["provider_id", "month_id"]
 MONTH_SCHEMA = {"provider_id": pl.String, "month_id": pl.Int64}
 LAST_DAY_OF_MONTH_ID = pl.date(
@@ -21,7 +23,7 @@ LAST_DAY_OF_MONTH_ID = pl.date(
 
 def month_id_of(day: pl.Expr) -> pl.Expr:
     """UniqMonthID of the month that holds `day`."""
-    return (day.dt.year().cast(pl.Int64) - 1900) * 12 + day.dt.month().cast(pl.Int64) - 3
+    return month_id(day.dt.year().cast(pl.Int64), day.dt.month().cast(pl.Int64))
 
 
 def count_spells(spell: pl.DataFrame) -> pl.DataFrame:

@@ -5,10 +5,11 @@ and upper-case, never numbers ('01', '2A', '200'). Identifiers are text, trimmed
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import polars as pl
 
+Number = TypeVar("Number", int, pl.Expr)
 Kind = Literal["id", "code", "date", "time", "int", "float", "text"]
 
 POLARS_TYPE: dict[str, pl.DataType] = {
@@ -427,6 +428,6 @@ PARTICIPANT = Table(
 )
 
 
-def month_id(year: int, month: int) -> int:
-    """UniqMonthID: months counted with April 1900 = 1 (DOMAIN B1)."""
+def month_id(year: Number, month: Number) -> Number:
+    """UniqMonthID: months counted with April 1900 = 1 (DOMAIN B1); of whole numbers, or of columns of them."""
     return (year - 1900) * 12 + month - 3

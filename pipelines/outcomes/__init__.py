@@ -12,25 +12,13 @@ import polars as pl
 from pipelines.extract import ExtractFacts
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
-from pipelines.outcomes.events import (
-    ATTENDED,
-    CRISIS_TEAMS,
-    DID_NOT_ATTEND,
-    attended_or_missed,
-    crisis_contacts,
-    events_of,
-)
+from pipelines.outcomes.events import events_of
 from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
 from pipelines.outcomes.observation import observation_end
 from pipelines.outcomes.seen import KEY, Seen, follow, is_covered, where
 from pipelines.protocol import FollowUp
 
 __all__ = [
-    "ATTENDED",
-    "CRISIS_TEAMS",
-    "DID_NOT_ATTEND",
-    "attended_or_missed",
-    "crisis_contacts",
     "measure_outcomes",
     "observation_end",
     "outcomes_of",

@@ -1,7 +1,7 @@
 """Canonical tables and stays become dated events of a person: what outcomes count (DOMAIN B6, B7, K11, K14).
 
-Choice made: a contact belongs to a team when the team was on its referral in the same month's record (K14); a crisis
-episode is a referral to such a team (DOMAIN J), from the day it was received until it or its teams closed.
+Choice made: a crisis episode is a referral to a crisis team (DOMAIN J), from the day it was received until it or its
+teams closed. Which contacts are a team's is said in pipelines/contacts.py.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,18 @@ from datetime import date
 
 import polars as pl
 
+from pipelines.contacts import (
+    ATTENDED,
+    CRISIS_TEAMS,
+    DID_NOT_ATTEND,
+    LIAISON_TEAMS,
+    attended_or_missed,
+    team_contacts,
+)
 from pipelines.emergency import emergency_attendances, mental_health_attendances
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
 from pipelines.outcomes.seen import Events
 from pipelines.stays import latest
-
-ATTENDED = ["5", "6"]
-DID_NOT_ATTEND = ["3"]
-CRISIS_TEAMS = ["A02", "A03", "A04"]
-LIAISON_TEAMS = ["A11"]
 
 
 def events_of(
@@ -38,8 +41,8 @@ def events_of(
         "readmission": _readmissions(stays, law_reach),
         "missed": attended_or_missed(contact, DID_NOT_ATTEND),
         "attended": attended_or_missed(contact, ATTENDED),
-        "crisis_contact": crisis_contacts(contact, team),
-        "liaison_contact": _team_contacts(contact, team, LIAISON_TEAMS),
+        "crisis_contact": team_contacts(contact, team, CRISIS_TEAMS),
+        "liaison_contact": team_contacts(contact, team, LIAISON_TEAMS),
         "crisis_episode": episodes,
         "crisis_start": episodes,
         "emergency": emergency_attendances(emergency),
@@ -59,41 +62,6 @@ def _readmissions(stays: pl.DataFrame, law_reach: tuple[date, date] | None) -> p
         is_formal=pl.when(is_told).then("is_detained_on_admission"),
         los_days=pl.when(ended).then("los_days"),
     )
-
-
-def attended_or_missed(contact: pl.DataFrame, attendance_codes: list[str]) -> pl.DataFrame:
-    """person_id, event_date of contacts with one of the attendance codes, each contact once."""
-    return (
-        _each_contact_once(contact)
-        .filter(pl.col("attendance_code").is_in(attendance_codes))
-        .select("person_id", event_date="contact_date")
-    )
-
-
-def crisis_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame) -> pl.DataFrame:
-    """Attended contacts of referrals to a crisis resolution or home treatment team (K14)."""
-    return _team_contacts(contact, referral_team, CRISIS_TEAMS)
-
-
-def _team_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame, team_types: list[str]) -> pl.DataFrame:
-    teams = (
-        referral_team.filter(pl.col("team_type_code").is_in(team_types))
-        .select("person_id", "record_id", "referral_id")
-        .drop_nulls()
-        .unique()
-    )
-    return (
-        _each_contact_once(contact)
-        .filter(pl.col("attendance_code").is_in(ATTENDED))
-        .join(teams, on=["person_id", "record_id", "referral_id"], how="semi", maintain_order="left")
-        .select("person_id", event_date="contact_date")
-    )
-
-
-def _each_contact_once(contact: pl.DataFrame) -> pl.DataFrame:
-    named = contact.filter(pl.col("contact_id").is_not_null())
-    nameless = contact.filter(pl.col("contact_id").is_null())
-    return pl.concat([latest(named, ["person_id", "contact_id"]), nameless])
 
 
 def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
