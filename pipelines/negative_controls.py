@@ -56,10 +56,9 @@ def physical_admission(
     is_listed = pl.col("primary_code").str.slice(0, 3).is_in(list(read_codelist("negative_control")))
     begun = continuous_stays(episode).filter(is_listed).select("person_id", "start_date")
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
-    first = facts.hospital_start or facts.first_day or date.min
-    is_covered = (pl.col("index_date").dt.offset_by("1d") >= first) & (
-        pl.col("index_date").dt.offset_by(f"{days}d") <= (facts.hospital_end or facts.period_end)
-    )
+    day_1, last_day = (pl.col("index_date").dt.offset_by(f"{day}d") for day in (1, days))
+    reach = _hospital_reach(facts)
+    is_covered = (day_1 >= reach[0]) & (last_day <= reach[1]) if reach else pl.lit(False)
     until = pl.min_horizontal(pl.lit(days), "died_day")
     happened = (
         followed.select(*KEY, "died_day")
@@ -72,6 +71,13 @@ def physical_admission(
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
         *KEY, pl.when(is_covered).then(pl.col("happened").fill_null(False)).alias(name)
     )
+
+
+def _hospital_reach(facts: ExtractFacts) -> tuple[date, date] | None:
+    """First and last day that hospital episodes cover; None where the extract has a table of them without a row."""
+    if facts.reach:
+        return facts.reach.get("hospital_episode")
+    return facts.hospital_start or facts.first_day or date.min, facts.hospital_end or facts.period_end
 
 
 def placebo_stay(followed: pl.DataFrame, stays: pl.DataFrame, known_from: date | None) -> pl.DataFrame:

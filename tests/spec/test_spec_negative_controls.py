@@ -4,6 +4,7 @@ The pipeline only: the rules are the text tables themselves. Somebody eligible, 
 31 March 2018, and 730 and 365 days before are 1 April 2015 and 31 March 2016.
 """
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -79,6 +80,16 @@ def test_what_was_not_observed_is_not_known(
     died: str | None, hospital_end: str, admitted: str | None, found: bool | None
 ) -> None:
     assert in_hospital(("2014-04-01", hospital_end), admitted, died) is found
+
+
+def test_a_table_of_episodes_without_a_row_tells_nothing() -> None:
+    whole = {"contact": ("2014-12-01", "2020-03-31"), "hospital_episode": ("2014-12-01", "2020-03-31")}
+    none = "episode_start_date\n"
+    assert outcome("neg_control_admission_365d", hospital_episode=none, reach=whole) is False
+    world = write_world(ELIGIBLE, eligibility=ONLY_THE_INDEX, hospital_episode=none, reach=whole)
+    facts = replace(world.facts, reach={"contact": world.facts.reach["contact"]})
+    (found,) = replace(world, facts=facts).people().outcomes["neg_control_admission_365d"]
+    assert found is None
 
 
 @pytest.mark.parametrize(

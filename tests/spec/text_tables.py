@@ -137,6 +137,7 @@ def write_world(
     for row in split_rows(spells):
         writer.add_spell(row)
     for table, text in tables.items():
+        writer.tables.setdefault(table, [])
         for row in split_rows(text):
             writer.add_row(table, row)
     return World(
