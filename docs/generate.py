@@ -56,7 +56,8 @@ and emergency attendances: the months with at least half the median number of ro
 observation period); from MHSDS's first month, or that of HES where it counts for earlier stays. Anywhere else the
 value is missing. In a look-back that is covered in part, what was seen counts, and nothing seen is missing. That a
 single provider was silent for some of a covered look-back is not taken into account, nor are months without a file
-between the first and the last of a table.
+between the first and the last of a table. A table of few rows is taken to cover the extract to its first and last day
+unless chance would leave so little there less than once in a thousand times.
 
 What is done with a missing value is stated in the protocol (`missing`, `missing_of`) and in the report beside its
 share.

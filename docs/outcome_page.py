@@ -24,6 +24,19 @@ before the provider fell silent. A count, a share and a "no" are known only when
 day, or to a death before observation ended; a readmission or death that was seen is a "yes" at once. What was not
 observed is null, never 0, and so is whatever needs a table that the extract does not hold. A short window is therefore
 known for more people than a long one.
+
+**Tables that stop or start on the way.** A table in **bold** below must cover the window from its first day to its
+last, or to the end of observation where that comes first: the months from its first to its last row (ECDS with HES
+A&E, HES and deaths by the date of the event, in months with enough of them; a table of few rows is taken to stop only
+where chance would leave so little after it less than once in a thousand times: `pipelines/look_back.py`). A window
+that such a table leaves before observation ends is null whatever was seen in it and also for somebody who died
+before: else only people with an event, or the dead, would be left of it. Spells need no such rule, since the months
+that each provider submitted tell whether they were sent. Months without a file between a table's first and last are
+not noticed.
+
+**Deaths.** Without a table of deaths `died_<days>d` is null and nobody can be treated as dead: the other outcomes and
+the cumulative incidence of readmission then count people who died as people who did not come back. The data account
+says so (`deaths`). An extract of MHSDS with inpatients' deaths only, told by the discharge, is such an extract.
 """
 NHS_RULE = """## NHS England's 14-day rule beside the study's own
 
@@ -62,6 +75,11 @@ def outcomes_page() -> str:
     return "\n".join(parts)
 
 
+def _tables(entry: OutcomeFamily | Described) -> str:
+    needed = entry.must_cover if isinstance(entry, OutcomeFamily) else ()
+    return ", ".join(f"**`{table}`**" if table in needed else f"`{table}`" for table in entry.tables)
+
+
 def _table(title: str, shown: str, families: Iterable[OutcomeFamily]) -> str:
     rows = [
         f"| {shown.format(f.name)} | {f.scale} | {f.meaning} | {_tables(f)} | {f.rule} | "
@@ -92,7 +110,3 @@ def _presets() -> str:
         for name, (outcomes, why) in PRESETS.items()
     ]
     return "\n".join(["## Presets", "", text, "", "| preset | outcomes | what it is |", "|---|---|---|", *rows, ""])
-
-
-def _tables(entry: OutcomeFamily | Described) -> str:
-    return ", ".join(f"`{table}`" for table in entry.tables)

@@ -34,7 +34,7 @@ from pipelines.eligibility import (
 from pipelines.errors import CohortError
 from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
 from pipelines.lake import Lake, bucket_of
-from pipelines.look_back import count_truncated, hospital_reach, look_back_start, table_reach
+from pipelines.look_back import count_truncated, describe_deaths, hospital_reach, look_back_start, table_reach
 from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import measure_outcomes, windows_of
 from pipelines.protocol import Eligibility, FollowUp, Protocol, outcome_kinds
@@ -194,6 +194,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     providers = count_provider_months(facts, submitted)
     unlinked = list_unlinked(listed, quarantined, pl.concat([part.excluded for part in people]))
     account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
+    account |= {"deaths": describe_deaths(facts, is_held=lake.has("death"))}
     return Cohort(
         people=cohort,
         baseline=baseline,

@@ -12,6 +12,8 @@ from functools import cached_property
 
 import polars as pl
 
+from pipelines.tables import month_id
+
 MONTH = ["provider_id", "month_id"]
 MONTH_SCHEMA = {"provider_id": pl.String, "month_id": pl.Int64}
 LAST_DAY_OF_MONTH_ID = pl.date(
@@ -21,7 +23,7 @@ LAST_DAY_OF_MONTH_ID = pl.date(
 
 def month_id_of(day: pl.Expr) -> pl.Expr:
     """UniqMonthID of the month that holds `day`."""
-    return (day.dt.year().cast(pl.Int64) - 1900) * 12 + day.dt.month().cast(pl.Int64) - 3
+    return month_id(day.dt.year().cast(pl.Int64), day.dt.month().cast(pl.Int64))
 
 
 def count_spells(spell: pl.DataFrame) -> pl.DataFrame:
@@ -83,6 +85,18 @@ class ExtractFacts:
         """First day of the first month anybody submitted; None where there are no submissions."""
         first: date | None = self.submissions["period_start_date"].min()  # type: ignore[assignment]
         return first
+
+    def reach_of(self, table: str) -> tuple[date, date] | None:
+        """First and last day over which finding nothing in a table the extract holds is knowledge; None where no row
+        says so. Where `reach` was not looked for, that of hospital episodes or of the extract as a whole."""
+        first = self.first_day
+        if first is None:
+            return date.min, self.period_end
+        if self.reach:
+            return self.reach.get(table)
+        if table == "hospital_episode":
+            return self.hospital_start or first, self.hospital_end or self.period_end
+        return first, self.period_end
 
     @cached_property
     def final_code(self) -> dict[str, str]:

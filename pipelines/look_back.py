@@ -4,11 +4,15 @@ before that.
 Choice made (DOMAIN A8.5, I15): MHSDS reaches to its first submitted month, one of its tables from the first to the last
 month that any row of it was sent for. Hospital episodes come by the month they
 ended in, so they cover the months from the first to the last in which at least half as many ended as in the median
-month: a mistyped year must not pass for a month of data. Emergency attendances likewise, by their arrival.
+month: a mistyped year must not pass for a month of data. Emergency attendances likewise, by their arrival; deaths too,
+from a tenth of the median month, since few of the people of an extract can have died in its first months.
+A table of few rows has months without one by chance: it stops before the extract only where that little after it would
+happen less than once in a thousand times if its rows fell evenly over the extract (Poisson), and starts likewise.
 """
 
 from collections.abc import Sequence
 from datetime import date
+from math import exp, lgamma, log
 from typing import Any
 
 import polars as pl
@@ -18,16 +22,19 @@ from dask.delayed import delayed
 from pipelines.covariate_registry import REGISTRY
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
 from pipelines.lake import Lake
+from pipelines.outcome_registry import FAMILIES
 from pipelines.protocol import Eligibility
 
 _SHARE_OF_MEDIAN = 0.5
+_SHARE_OF_MEDIAN_DEATHS = 0.1
+_RARE = 0.001
 EMERGENCY = "emergency_attendance"
-NOT_BY_MONTH = {"stays", "hospital_episode", EMERGENCY}
+NOT_BY_MONTH = {"stays", "hospital_episode", EMERGENCY, "death"}
 
 
 def hospital_reach(lake: Lake) -> tuple[date, date] | None:
     """First and last day of the months that hospital episodes cover; None where the lake has none."""
-    return _reach_by_day(lake, "hospital_episode", "episode_end_date")
+    return _full_months(_count_days(lake, "hospital_episode", "episode_end_date"))
 
 
 def months_covered(ends: pl.Series) -> tuple[date, date] | None:
@@ -35,12 +42,14 @@ def months_covered(ends: pl.Series) -> tuple[date, date] | None:
     return _full_months(_count_by_month(ends))
 
 
-def _reach_by_day(lake: Lake, table: str, column: str) -> tuple[date, date] | None:
+def _count_days(lake: Lake, table: str, column: str) -> pl.DataFrame:
+    """month, n: how many days of the column fall into each month (its first day)."""
+
     def count(bucket: int) -> pl.DataFrame:
         return _count_by_month(lake.read_bucket(bucket, table, [column])[column])
 
     parts: Sequence[pl.DataFrame] = compute(*[delayed(count)(bucket) for bucket in range(lake.n_buckets)])
-    return _full_months(pl.concat(parts).group_by("month").agg(pl.col("n").sum()))
+    return pl.concat(parts).group_by("month").agg(pl.col("n").sum())
 
 
 def _count_by_month(days: pl.Series) -> pl.DataFrame:
@@ -48,8 +57,8 @@ def _count_by_month(days: pl.Series) -> pl.DataFrame:
     return months.value_counts(name="n").with_columns(pl.col("n").cast(pl.Int64))
 
 
-def _full_months(counts: pl.DataFrame) -> tuple[date, date] | None:
-    full = counts.filter(pl.col("n") >= _SHARE_OF_MEDIAN * pl.col("n").median())["month"]
+def _full_months(counts: pl.DataFrame, share: float = _SHARE_OF_MEDIAN) -> tuple[date, date] | None:
+    full = counts.filter(pl.col("n") >= share * pl.col("n").median())["month"]
     if full.is_empty():
         return None
     first, last = full.min(), full.dt.month_end().max()
@@ -59,28 +68,63 @@ def _full_months(counts: pl.DataFrame) -> tuple[date, date] | None:
 
 
 def table_reach(lake: Lake, hospital: tuple[date, date] | None) -> dict[str, tuple[date, date]]:
-    """First and last day over which finding nothing in a table is knowledge, for the tables that the registry's counts
-    and indicators need, named as there; tables without a row are left out. `hospital` as of hospital_reach.
+    """First and last day over which finding nothing in a table is knowledge, for the tables that the counts,
+    indicators and outcomes of the registries need, named as there; tables without a row are left out. `hospital` as of
+    hospital_reach.
 
     One pass over a column or two of each. Empty for a CDM, which observes each person over a period of their own.
     """
     if lake.has("observation_period"):
         return {}
     wanted = {table for covariate in REGISTRY.values() if covariate.none_is_known for table in covariate.tables}
+    wanted |= {table for family in FAMILIES.values() for table in family.must_cover}
     wanted |= {"care_activity"}  # of covariates from codes
     tasks = [delayed(_months_sent)(lake, bucket, sorted(wanted - NOT_BY_MONTH)) for bucket in range(lake.n_buckets)]
     parts: Sequence[pl.DataFrame] = compute(*tasks)
-    sent = (
-        pl.concat(parts).drop_nulls().group_by("table").agg(pl.col("first").min(), pl.col("last").max()).sort("table")
-    )
-    by_day = {"hospital_episode": hospital, EMERGENCY: _reach_by_day(lake, EMERGENCY, "arrival_date")}
-    return {name: (first, last) for name, first, last in sent.iter_rows()} | {
-        table: covered for table, covered in by_day.items() if covered is not None
+    sent = pl.concat(parts).drop_nulls().group_by("table", "month").agg(pl.col("n").sum()).sort("table", "month")
+    counts = {str(name): months.drop("table") for (name,), months in sent.group_by("table", maintain_order=True)}
+    attended, died = _count_days(lake, EMERGENCY, "arrival_date"), _count_days(lake, "death", "death_date")
+    covered = {name: (months, _full_months(months, 0)) for name, months in counts.items()}
+    covered[EMERGENCY] = attended, _full_months(attended)
+    covered["death"] = died, _full_months(died, _SHARE_OF_MEDIAN_DEATHS)
+    opened: date | None = lake.read_reference("submission")["period_start_date"].min()  # type: ignore[assignment]
+    found = {
+        name: to_the_edges(months, reach, opened or reach[0], lake.period_end)
+        for name, (months, reach) in covered.items()
+        if reach is not None
     }
+    return found | ({"hospital_episode": hospital} if hospital else {})
+
+
+def to_the_edges(counts: pl.DataFrame, reach: tuple[date, date], opens: date, closes: date) -> tuple[date, date]:
+    """`reach` up to the first and last day of the extract, on a side where so few rows beyond it may be chance.
+
+    Args:
+        counts: month (its first day) and n, the rows of a table in it.
+        opens: first day of the extract; `closes` its last.
+    """
+    inside = counts.filter(pl.col("month").is_between(opens, closes))
+    per_day = int(inside["n"].sum()) / ((closes - opens).days + 1)
+    first, last = reach
+    before, after = (int(inside.filter(side)["n"].sum()) for side in (pl.col("month") < first, pl.col("month") > last))
+    if opens < first and _may_be_chance(before, per_day * (first - opens).days):
+        first = opens
+    if last < closes and _may_be_chance(after, per_day * (closes - last).days):
+        last = closes
+    return first, last
+
+
+def _may_be_chance(seen: int, expected: float) -> bool:
+    """Whether a Poisson count is as small as that more often than once in a thousand times; never where none is
+    expected, since a table without a row in the extract tells nothing of it."""
+    if expected <= 0:
+        return False
+    terms = (exp(n * log(expected) - expected - lgamma(n + 1)) for n in range(seen + 1))
+    return seen >= expected or sum(terms) >= _RARE
 
 
 def _months_sent(lake: Lake, bucket: int, names: Sequence[str]) -> pl.DataFrame:
-    """table, first and last day of the months for which one bucket has rows: all rows, those with a value in the column
+    """table, month (its first day) and n rows of one bucket sent for it: all rows, those with a value in the column
     that a name has after its dot, or those with the code after '='."""
     found = []
     for name in names:
@@ -89,8 +133,8 @@ def _months_sent(lake: Lake, bucket: int, names: Sequence[str]) -> pl.DataFrame:
         rows = lake.read_bucket(bucket, table, ["month_id", column] if column else ["month_id"])
         if column:
             rows = rows.filter(pl.col(column) == code) if code else rows.drop_nulls(column)
-        last = LAST_DAY_OF_MONTH_ID
-        found.append(rows.select(table=pl.lit(name), first=last.min().dt.month_start(), last=last.max()))
+        months = rows.group_by("month_id").agg(n=pl.len().cast(pl.Int64))
+        found.append(months.select(table=pl.lit(name), month=LAST_DAY_OF_MONTH_ID.dt.month_start(), n="n"))
     return pl.concat(found)
 
 
@@ -120,6 +164,21 @@ def count_truncated(people: pl.DataFrame, facts: ExtractFacts, eligibility: Elig
         "mhsds_from": _text(facts.first_day),
         "hes_from": _text(facts.hospital_start if eligibility.prior_stays_from_hes else None),
         "groups": counts.sort("group").to_dicts(),
+    }
+
+
+def describe_deaths(facts: ExtractFacts, *, is_held: bool) -> dict[str, Any]:
+    """The entry `deaths` of the data account: whether the extract holds a table of them, and their first and last
+    known day where those lie inside the extract; outside of them nobody can be treated as dead."""
+    reach = facts.reach_of("death") if is_held else None
+    if reach is None:
+        return {"is_held": False, "known_from": None, "known_until": None}
+    first, last = reach
+    starts_late = facts.first_day is not None and first > facts.first_day
+    return {
+        "is_held": True,
+        "known_from": _text(first if starts_late else None),
+        "known_until": _text(last if last < facts.period_end else None),
     }
 
 

@@ -48,16 +48,17 @@ def physical_admission(
     followed: pl.DataFrame, episode: pl.DataFrame | None, facts: ExtractFacts, days: int
 ) -> pl.DataFrame:
     """KEY and neg_control_admission_<days>d: whether a continuous inpatient spell with a primary diagnosis of the list
-    began in (index, index + days] and before a death; null where hospital data end before the window does, whatever
-    was seen until then, or are not there at all."""
+    began in (index, index + days] and before a death; null where hospital data begin after or end before the window
+    does, whatever was seen in them, or are not there at all."""
     name = f"neg_control_admission_{days}d"
     if episode is None:
         return followed.select(*KEY, pl.lit(None, pl.Boolean).alias(name))
     is_listed = pl.col("primary_code").str.slice(0, 3).is_in(list(read_codelist("negative_control")))
     begun = continuous_stays(episode).filter(is_listed).select("person_id", "start_date")
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
-    observed_until = pl.lit(facts.hospital_end or facts.period_end)
-    observed_days = (observed_until - pl.col("index_date")).dt.total_days()
+    day_1, last_day = (pl.col("index_date").dt.offset_by(f"{day}d") for day in (1, days))
+    reach = _hospital_reach(facts)
+    is_covered = (day_1 >= reach[0]) & (last_day <= reach[1]) if reach else pl.lit(False)
     until = pl.min_horizontal(pl.lit(days), "died_day")
     happened = (
         followed.select(*KEY, "died_day")
@@ -67,10 +68,16 @@ def physical_admission(
         .unique()
         .with_columns(happened=pl.lit(True))
     )
-    is_covered = observed_days >= days
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
         *KEY, pl.when(is_covered).then(pl.col("happened").fill_null(False)).alias(name)
     )
+
+
+def _hospital_reach(facts: ExtractFacts) -> tuple[date, date] | None:
+    """First and last day that hospital episodes cover; None where the extract has a table of them without a row."""
+    if facts.reach:
+        return facts.reach.get("hospital_episode")
+    return facts.hospital_start or facts.first_day or date.min, facts.hospital_end or facts.period_end
 
 
 def placebo_stay(followed: pl.DataFrame, stays: pl.DataFrame, known_from: date | None) -> pl.DataFrame:

@@ -22,7 +22,9 @@ class OutcomeFamily:
     """One kind of outcome.
 
     `title` is the report's label, with {days} for the window; `tables` are canonical tables (pipelines/tables.py);
-    `is_in_a_cdm` tells whether an OMOP CDM holds what is needed; `tag` marks families whose window is fixed.
+    `must_cover` those among them that have to cover the whole window, since finding nothing in them is the outcome
+    (whether spells were sent is told by submissions instead: outcomes/observation.py); `is_in_a_cdm` tells whether an
+    OMOP CDM holds what is needed.
     """
 
     name: str
@@ -32,6 +34,7 @@ class OutcomeFamily:
     tables: tuple[str, ...]
     rule: str
     is_in_a_cdm: bool = True
+    must_cover: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ _FAMILIES = (
         (*STAYS, "community_order"),
         "A5 (type of admission), B8, K13",
         is_in_a_cdm=False,
+        must_cover=("legal_period",),
     ),
     OutcomeFamily(
         "is_informally_readmitted",
@@ -93,6 +97,7 @@ _FAMILIES = (
         (*STAYS, "community_order"),
         "A5 (type of admission), B8, K13",
         is_in_a_cdm=False,
+        must_cover=("legal_period",),
     ),
     OutcomeFamily(
         "days_in_hospital",
@@ -118,6 +123,7 @@ _FAMILIES = (
         CONTACTS,
         "A5, B7, K14",
         is_in_a_cdm=False,
+        must_cover=("contact",),
     ),
     OutcomeFamily(
         "n_attended",
@@ -126,6 +132,7 @@ _FAMILIES = (
         "Contacts with attendance code 5 or 6",
         CONTACTS,
         "B7, K14",
+        must_cover=("contact",),
     ),
     OutcomeFamily(
         "dna_rate",
@@ -136,6 +143,7 @@ _FAMILIES = (
         CONTACTS,
         "A5, B7",
         is_in_a_cdm=False,
+        must_cover=("contact",),
     ),
     OutcomeFamily(
         "n_crht",
@@ -145,6 +153,7 @@ _FAMILIES = (
         TEAMS,
         "A5, B6, K14",
         is_in_a_cdm=False,
+        must_cover=("contact", "referral_team"),
     ),
     OutcomeFamily(
         "n_crht_episodes",
@@ -154,6 +163,7 @@ _FAMILIES = (
         ("referral", "referral_team", "death"),
         "A5, B6, J",
         is_in_a_cdm=False,
+        must_cover=("referral", "referral_team"),
     ),
     OutcomeFamily(
         "n_crht_starts",
@@ -163,6 +173,7 @@ _FAMILIES = (
         ("referral", "referral_team", "death"),
         "A5, B6, J",
         is_in_a_cdm=False,
+        must_cover=("referral", "referral_team"),
     ),
     OutcomeFamily(
         "n_liaison",
@@ -172,6 +183,7 @@ _FAMILIES = (
         TEAMS,
         "A5, B6",
         is_in_a_cdm=False,
+        must_cover=("contact", "referral_team"),
     ),
     OutcomeFamily(
         "n_ed",
@@ -180,6 +192,7 @@ _FAMILIES = (
         "Attendances at a type 1 department (ECDS; before it HES A&E), each counted once",
         EMERGENCY,
         "A5, C2, K14",
+        must_cover=("emergency_attendance",),
     ),
     OutcomeFamily(
         "n_mh_ed",
@@ -189,6 +202,7 @@ _FAMILIES = (
         EMERGENCY,
         "A5, C2",
         is_in_a_cdm=False,
+        must_cover=("emergency_attendance",),
     ),
     OutcomeFamily(
         "died",
@@ -197,6 +211,7 @@ _FAMILIES = (
         "A registered death in the window",
         ("death",),
         "C3, K15",
+        must_cover=("death",),
     ),
     OutcomeFamily(
         "neg_control_admission",
@@ -205,6 +220,7 @@ _FAMILIES = (
         "An admission with a primary diagnosis of configs/codelists/negative_control.csv began in the window",
         ("hospital_episode", "death"),
         "E3",
+        must_cover=("hospital_episode",),
     ),
 )
 FAMILIES = {family.name: family for family in _FAMILIES}

@@ -5,10 +5,11 @@ and upper-case, never numbers ('01', '2A', '200'). Identifiers are text, trimmed
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import polars as pl
 
+Number = TypeVar("Number", int, pl.Expr)
 Kind = Literal["id", "code", "date", "time", "int", "float", "text"]
 
 POLARS_TYPE: dict[str, pl.DataType] = {
@@ -218,6 +219,7 @@ _ALL = (
             _c("episode_id", "id", "UniqMHActEpisodeID"),
             _c("order_kind_code", "code", "CTO treatment order, RECALL of one, COND conditional discharge", True),
             _c("start_date", "date", "start of the order", True),
+            _c("expiry_date", "date", "day on which a treatment order runs out unless it is renewed"),
             _c("end_date", "date", "end of the order"),
             _c("end_reason_code", "code", "reason of the end; 02 revoked"),
         ),
@@ -430,6 +432,6 @@ PARTICIPANT = Table(
 )
 
 
-def month_id(year: int, month: int) -> int:
-    """UniqMonthID: months counted with April 1900 = 1 (DOMAIN B1)."""
+def month_id(year: Number, month: Number) -> Number:
+    """UniqMonthID: months counted with April 1900 = 1 (DOMAIN B1); of whole numbers, or of columns of them."""
     return (year - 1900) * 12 + month - 3

@@ -405,8 +405,8 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     plans = [row[name] for row in own.get("care_plan", []) for name in ("created_date", "updated_date")]
     planned = [(day - made).days for made in plans if made is not None and 0 <= (day - made).days <= 365]
     return {
-        "has_community_order": known.flag(is_in_force(orders, day), "community_order", 0),
-        "has_community_treatment_order": known.flag(is_in_force(treatment, day), "community_order", 0),
+        "has_community_order": known.flag(is_in_force(orders, day, facts), "community_order", 0),
+        "has_community_treatment_order": known.flag(is_in_force(treatment, day, facts), "community_order", 0),
         "has_cmht_team": known.flag("A06" in types, "referral_team", 31),
         "has_early_intervention_team": known.flag("A14" in types, "referral_team", 31),
         "has_assertive_outreach_team": known.flag("A08" in types, "referral_team", 31),
@@ -417,7 +417,16 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     }
 
 
-def is_in_force(orders: list[Row], day: date) -> bool:
-    """Whether an order, as it was last sent, began in the ten years before and had not ended on a day."""
-    last_sent = latest_month_of_each(orders, "episode_id")
-    return any(0 <= (day - o["start_date"]).days <= 3650 and (o["end_date"] or FOREVER) >= day for o in last_sent)
+def is_in_force(orders: list[Row], day: date, facts: Facts) -> bool:
+    """Whether an order, as it was last sent, began in the ten years before and had not ended on a day. B8: without an
+    end it lasts until it expires, and no longer than it was sent."""
+    for order in latest_month_of_each(orders, "episode_id"):
+        end = order["end_date"]
+        if end is None:
+            ends = [last_day(order["month_id"])] if order["month_id"] < facts.last_month_id else []
+            if order["expiry_date"] is not None and order["expiry_date"] >= order["start_date"]:
+                ends.append(order["expiry_date"])
+            end = min(ends, default=FOREVER)
+        if 0 <= (day - order["start_date"]).days <= 3650 and end >= day:
+            return True
+    return False

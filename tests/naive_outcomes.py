@@ -25,6 +25,19 @@ LIAISON_TEAMS = {"A11"}
 STREAMED_OR_DEAD = {"1077031000000103", "1077781000000101", "63238001"}
 NHS_EXCLUDED_METHODS = {"4", "6", "7", "8"}
 NHS_EXCLUDED_DESTINATIONS = {"48", "49", "50", "53", "84", "87", "79"}
+SOURCES = {
+    "died": ("death",),
+    "is_formally_readmitted": ("legal_period",),
+    "is_informally_readmitted": ("legal_period",),
+    "n_dna": ("contact",),
+    "n_attended": ("contact",),
+    "dna_rate": ("contact",),
+    "n_crht": ("contact", "referral_team"),
+    "n_liaison": ("contact", "referral_team"),
+    "n_crht_episodes": ("referral", "referral_team"),
+    "n_crht_starts": ("referral", "referral_team"),
+    "n_ed": ("emergency_attendance",),
+}  # what has to be there for nothing found to be nothing
 WINDOWS = (30, 90)  # shorter windows that every world is asked for
 
 
@@ -48,7 +61,7 @@ def observe(
         "person_id": stay["person_id"],
         "index_date": index_date,
         "days_to_readmission": day_of(first, index_date) if first else None,
-        "is_first_readmission_formal": is_detained_at(first["start_date"], own, facts) if first else None,
+        "is_first_readmission_formal": was_formal(first, own, facts),
         "first_readmission_los_days": first["los_days"] if first and first["end_reason"] != "inactive" else None,
         "died_day": died_day,
         "censored_day": censored_day,
@@ -87,7 +100,7 @@ def observe_window(
     """Everything that is counted in (index date, index date + days]; None where it is not known."""
     cut = is_cut_short(days, died_day, censored_day)
     first = first_seen(later, index_date, days, died_day, censored_day)
-    formal = is_detained_at(first["start_date"], own, facts) if first else None
+    formal = was_formal(first, own, facts)
     died = died_day is not None and died_day <= days and (censored_day is None or died_day <= censored_day)
     alive_days = days if died_day is None else min(days, died_day)
     limit = index_date + timedelta(days=alive_days)
@@ -95,7 +108,7 @@ def observe_window(
     row: Row = {
         "readmitted": True if first else (None if cut else False),
         "is_formally_readmitted": formal if first else (None if cut else False),
-        "is_informally_readmitted": not formal if first else (None if cut else False),
+        "is_informally_readmitted": (None if formal is None else not formal) if first else (None if cut else False),
         "readmission_free_days": day_of(first, index_date) if first else (None if cut else alive_days),
         "died": True if died else (None if cut else False),
     }
@@ -115,7 +128,33 @@ def observe_window(
         "n_liaison": count_team_contacts(own, LIAISON_TEAMS, index_date, limit),
         "n_ed": count_emergency(own, index_date, limit) if "emergency_attendance" in own else None,
     }
-    return row | {name: None if cut else value for name, value in counts.items()}
+    row |= {name: None if cut else value for name, value in counts.items()}
+    opens, closes = index_date + timedelta(days=1), index_date + timedelta(days=days)
+    if censored_day is not None:
+        closes = min(closes, index_date + timedelta(days=censored_day))
+    return {
+        name: value if all(covers(table, opens, closes, own, facts) for table in SOURCES.get(name, ())) else None
+        for name, value in row.items()
+    }
+
+
+def covers(table: str, opens: date, closes: date, own: Mapping[str, list[Row]], facts: Facts) -> bool:
+    """Whether the extract has a table and it reaches over both days, so that finding nothing between them tells
+    something. An event or a death in a window that it leaves makes no difference."""
+    if table not in own:
+        return False
+    everything = (min(row["period_start_date"] for row in facts.submissions), facts.period_end)
+    if facts.reach and table not in facts.reach:
+        return False
+    first, last = facts.reach.get(table, everything)
+    return first <= opens and closes <= last
+
+
+def was_formal(stay: Row | None, own: Mapping[str, list[Row]], facts: Facts) -> bool | None:
+    """K13, of a readmission; None without one and where legal periods do not reach to its first day."""
+    if stay is None or not covers("legal_period", stay["start_date"], stay["start_date"], own, facts):
+        return None
+    return is_detained_at(stay["start_date"], own, facts)
 
 
 def days_of(stay: Row, limit: date) -> int:

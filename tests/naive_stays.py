@@ -5,7 +5,7 @@ Choice: one function per rule, loops only. Source: DOMAIN section K; code sets B
 
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from statistics import median
 from typing import Any
@@ -30,13 +30,15 @@ DETENTION = {"02", "03", "07", "08", "09", "10", "12", "13", "14", "15", "16", "
 @dataclass(frozen=True)
 class Facts:
     """What is known of the extract as a whole; `submissions` and `successors` are rows of the reference tables,
-    `thin` the provider and month of submissions that held too little to count."""
+    `thin` the provider and month of submissions that held too little to count, `reach` the first and last day that
+    each table covers (empty: all of them the whole extract)."""
 
     period_end: date
     last_month_id: int
     submissions: list[Row]
     successors: list[Row]
     thin: frozenset[tuple[str, int]] = frozenset()
+    reach: Mapping[str, tuple[date, date]] = field(default_factory=dict)
 
 
 def find_thin_months(spells: list[Row], facts: Facts, follow_up: FollowUp) -> frozenset[tuple[str, int]]:

@@ -72,6 +72,7 @@ class World:
             successors=pl.DataFrame(self.facts.successors, schema=TABLES["provider_successor"].schema),
             deprivation=TABLES["area_deprivation"].empty(),
             thin=thin_months(submissions, count_spells(self.frames()["spell"]), *rule),
+            reach=self.facts.reach,
         )
 
     def frames(self) -> dict[str, pl.DataFrame]:

@@ -15,15 +15,14 @@ import polars as pl
 from dask.base import compute
 from dask.delayed import delayed
 
+from pipelines.contacts import ATTENDED, OF_REFERRAL, contacts_with, teams_of_referrals
 from pipelines.covariate_registry import Covariate
 from pipelines.covariates.coverage import is_covered, observed_from
 from pipelines.covariates.records import KEY, Records
 from pipelines.errors import ProtocolError
 from pipelines.extract import ExtractFacts
 from pipelines.lake import Lake
-from pipelines.outcomes import ATTENDED
 from pipelines.protocol import CODE_PREFIX, CodeCovariates, CodeLevel
-from pipelines.stays import latest
 
 TABLES_OF_DIMENSION: dict[str, tuple[str, ...]] = {
     "diagnosis": ("diagnosis",),
@@ -226,12 +225,9 @@ def _procedures(tables: Mapping[str, pl.DataFrame], characters: int) -> pl.DataF
 
 def _teams(tables: Mapping[str, pl.DataFrame], characters: int) -> pl.DataFrame:
     """Types of the teams whose contacts took place, each once a contact."""
-    of_referral = ["person_id", "record_id", "referral_id"]
-    types = tables["referral_team"].select(*of_referral, code="team_type_code").drop_nulls().unique()
-    contact, has_id = tables["contact"], pl.col("contact_id").is_not_null()
-    once = pl.concat([latest(contact.filter(has_id), ["person_id", "contact_id"]), contact.filter(~has_id)])
-    attended = once.filter(pl.col("attendance_code").is_in(ATTENDED))
-    return attended.join(types, on=of_referral).select("person_id", "code", event_date="contact_date")
+    attended = contacts_with(tables["contact"], ATTENDED)
+    types = teams_of_referrals(tables["referral_team"])
+    return attended.join(types, on=OF_REFERRAL).select("person_id", code="team_type_code", event_date="contact_date")
 
 
 def _hospital_diagnoses(tables: Mapping[str, pl.DataFrame], characters: int) -> pl.DataFrame:

@@ -30,9 +30,19 @@ def treatment_order(records: Records) -> pl.DataFrame:
 
 
 def _in_force(records: Records, orders: pl.DataFrame) -> pl.DataFrame:
-    known = latest(orders, ["person_id", "episode_id"])
+    """Orders as they were last sent. One without an end ended when it ran out, or with the last month it was sent for
+    (B8); an expiry before the start is none."""
+    expiry = pl.when(pl.col("expiry_date") >= pl.col("start_date")).then("expiry_date")
+    known = latest(orders, ["person_id", "episode_id"]).with_columns(
+        end_date=pl.coalesce("end_date", pl.min_horizontal(expiry, _stopped(records)))
+    )
     is_open = (pl.col("end_date") >= pl.col("index_date")).fill_null(True)
     return up_to_time_zero(records, known, "start_date", LONGEST_ORDER_DAYS).filter(is_open).select(KEY).unique()
+
+
+def _stopped(records: Records) -> pl.Expr:
+    """Last day of the last month that a row was sent for; null where that is the last month of the extract."""
+    return pl.when(pl.col("month_id") < records.facts.last_month_id).then(LAST_DAY_OF_MONTH_ID)
 
 
 def teams(records: Records) -> pl.DataFrame:
@@ -51,9 +61,8 @@ def teams(records: Records) -> pl.DataFrame:
 
 def care_programme(records: Records) -> pl.DataFrame:
     """Episodes that were open at discharge. One without an end that stopped arriving ended with its last month."""
-    stopped = pl.when(pl.col("month_id") < records.facts.last_month_id).then(LAST_DAY_OF_MONTH_ID)
     episodes = latest(records.tables["care_programme"], ["person_id", "episode_id", "start_date"]).with_columns(
-        end_date=pl.coalesce("end_date", stopped)
+        end_date=pl.coalesce("end_date", _stopped(records))
     )
     return (
         up_to_time_zero(records, episodes, "start_date", EVER)

@@ -59,19 +59,11 @@ def is_covered(records: Records, covariate: Covariate) -> pl.Expr:
 
 def reach_of(records: Records, table: str) -> Reach | None:
     """First and last day over which the extract holds a table as the registry names it; None where it does not."""
-    facts, base = records.facts, table.partition(".")[0]
-    first = facts.first_day or date.min
+    facts = records.facts
     if table == "stays":
-        return (records.stays_from or first, facts.period_end) if "spell" in records.present else None
-    if base not in records.present:
-        return None
-    if facts.first_day is None:
-        return date.min, facts.period_end
-    if facts.reach:
-        return facts.reach.get(table)
-    if base == "hospital_episode":
-        return facts.hospital_start or first, facts.hospital_end or facts.period_end
-    return first, facts.period_end
+        first = records.stays_from or facts.first_day or date.min
+        return (first, facts.period_end) if "spell" in records.present else None
+    return facts.reach_of(table) if table.partition(".")[0] in records.present else None
 
 
 def observed_from(records: Records, days: pl.DataFrame) -> pl.DataFrame:

@@ -8,20 +8,26 @@ from collections.abc import Callable
 
 import polars as pl
 
+from pipelines.contacts import (
+    ATTENDED,
+    CRISIS_TEAMS,
+    DID_NOT_ATTEND,
+    LIAISON_TEAMS,
+    OF_REFERRAL,
+    attended_or_missed,
+    referrals_to,
+    team_contacts,
+)
 from pipelines.covariate_registry import REGISTRY, Covariate
 from pipelines.covariates.records import KEY, Records, join_on_key, with_days_before
 from pipelines.emergency import emergency_attendances, mental_health_attendances, self_harm_attendances
 from pipelines.extract import LAST_DAY_OF_MONTH_ID
 from pipelines.hospital import continuous_stays
-from pipelines.outcomes import ATTENDED, CRISIS_TEAMS, DID_NOT_ATTEND, attended_or_missed
-from pipelines.outcomes import crisis_contacts as contacts_of_crisis_teams
 from pipelines.stays import latest
 
 COMMUNITY_TEAM = ["A06"]
-LIAISON_TEAM = ["A11"]
 SELF_HARM_CODE = r"(^| )X(6\d|7\d|8[0-4])"  # X60 to X84
 _GROUP = "service_use."
-_OF_REFERRAL = ["person_id", "record_id", "referral_id"]
 
 
 def measure(records: Records) -> pl.DataFrame:
@@ -71,19 +77,20 @@ def missed_contacts(records: Records) -> pl.DataFrame:
 
 def crisis_contacts(records: Records) -> pl.DataFrame:
     """Contacts of crisis resolution and home treatment teams that took place (K14)."""
-    return contacts_of_crisis_teams(records.tables["contact"], records.tables["referral_team"])
+    return _contacts_of(records, CRISIS_TEAMS, ATTENDED)
 
 
 def crisis_spells(records: Records) -> pl.DataFrame:
     """Referrals to such teams that were not rejected, on the day they were received, each once."""
-    to_team = records.tables["referral"].join(_referrals_to(records, CRISIS_TEAMS), on=_OF_REFERRAL, how="semi")
+    to_crisis_team = referrals_to(records.tables["referral_team"], CRISIS_TEAMS)
+    to_team = records.tables["referral"].join(to_crisis_team, on=OF_REFERRAL, how="semi")
     once = latest(to_team.drop_nulls("received_date"), ["person_id", "provider_id", "referral_id", "received_date"])
     return once.filter(pl.col("rejected_date").is_null()).select("person_id", event_date="received_date")
 
 
 def liaison_contacts(records: Records) -> pl.DataFrame:
     """Contacts of psychiatric liaison that took place."""
-    return _contacts_of(records, LIAISON_TEAM, ATTENDED)
+    return _contacts_of(records, LIAISON_TEAMS, ATTENDED)
 
 
 def community_contacts(records: Records) -> pl.DataFrame:
@@ -97,19 +104,7 @@ def missed_community_contacts(records: Records) -> pl.DataFrame:
 
 
 def _contacts_of(records: Records, team_types: list[str], attendance_codes: list[str]) -> pl.DataFrame:
-    """Contacts of referrals to such teams, joined within the record of a month, each contact as it was last sent."""
-    contact = records.tables["contact"]
-    has_id = pl.col("contact_id").is_not_null()
-    once = pl.concat([latest(contact.filter(has_id), ["person_id", "contact_id"]), contact.filter(~has_id)])
-    of_teams = once.join(_referrals_to(records, team_types), on=_OF_REFERRAL, how="semi")
-    return of_teams.filter(pl.col("attendance_code").is_in(attendance_codes)).select(
-        "person_id", event_date="contact_date"
-    )
-
-
-def _referrals_to(records: Records, team_types: list[str]) -> pl.DataFrame:
-    teams = records.tables["referral_team"].filter(pl.col("team_type_code").is_in(team_types))
-    return teams.select(_OF_REFERRAL).drop_nulls().unique()
+    return team_contacts(records.tables["contact"], records.tables["referral_team"], team_types, attendance_codes)
 
 
 def emergency(records: Records) -> pl.DataFrame:

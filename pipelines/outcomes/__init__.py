@@ -12,25 +12,13 @@ import polars as pl
 from pipelines.extract import ExtractFacts
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
-from pipelines.outcomes.events import (
-    ATTENDED,
-    CRISIS_TEAMS,
-    DID_NOT_ATTEND,
-    attended_or_missed,
-    crisis_contacts,
-    events_of,
-)
+from pipelines.outcomes.events import events_of
 from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
 from pipelines.outcomes.observation import observation_end
-from pipelines.outcomes.seen import KEY, Seen, follow
+from pipelines.outcomes.seen import KEY, Seen, follow, is_covered, where
 from pipelines.protocol import FollowUp
 
 __all__ = [
-    "ATTENDED",
-    "CRISIS_TEAMS",
-    "DID_NOT_ATTEND",
-    "attended_or_missed",
-    "crisis_contacts",
     "measure_outcomes",
     "observation_end",
     "outcomes_of",
@@ -53,7 +41,7 @@ def measure_outcomes(
 
     Args:
         stays: the stays that count as readmissions.
-        present: tables the extract holds; what needs another one is null.
+        present: tables the extract holds; what needs another one is null, as is a window that one does not cover.
         named: outcomes in further windows (readmitted_30d) or by a rule of their own (readmitted_nhs_14d).
 
     Returns:
@@ -61,7 +49,8 @@ def measure_outcomes(
         (readmitted_365d), and the outcomes named. All but died_day count days 1 to the end of follow-up.
     """
     observed = observation_end(index, tables["death"], facts, follow_up)
-    rows, events = follow(observed, events_of(stays, tables, facts, present))
+    reach = {table: facts.reach_of(table) if table in present else None for table in tables}
+    rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
     columns = measures.describe_first_readmission(rows, events)
     for name in outcomes_of(follow_up, named):
         split = split_name(name)
@@ -69,7 +58,9 @@ def measure_outcomes(
             columns.append(readmitted_nhs_14d(rows, tables, facts).alias(name))
             continue
         family, days = split
-        columns.append(getattr(measures, family)(Seen(days, rows, events)).alias(name))
+        values = getattr(measures, family)(Seen(days, rows, events))
+        covered = rows.select(covered=is_covered(days, [reach[table] for table in FAMILIES[family].must_cover]))
+        columns.append(where(covered.to_series(), values).alias(name))
     return (
         rows.select(*KEY, "died_day", "censored_day")
         .with_columns(columns)

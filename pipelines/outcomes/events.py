@@ -1,93 +1,67 @@
 """Canonical tables and stays become dated events of a person: what outcomes count (DOMAIN B6, B7, K11, K14).
 
-Choice made: a contact belongs to a team when the team was on its referral in the same month's record (K14); a crisis
-episode is a referral to such a team (DOMAIN J), from the day it was received until it or its teams closed.
+Choice made: a crisis episode is a referral to a crisis team (DOMAIN J), from the day it was received until it or its
+teams closed. Which contacts are a team's is said in pipelines/contacts.py.
 """
 
 from collections.abc import Mapping
+from datetime import date
 
 import polars as pl
 
+from pipelines.contacts import (
+    ATTENDED,
+    CRISIS_TEAMS,
+    DID_NOT_ATTEND,
+    LIAISON_TEAMS,
+    attended_or_missed,
+    team_contacts,
+)
 from pipelines.emergency import emergency_attendances, mental_health_attendances
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
 from pipelines.outcomes.seen import Events
 from pipelines.stays import latest
 
-ATTENDED = ["5", "6"]
-DID_NOT_ATTEND = ["3"]
-CRISIS_TEAMS = ["A02", "A03", "A04"]
-LIAISON_TEAMS = ["A11"]
-
 
 def events_of(
-    stays: pl.DataFrame, tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, present: frozenset[str]
+    stays: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
+    facts: ExtractFacts,
+    law_reach: tuple[date, date] | None,
 ) -> Events:
-    """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. None
-    where the extract lacks a table it needs."""
+    """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. An event
+    that a missing table cannot show is not there; seen.is_covered tells where that means something.
+
+    Args:
+        law_reach: first and last day over which the legal status of a stay is known; None where it never is.
+    """
     contact, team, emergency = (tables[name] for name in ("contact", "referral_team", "emergency_attendance"))
-    has_contacts = "contact" in present
-    has_teams = has_contacts and "referral_team" in present
-    has_referrals = {"referral", "referral_team"} <= present
-    episodes = crisis_episodes(tables["referral"], team, facts) if has_referrals else None
-    has_emergency = "emergency_attendance" in present
+    episodes = crisis_episodes(tables["referral"], team, facts)
     return {
-        "readmission": _readmissions(stays, knows_law="legal_period" in present),
-        "missed": attended_or_missed(contact, DID_NOT_ATTEND) if has_contacts else None,
-        "attended": attended_or_missed(contact, ATTENDED) if has_contacts else None,
-        "crisis_contact": crisis_contacts(contact, team) if has_teams else None,
-        "liaison_contact": _team_contacts(contact, team, LIAISON_TEAMS) if has_teams else None,
+        "readmission": _readmissions(stays, law_reach),
+        "missed": attended_or_missed(contact, DID_NOT_ATTEND),
+        "attended": attended_or_missed(contact, ATTENDED),
+        "crisis_contact": team_contacts(contact, team, CRISIS_TEAMS),
+        "liaison_contact": team_contacts(contact, team, LIAISON_TEAMS),
         "crisis_episode": episodes,
         "crisis_start": episodes,
-        "emergency": emergency_attendances(emergency) if has_emergency else None,
-        "mental_health_emergency": mental_health_attendances(emergency) if has_emergency else None,
+        "emergency": emergency_attendances(emergency),
+        "mental_health_emergency": mental_health_attendances(emergency),
     }
 
 
-def _readmissions(stays: pl.DataFrame, *, knows_law: bool) -> pl.DataFrame:
-    """Stays as events with their end, kind, and length where they ended for certain."""
+def _readmissions(stays: pl.DataFrame, law_reach: tuple[date, date] | None) -> pl.DataFrame:
+    """Stays as events with their end, kind where the law's records cover their start, and length where they ended for
+    certain."""
     ended = pl.col("end_reason").is_in(["discharge", "death"])
+    is_told = pl.col("start_date").is_between(*law_reach) if law_reach else pl.lit(False)
     return stays.select(
         "person_id",
         event_date="start_date",
         until_date="end_date",
-        is_formal="is_detained_on_admission" if knows_law else pl.lit(None, pl.Boolean),
+        is_formal=pl.when(is_told).then("is_detained_on_admission"),
         los_days=pl.when(ended).then("los_days"),
     )
-
-
-def attended_or_missed(contact: pl.DataFrame, attendance_codes: list[str]) -> pl.DataFrame:
-    """person_id, event_date of contacts with one of the attendance codes, each contact once."""
-    return (
-        _each_contact_once(contact)
-        .filter(pl.col("attendance_code").is_in(attendance_codes))
-        .select("person_id", event_date="contact_date")
-    )
-
-
-def crisis_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame) -> pl.DataFrame:
-    """Attended contacts of referrals to a crisis resolution or home treatment team (K14)."""
-    return _team_contacts(contact, referral_team, CRISIS_TEAMS)
-
-
-def _team_contacts(contact: pl.DataFrame, referral_team: pl.DataFrame, team_types: list[str]) -> pl.DataFrame:
-    teams = (
-        referral_team.filter(pl.col("team_type_code").is_in(team_types))
-        .select("person_id", "record_id", "referral_id")
-        .drop_nulls()
-        .unique()
-    )
-    return (
-        _each_contact_once(contact)
-        .filter(pl.col("attendance_code").is_in(ATTENDED))
-        .join(teams, on=["person_id", "record_id", "referral_id"], how="semi", maintain_order="left")
-        .select("person_id", event_date="contact_date")
-    )
-
-
-def _each_contact_once(contact: pl.DataFrame) -> pl.DataFrame:
-    named = contact.filter(pl.col("contact_id").is_not_null())
-    nameless = contact.filter(pl.col("contact_id").is_null())
-    return pl.concat([latest(named, ["person_id", "contact_id"]), nameless])
 
 
 def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:

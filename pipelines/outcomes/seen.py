@@ -1,18 +1,21 @@
 """Index rows and dated events become what was seen of each row in a window of days after time zero.
 
 Choice made (DOMAIN I15, K12): a count is known only when the window was observed to its end, or to a death in it; an
-event that was seen is known at once.
+event that was seen is known at once. A window that a table of the outcome's events leaves before observation ends is
+unknown whatever was seen and whoever died: only the events and the dead would be left of it. This is the one place that
+says so, pipelines/estimate.py needs no rule of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
 
 KEY = ["person_id", "index_date"]
 MAY_HAVE_BEGUN_BEFORE = ("crisis_episode",)  # kinds of event that count from day 1 when they were under way
 
-Events = Mapping[str, pl.DataFrame | None]
+Events = Mapping[str, pl.DataFrame]
 
 
 def follow(observed: pl.DataFrame, events: Events) -> tuple[pl.DataFrame, Events]:
@@ -20,18 +23,14 @@ def follow(observed: pl.DataFrame, events: Events) -> tuple[pl.DataFrame, Events
 
     Args:
         observed: KEY, died_day, censored_day, last_day (observation.observation_end).
-        events: by kind, person_id, event_date, perhaps until_date (null while it lasts) and what else is known; None
-            where the extract cannot tell.
+        events: by kind, person_id, event_date, perhaps until_date (null while it lasts) and what else is known.
 
     Returns:
         The rows with `place`; by kind, place, day (1..last_day), until_day and the other columns, in order of place
         and day.
     """
     rows = observed.with_row_index("place")
-    return rows, {
-        kind: None if frame is None else _on_days(rows, frame, kind in MAY_HAVE_BEGUN_BEFORE)
-        for kind, frame in events.items()
-    }
+    return rows, {kind: _on_days(rows, frame, kind in MAY_HAVE_BEGUN_BEFORE) for kind, frame in events.items()}
 
 
 def _on_days(rows: pl.DataFrame, events: pl.DataFrame, may_have_begun_before: bool) -> pl.DataFrame:
@@ -66,29 +65,23 @@ class Seen:
         """The last day of the window on which the person was alive and observed."""
         return self.rows.select(pl.min_horizontal("last_day", pl.lit(self.days))).to_series()
 
-    def within(self, kind: str) -> pl.DataFrame | None:
-        """The events of one kind in the window; None where the extract cannot tell."""
-        found = self.events[kind]
-        return None if found is None else found.filter(pl.col("day") <= self.days)
+    def within(self, kind: str) -> pl.DataFrame:
+        """The events of one kind in the window."""
+        return self.events[kind].filter(pl.col("day") <= self.days)
 
     def first(self, kind: str, column: str) -> pl.Series:
         """A column of the first event; null without one."""
         found = self.within(kind)
-        if found is None:
-            return pl.Series([None] * self.rows.height, dtype=pl.Int64)
         return self._aligned(found.unique("place", keep="first", maintain_order=True).select("place", value=column))
 
     def count(self, kind: str) -> pl.Series:
         """Events in the window; null where it was not whole."""
         found = self.within(kind)
-        if found is None:
-            return pl.Series([None] * self.rows.height, dtype=pl.Int64)
         return self.known(self._aligned(found.group_by("place").agg(value=pl.len().cast(pl.Int64))).fill_null(0))
 
     def total(self, kind: str, value: pl.Expr) -> pl.Series:
         """Sum of a value over the events of the window; null where it was not whole."""
         found = self.within(kind)
-        assert found is not None, "stays are always known"
         return self.known(self._aligned(found.group_by("place").agg(value=value.sum())).fill_null(0))
 
     def known(self, values: pl.Series) -> pl.Series:
@@ -108,6 +101,19 @@ def is_whole(days: int) -> pl.Expr:
     """Whether observation lasted for `days`, or to a death, of columns died_day and censored_day."""
     died_first = (pl.col("died_day") <= pl.col("censored_day")).fill_null(False)
     return (pl.col("censored_day") >= days).fill_null(True) | died_first
+
+
+def is_covered(days: int, reaches: Iterable[tuple[date, date] | None]) -> pl.Expr:
+    """Whether tables that reach from a first to a last day (None: nowhere) hold every day of (index, index + days] up
+    to the end of observation, of columns index_date and censored_day."""
+    until = pl.min_horizontal(pl.lit(days), "censored_day")
+    covered = pl.lit(True)
+    for reach in reaches:
+        if reach is None:
+            return pl.lit(False)
+        first, last = ((pl.lit(day) - pl.col("index_date")).dt.total_days() for day in reach)
+        covered &= (first <= 1) & (last >= until)
+    return covered
 
 
 def where(condition: pl.Series, values: pl.Series) -> pl.Series:

@@ -123,6 +123,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "n_ignored_files": len(account.get("ignored_files", [])),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
+        "deaths": account.get("deaths"),
         "tables": [
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
             for table, row in sorted(tables.items())

@@ -281,6 +281,30 @@ def test_a_care_programme_that_stopped_arriving_ended_with_its_last_month() -> N
         assert baseline(write_world(ELIGIBLE, care_programme=programme))["is_on_care_programme"] is is_on
 
 
+@pytest.mark.parametrize(
+    ("month", "expiry", "end", "is_in_force"),
+    [
+        ("2017-02", "-", "-", False),  # no longer sent: ended with February (B8)
+        ("2017-03", "-", "-", True),
+        ("2017-02", "2017-08-31", "-", False),  # no longer sent before it ran out
+        ("2017-03", "2017-03-30", "-", False),  # ran out the day before
+        ("2017-03", "2017-03-31", "-", True),
+        ("2017-03", "2016-12-31", "-", True),  # before its start
+        ("2017-02", "2017-02-28", "2017-03-31", True),  # an end that was sent is the end
+    ],
+)
+def test_an_order_without_an_end_is_in_force_while_it_is_sent_and_has_not_run_out(
+    month: str, expiry: str, end: str, is_in_force: bool
+) -> None:
+    order = f"""
+        month    episode_id  order_kind_code  start_date  expiry_date  end_date
+        {month}  e1          CTO              2017-01-05  {expiry}     {end}
+    """
+    found = baseline(write_world(ELIGIBLE, community_order=order))
+    assert found["has_community_order"] is is_in_force
+    assert found["has_community_treatment_order"] is is_in_force
+
+
 # How far tables reach
 
 

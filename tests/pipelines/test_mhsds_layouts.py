@@ -27,6 +27,8 @@ AS_IN_OTHER_LEAVE = {
     ("MHS511AbsenceWithoutLeave", name) for name in ("UniqHospProvSpellID", "UniqHospProvSpellNum", "UniqWardStayID")
 }
 
+IN_THE_SAMPLES = {("MHS404CommTreatOrder", "ExpiryDateCommTreatOrd")}  # and in DOMAIN B4; public code reads MHS401's
+
 
 def read_rows(path: Path) -> Rows:
     return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
@@ -42,7 +44,7 @@ def test_every_column_of_the_alias_maps_is_one_that_public_code_reads() -> None:
         for name in choice
         if not KEY.fullmatch(name) and name not in PERSON_KEYS and (layout.names[0], name.casefold()) not in known
     }
-    assert unknown == AS_IN_OTHER_LEAVE
+    assert unknown == AS_IN_OTHER_LEAVE | IN_THE_SAMPLES
 
 
 def test_what_no_public_code_names_may_be_absent() -> None:

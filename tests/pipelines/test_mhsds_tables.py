@@ -57,6 +57,7 @@ def test_three_kinds_of_leave_and_of_orders(tmp_path: Path) -> None:
             PERSON_KEYS
             | order
             | {"StartDateCommTreatOrd": "2017-05-08", "EndDateCommTreatOrd": "", "CommTreatOrdEndReason": "02"}
+            | {"ExpiryDateCommTreatOrd": "2017-11-07"}
         ],
         MHS405CommTreatOrderRecall=[
             PERSON_KEYS | order | {"StartDateCommTreatOrdRecall": "2017-05-09", "EndDateCommTreatOrdRecall": ""}
@@ -64,8 +65,9 @@ def test_three_kinds_of_leave_and_of_orders(tmp_path: Path) -> None:
     )
     leave = read_all(lake, "leave").sort("start_date").select("leave_kind_code", "ward_stay_id", "end_date")
     assert leave.rows() == [("HOME", "W1", None), ("ABSENCE", "W1", None), ("AWOL", None, date(2017, 5, 6))]
-    orders = read_all(lake, "community_order").sort("start_date").select("order_kind_code", "end_reason_code")
-    assert orders.rows() == [("COND", None), ("CTO", "02"), ("RECALL", None)]
+    of_order = ("order_kind_code", "expiry_date", "end_reason_code")
+    orders = read_all(lake, "community_order").sort("start_date").select(of_order)
+    assert orders.rows() == [("COND", None, None), ("CTO", date(2017, 11, 7), "02"), ("RECALL", None, None)]
 
 
 def test_a_version_6_ward_has_the_site_of_its_submission(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
+from random import Random
 
 from hypothesis import HealthCheck, given, settings
 
 from pipelines.protocol import RULE_ORDER
+from pipelines.tables import PERSON_TABLES
 from tests.histories import random_world, worlds
 from tests.naive import COLUMNS
 from tests.naive_stays import Row
@@ -38,6 +41,20 @@ def test_large_worlds_in_which_everything_happens() -> None:
         seen |= branches_of(expect_agreement(random_world(seed, most_people=100)))
     # Agreement where nothing happens would prove nothing: every rule, end and outcome must have been met.
     assert seen >= EVERY_BRANCH, sorted(map(str, EVERY_BRANCH - seen))
+
+
+def test_large_worlds_whose_tables_stop_or_start_on_the_way() -> None:
+    cut = 0
+    for seed in range(15):
+        world = random_world(seed, most_people=100)
+        draw = Random(seed)
+        first, last = min(row["period_start_date"] for row in world.facts.submissions), world.facts.period_end
+        ends = [last, date(2018, 1, 31), date(2017, 6, 30), date(2018, 6, 30)]
+        reach = {name: (draw.choice([first, first, date(2017, 1, 1)]), draw.choice(ends)) for name in PERSON_TABLES}
+        del reach[draw.choice(["contact", "referral", "referral_team", "emergency_attendance", "death"])]
+        found = expect_agreement(replace(world, facts=replace(world.facts, reach=reach)))
+        cut += sum(row["n_readmissions_90d"] is not None and row["n_dna_90d"] is None for row in found["outcomes"])
+    assert cut >= 20
 
 
 def test_thin_months_are_met_in_those_worlds() -> None:

@@ -4,6 +4,7 @@ The pipeline only: the rules are the text tables themselves. Somebody eligible, 
 31 March 2018, and 730 and 365 days before are 1 April 2015 and 31 March 2016.
 """
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -78,6 +79,36 @@ def test_without_hospital_data_it_is_not_known() -> None:
 def test_what_was_not_observed_is_not_known(
     died: str | None, hospital_end: str, admitted: str | None, found: bool | None
 ) -> None:
+    assert in_hospital(("2014-04-01", hospital_end), admitted, died) is found
+
+
+def test_a_table_of_episodes_without_a_row_tells_nothing() -> None:
+    whole = {"contact": ("2014-12-01", "2020-03-31"), "hospital_episode": ("2014-12-01", "2020-03-31")}
+    none = "episode_start_date\n"
+    assert outcome("neg_control_admission_365d", hospital_episode=none, reach=whole) is False
+    world = write_world(ELIGIBLE, eligibility=ONLY_THE_INDEX, hospital_episode=none, reach=whole)
+    facts = replace(world.facts, reach={"contact": world.facts.reach["contact"]})
+    (found,) = replace(world, facts=facts).people().outcomes["neg_control_admission_365d"]
+    assert found is None
+
+
+@pytest.mark.parametrize(
+    ("hospital_start", "admitted", "found"),
+    [
+        ("2017-04-01", None, False),  # day 1
+        ("2017-04-02", None, None),
+        ("2017-04-02", "2017-06-01", None),  # whatever was seen from then on
+        ("2019-01-01", None, None),  # hospital data begin after the whole window
+    ],
+)
+def test_nor_is_what_lies_before_hospital_data_begin(
+    hospital_start: str, admitted: str | None, found: bool | None
+) -> None:
+    assert in_hospital((hospital_start, "2020-03-31"), admitted) is found
+
+
+def in_hospital(reach: tuple[str, str], admitted: str | None, died: str | None = None) -> bool | None:
+    """The year's outcome of somebody discharged on 31 March 2017, where hospital data reach from and to these days."""
     died_day = None if died is None else (date.fromisoformat(died) - date(2017, 3, 31)).days
     followed = pl.DataFrame(
         {"person_id": ["p"], "index_date": [date(2017, 3, 31)], "died_day": pl.Series([died_day], dtype=pl.Int64)}
@@ -90,12 +121,12 @@ def test_what_was_not_observed_is_not_known(
         TABLES["submission"].empty(),
         TABLES["provider_successor"].empty(),
         TABLES["area_deprivation"].empty(),
-        hospital_start=date(2014, 4, 1),
-        hospital_end=date.fromisoformat(hospital_end),
+        hospital_start=date.fromisoformat(reach[0]),
+        hospital_end=date.fromisoformat(reach[1]),
     )
     episode = pl.DataFrame(rows, schema=TABLES["hospital_episode"].schema)
-    answer = physical_admission(followed, episode, facts, 365)
-    assert answer["neg_control_admission_365d"].to_list() == [found]
+    found: bool | None = physical_admission(followed, episode, facts, 365)["neg_control_admission_365d"].item()
+    return found
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,27 @@ of its date unless the table says otherwise, so that each test shows only what i
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import count
 from typing import Any
 
 from pipelines.protocol import Eligibility, FollowUp
-from pipelines.tables import PARTICIPANT, TABLES
+from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
 from tests.naive_stays import Facts, Row, month_of
 from tests.worlds import Found, World, submissions_of, successor, whole_row
 
 PERIOD_END = date(2020, 3, 31)
 FIRST_MONTH = month_of(date(2014, 12, 1))
 LAST_MONTH = month_of(PERIOD_END)
-HELD = ("contact", "referral", "referral_team", "legal_period", "emergency_attendance")  # what every extract holds
+HELD = (
+    "contact",
+    "referral",
+    "referral_team",
+    "legal_period",
+    "emergency_attendance",
+    "death",
+)  # what every extract holds
 SPELL_COLUMNS = {
     "person": "person_id",
     "spell": "spell_id",
@@ -116,23 +123,26 @@ def write_world(
     without: tuple[str, ...] = (),
     eligibility: dict[str, Any] | None = None,
     follow_up: dict[str, Any] | None = None,
+    reach: dict[str, tuple[str, str]] | None = None,
     also_in_trial: tuple[str, ...] = (),
     **tables: str,
 ) -> World:
     """A world of spells and whatever else a rule is about.
 
     `also_in_trial` are people on rows of the allocation list that cannot be used; `silent` has columns provider, from,
-    until (months without a submission); `mergers` old, new; `without` names tables the extract does not hold.
+    until (months without a submission); `mergers` old, new; `without` names tables the extract does not hold; `reach`
+    gives the first and last day of tables that do not cover all of it.
     """
     writer = WorldWriter()
     for row in split_rows(spells):
         writer.add_spell(row)
     for table, text in tables.items():
+        writer.tables.setdefault(table, [])
         for row in split_rows(text):
             writer.add_row(table, row)
     return World(
         tables={name: rows for name, rows in writer.tables.items() if name not in without},
-        facts=_facts(date.fromisoformat(period_end), silent, mergers),
+        facts=_with_reach(_facts(date.fromisoformat(period_end), silent, mergers), reach or {}),
         participants=[_participant(row) for row in split_rows(participants)] if participants else [],
         eligibility=Eligibility(**(eligibility or {})),
         follow_up=FollowUp(**(follow_up or {})),
@@ -156,6 +166,14 @@ def _facts(period_end: date, silent: str | None, mergers: str | None) -> Facts:
         submissions += submissions_of(provider, sorted(months - gaps.get(provider, set())))
     successors = [successor(str(row["old"]), str(row["new"])) for row in (split_rows(mergers) if mergers else [])]
     return Facts(period_end, month_of(period_end), submissions, successors)
+
+
+def _with_reach(facts: Facts, given: dict[str, tuple[str, str]]) -> Facts:
+    if not given:
+        return facts
+    whole = (min(row["period_start_date"] for row in facts.submissions), facts.period_end)
+    some = {table: (date.fromisoformat(first), date.fromisoformat(last)) for table, (first, last) in given.items()}
+    return replace(facts, reach=dict.fromkeys(PERSON_TABLES, whole) | some)
 
 
 @dataclass(frozen=True)
