@@ -201,7 +201,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
 
 
 def put_together(pieces: Sequence[Receipt]) -> Receipt:
-    """The receipt of a file from those of its pieces, in order."""
+    """The receipt of a file from those of its pieces, in order. What is not put together here is the same for all
+    pieces of a file (name, layout, encoding, header, place) or follows from the whole file (digest, keys)."""
     before = [0, *accumulate(piece.rows_read for piece in pieces)]
 
     def shifted(name: str) -> tuple[Any, ...]:
@@ -219,6 +220,7 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
         aside=shifted("aside"),
         quarantined=sum((piece.quarantined for piece in pieces), Counter[str]()),
         nulled=sum((piece.nulled for piece in pieces), Counter[str]()),
+        submissions=tuple(sorted({submission for piece in pieces for submission in piece.submissions})),
         date_orders=add_date_orders(
             [
                 order._replace(line=order.line + n if order.line else 0)
