@@ -262,7 +262,7 @@ def test_ids_that_pandas_made_numbers_with_a_point(tmp_path: Path) -> None:
 # what is said of rows that cannot be used
 
 
-@pytest.mark.parametrize("day", ["1900-01-01", "01/01/1900", "9999-12-31"])
+@pytest.mark.parametrize("day", ["1900-01-01", "01/01/1900", "1901-01-01", "9999-12-31"])
 def test_a_date_that_stands_for_none_is_no_allocation(tmp_path: Path, day: str) -> None:
     _, aside = read(tmp_path, ROW | {"allocation_date": day})
     assert aside["reason"].to_list() == ["bad_date:allocation_date"]
