@@ -189,8 +189,8 @@ def summarise_stays(linked: pl.DataFrame, death: pl.DataFrame) -> pl.DataFrame:
 
 
 def usable_deaths(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Rows of the table `death` but for those dated before the first day of all that is known of the person (FIRST_DAYS):
-    the date is wrong, or the death is somebody else's."""
+    """Rows of the table `death` but for those dated before the first day of all that is known of the person
+    (FIRST_DAYS): the date is wrong, or the death is somebody else's."""
     death = tables["death"]
     days = [
         tables[table].select("person_id", _day=column).join(death, on="person_id", how="semi")
