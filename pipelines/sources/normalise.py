@@ -191,7 +191,8 @@ def _column(
     parsed = [text if kind == "code" and text.name in no_lower_case else _parse(text, kind, layout) for text in sources]
     parsed = [_within(series, *_LIMITS[name]) for series in parsed] if name in _LIMITS else parsed
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
-    value = value.replace(column.recoded) if column.recoded else value
+    if column.recoded and value.is_in(list(column.recoded)).any():  # rarely so, and looking is much faster
+        value = value.replace(column.recoded)
     emptied = Counter[str]()
     for text, series in zip(sources, parsed, strict=True):
         if series.null_count() > text.null_count():
