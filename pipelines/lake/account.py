@@ -26,7 +26,8 @@ RULES = {
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
-    "no_month": "a submission whose period ends before it begins, or is longer than a month",
+    "no_month": "a submission whose period ends before it begins, is longer than a month, or begins more than a year "
+    "from the month that its number says",
     "missing:COLUMN": "a column that a row cannot do without is empty",
     "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
     "team_without_type": "kept: no file describes the team of the referral",
