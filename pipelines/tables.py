@@ -92,7 +92,7 @@ _ALL = (
         (
             _c("old_provider_id", "code", "code before", True),
             _c("new_provider_id", "code", "code after", True),
-            _c("effective_date", "date", "first day of the new code"),
+            _c("effective_date", "date", "first day of the new code; kept for checking the file, decides nothing"),
         ),
         by_person=False,
     ),
