@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.lake.gather import EXACT_DUPLICATE, SUPERSEDED_SUBMISSION
 from pipelines.lake.reading import FORMAT
 from pipelines.lake.scatter import Receipt
-from pipelines.lake.second_pass import add_up
+from pipelines.lake.second_pass import EMPTIED_MONTH, add_up
 from pipelines.sources.extract import Extract, aliases_version, fingerprint
 from pipelines.sources.omop import mapping
 from pipelines.sources.omop.staged import FEEDS
@@ -23,6 +23,8 @@ COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
     EXACT_DUPLICATE: "every cell is the same as in another row of the table; the first in order of files stays",
     SUPERSEDED_SUBMISSION: "the month was submitted again, and the later submission counts",
+    EMPTIED_MONTH: "months of a provider: every submission of the month that is in the extract is said not to count "
+    "(Der_IsLatest N), so none of its rows is kept",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",

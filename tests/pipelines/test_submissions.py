@@ -138,3 +138,30 @@ def test_a_file_in_pieces_gives_the_lake_of_the_whole_file(tmp_path: Path, monke
     assert {key: value for key, value in cut.manifest.items() if key != "generation"} == {
         key: value for key, value in whole.manifest.items() if key != "generation"
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "n"),
+    [
+        ([flag("9", "N"), flag("10", "N"), flag("11", "Y")], 1),
+        ([flag("9", "N"), flag("10", "N")], 1),
+        ([flag("9", "N"), flag("10", "Y")], 0),
+        ([flag("9", "N")], 0),
+    ],
+)
+def test_a_month_of_which_no_submission_counts_is_noted(tmp_path: Path, flags: Rows, n: int) -> None:
+    rows = [*TWICE, sent("C", "12", UniqMonthID="1403"), sent("D", "13", OrgIDProv="RX2")]
+    lake = load(tmp_path, MHS501HospProvSpell=rows, MHSDS_SubmissionFlags=flags)
+    assert lake.manifest["notes"] == ({"month_without_latest_submission": n} if n else {})
+    assert "month_without_latest_submission" in RULES
+    assert len(spells(lake)) == 2 + (0 if n else 1)
+
+
+def test_the_note_goes_when_a_submission_that_counts_arrives(tmp_path: Path) -> None:
+    tables = tiny(MHS501HospProvSpell=TWICE, MHSDS_SubmissionFlags=[flag("9", "N"), flag("10", "N"), flag("11", "Y")])
+    source = write_extract(tmp_path / "source", tables)
+    first, _ = update_lake(source, tmp_path / "lake", n_buckets=2)
+    write_csv(source / "MHS501HospProvSpell_again.csv", [sent("A", "11")])
+    second, _ = update_lake(source, tmp_path / "lake", n_buckets=2)
+    assert (first.manifest["notes"], second.manifest["notes"]) == ({"month_without_latest_submission": 1}, {})
+    assert spells(second) == ["A/11"]
