@@ -40,8 +40,16 @@ RULES = {
 """What the rules in a manifest mean. KIND and COLUMN stand for names."""
 
 
+class BalanceError(AssertionError):
+    """Rows were lost or doubled: our mistake, not the user's. It is raised, so that `python -O` keeps the check."""
+
+
 def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFrame, n_buckets: int) -> dict[str, Any]:
-    """The manifest but for the generation's name and the checksums of quarantine files."""
+    """The manifest but for the generation's name and the checksums of quarantine files.
+
+    Raises:
+        BalanceError: the rows of a file do not add up.
+    """
     files = [_file(receipt, account) for receipt in receipts]
     rows = add_up(account, "rows")
     # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
@@ -71,9 +79,11 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
     kept = add_up(own, "kept").total()
     dropped = add_up(own, "dropped", "rule")
     aside = receipt.quarantined.total()
-    assert receipt.rows_read == kept + dropped.total() + aside, (
-        f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped.total()} dropped, {aside} set aside"
-    )
+    if receipt.rows_read != kept + dropped.total() + aside:
+        raise BalanceError(
+            f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped.total()} dropped, {aside} set "
+            "aside"
+        )
     return {
         "file": receipt.name,
         "table": receipt.table,
