@@ -221,7 +221,9 @@ def test_ids_that_are_longer_than_excel_keeps_are_refused(tmp_path: Path) -> Non
 
 def test_a_column_twice_in_a_sheet_is_refused(tmp_path: Path) -> None:
     path = write_workbook(tmp_path / "a.xlsx", {"List": [[*ROW, "Arm"], [*cells(), "control"]]})
-    assert problems_of(path) == ["a.xlsx: sheet 'List': the header holds Arm, arm more than once"]
+    places = f"{list(ROW).index('arm') + 1}, {len(ROW) + 1}"
+    problem = f"a.xlsx: sheet 'List': the header gives columns {places} one name (case ignored)"
+    assert problems_of(path) == [problem]
 
 
 @pytest.mark.parametrize("name", ["list.xlsx", "list.xls", "list.parquet"])
