@@ -43,9 +43,11 @@ class Table:
 
     @property
     def schema(self) -> pl.Schema:
+        """Columns in order, with their Polars types."""
         return pl.Schema({column.name: POLARS_TYPE[column.kind] for column in self.columns})
 
     def empty(self) -> pl.DataFrame:
+        """No rows of all columns."""
         return pl.DataFrame(schema=self.schema)
 
 

@@ -84,6 +84,7 @@ def read_piece(file: RawFile, piece: Piece, key: str, lake: Place, manner: Manne
 
 
 def parts_of(lake: Place, key: str) -> Place:
+    """Folder of a piece's parts and receipt; `key` as of piece_key."""
     return lake / PARTS / key
 
 

@@ -110,6 +110,7 @@ class Parts:
         self._n_batches = Counter[Path]()
 
     def add(self, rows: pl.DataFrame, n_buckets: int) -> None:
+        """Write rows (canonical columns, `_line`, `_raw`), a record batch for each bucket they touch."""
         if not rows.height:
             return
         buckets = _buckets(rows, n_buckets)
@@ -129,6 +130,7 @@ class Parts:
                 self.parts.append(Part(path, place, bucket, content))
 
     def close(self) -> tuple[Part, ...]:
+        """Finish the files; where all that was added is, in order."""
         for _, writer in self._writers.values():
             writer.close()
         return tuple(self.parts)
