@@ -10,6 +10,7 @@ import pytest
 import xlsxwriter
 
 from pipelines.errors import SourceError
+from pipelines.sources import csv_files
 from pipelines.sources.participants import (
     LISTED,
     SET_ASIDE,
@@ -323,3 +324,13 @@ def test_every_row_without_a_stay_is_listed_with_its_reason(tmp_path: Path) -> N
         "unlinked": {"bad_code:arm_code": 1, "duplicate_person": 1, "not_in_extract": 1},
         "nulled": {},
     }
+
+
+def test_lines_of_a_long_list_are_counted_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "READ_BYTES", 100)
+    monkeypatch.setattr(csv_files, "PIECE_BYTES", 200)
+    write_csv(tmp_path / "a.csv", [ROW | {"person_id": f"P{n}", "arm": "?" if n % 2 else "peer"} for n in range(40)])
+    assert len(csv_files.look_through(tmp_path / "a.csv").pieces) > 3
+    people, aside = read_participants(tmp_path / "a.csv")
+    assert people["person_id"].to_list() == [f"P{n}" for n in range(0, 40, 2)]
+    assert aside["line"].to_list() == list(range(3, 43, 2))

@@ -66,7 +66,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def unpack(name: str, content: bytes) -> bytes:
-    return gzip.decompress(content) if name.endswith(".gz") else content
+    """The text of a file; packed ones are known by the ending of their name, else by their first bytes."""
+    return gzip.decompress(content) if name.endswith(".gz") or content.startswith(b"\x1f\x8b") else content
 
 
 def pack(name: str, content: bytes) -> bytes:
