@@ -128,12 +128,6 @@ def save_trees(arrays: ForestArrays, path: Path) -> None:
         np.savez_compressed(file, allow_pickle=False, **content)
 
 
-def load_trees(path: Path) -> ForestArrays:
-    """Read what save_trees wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
-
-
 def predict_trees(arrays: ForestArrays, X: FloatArray) -> FloatArray:
     """(m,) individual effects for the (m, p) covariates of anybody, from the plain arrays alone.
 

@@ -48,7 +48,7 @@ from pipelines.quality import (
 )
 from pipelines.sources.participants import UNLINKED, account_of_list, bridge_participants, list_unlinked
 from pipelines.sources.table import read_table
-from pipelines.stays import LinkingRules, build_stays
+from pipelines.stays import LinkingRules, build_stays, usable_deaths
 from pipelines.store import write_json, write_parquet
 from pipelines.tables import PERSON_TABLES
 
@@ -86,6 +86,7 @@ def follow_people(
     the protocol.
     """
     held = present if present is not None else frozenset(name for name, frame in tables.items() if frame.height)
+    tables = {**tables, "death": usable_deaths(tables)}
     diagnosis = tables["diagnosis"].with_columns(icd10_code=clean_icd10("diagnosis_code", "scheme_code"))
     months = add_whole_persons(tables["person_month"], tables["person"])
     coded = {**tables, "diagnosis": diagnosis, "person_month": months}

@@ -182,6 +182,7 @@ def add_stays_before_mhsds(
 
 
 def keep_first_discharge(index: pl.DataFrame, eligibility: Eligibility) -> pl.DataFrame:
+    """Index rows; a candidate's later eligible discharges are so no more, unless every discharge serves (K16)."""
     if eligibility.candidate_discharges == "every":
         return index
     is_candidate = pl.col("is_eligible") & (pl.col("arm") == "virtual")

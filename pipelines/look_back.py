@@ -33,13 +33,9 @@ NOT_BY_MONTH = {"stays", "hospital_episode", EMERGENCY, "death"}
 
 
 def hospital_reach(lake: Lake) -> tuple[date, date] | None:
-    """First and last day of the months that hospital episodes cover; None where the lake has none."""
+    """First and last day of the months that hospital episodes cover: those in which at least half the median number of
+    episodes ended; None where the lake has none."""
     return _full_months(_count_days(lake, "hospital_episode", "episode_end_date"))
-
-
-def months_covered(ends: pl.Series) -> tuple[date, date] | None:
-    """First and last day of the months with at least half the median number of days in `ends`."""
-    return _full_months(_count_by_month(ends))
 
 
 def _count_days(lake: Lake, table: str, column: str) -> pl.DataFrame:

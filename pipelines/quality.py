@@ -15,7 +15,7 @@ from pipelines.codelists import LIST_OF_COLUMN, read_codelist
 from pipelines.extract import MONTH, MONTH_SCHEMA, ExtractFacts, month_id_of
 from pipelines.outcomes import observation_end
 from pipelines.protocol import FollowUp
-from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells
+from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells, usable_deaths
 
 QUALITY_SCHEMA = {
     "part": pl.String,
@@ -56,9 +56,8 @@ def measure_bucket(
     """Quality of one bucket's canonical tables and of the stays, cohort and outcomes made of them."""
     records = pl.concat([count_codes(tables), count_linkage(tables, stays, facts)])
     followed = outcomes.join(cohort.select("person_id", "index_date", "arm", "trust"), on=["person_id", "index_date"])
-    after = pl.concat(
-        [count_readmission_providers(followed, stays), count_ends(followed, stays, tables["death"], facts, follow_up)]
-    )
+    ends = count_ends(followed, stays, usable_deaths(tables), facts, follow_up)
+    after = pl.concat([count_readmission_providers(followed, stays), ends])
     return BucketQuality(records, after)
 
 
@@ -108,6 +107,7 @@ def count_linkage(tables: Mapping[str, pl.DataFrame], stays: pl.DataFrame, facts
         "discharge_from_ward": _count(repaired, has_no_end & pl.col("end_date").is_not_null() & ~pl.col("is_inactive")),
         "stopped_arriving": _count(repaired, pl.col("is_inactive")),
         "still_open": _count(repaired, pl.col("end_date").is_null()),
+        "death_before_records": tables["death"].height - usable_deaths(tables).height,
     }
     kinds = {
         "of_several_spells": _count(stays, pl.col("n_spells") > 1),

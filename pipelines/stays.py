@@ -12,8 +12,16 @@ import polars as pl
 
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
 
-PLACEHOLDER_BEFORE = date(1901, 1, 1)
+PLACEHOLDER_BEFORE = date(1901, 1, 2)  # NHS England takes 1901-01-01 for a placeholder too (DOMAIN I9)
 FAR_FUTURE = date(9999, 12, 31)  # stands for the end of an open spell while ends are compared
+FIRST_DAYS = {
+    "spell": "start_date",
+    "ward_stay": "start_date",
+    "contact": "contact_date",
+    "hospital_episode": "episode_start_date",
+    "emergency_attendance": "arrival_date",
+}
+"""What shows that somebody was alive on a day."""
 TRANSFER_SOURCES = ["49", "51", "52", "53", "87"]
 TRANSFER_DESTINATIONS = ["48", "49", "50", "51", "52", "53", "84", "87"]
 TRANSFER_METHODS = ["2B", "81"]
@@ -178,6 +186,20 @@ def summarise_stays(linked: pl.DataFrame, death: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("open_end", "is_inactive", "death_date")
     )
+
+
+def usable_deaths(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Rows of the table `death` but for those dated before the first day of all that is known of the person
+    (FIRST_DAYS): the date is wrong, or the death is somebody else's."""
+    death = tables["death"]
+    days = [
+        tables[table].select("person_id", _day=column).join(death, on="person_id", how="semi")
+        for table, column in FIRST_DAYS.items()
+    ]
+    real = pl.concat(days).filter(pl.col("_day") >= PLACEHOLDER_BEFORE)
+    first = real.group_by("person_id").agg(_first=pl.col("_day").min())
+    is_too_early = (pl.col("death_date") < pl.col("_first")).fill_null(False)
+    return death.join(first, on="person_id", how="left", maintain_order="left").filter(~is_too_early).drop("_first")
 
 
 def deaths(death: pl.DataFrame) -> pl.DataFrame:

@@ -20,8 +20,6 @@ import polars as pl
 
 from pipelines.errors import RunError
 
-PRIVATE = "private"
-RELEASE = "release"
 COHORT = "private/cohort.parquet"
 BASELINE = "private/baseline.parquet"
 OUTCOMES = "private/outcomes.parquet"

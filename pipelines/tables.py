@@ -44,9 +44,11 @@ class Table:
 
     @property
     def schema(self) -> pl.Schema:
+        """Columns in order, with their Polars types."""
         return pl.Schema({column.name: POLARS_TYPE[column.kind] for column in self.columns})
 
     def empty(self) -> pl.DataFrame:
+        """No rows of all columns."""
         return pl.DataFrame(schema=self.schema)
 
 
@@ -93,7 +95,7 @@ _ALL = (
         (
             _c("old_provider_id", "code", "code before", True),
             _c("new_provider_id", "code", "code after", True),
-            _c("effective_date", "date", "first day of the new code"),
+            _c("effective_date", "date", "first day of the new code; kept for checking the file, decides nothing"),
         ),
         by_person=False,
     ),

@@ -14,7 +14,7 @@ from pipelines.protocol import Eligibility, FollowUp
 
 Row = dict[str, Any]
 
-FIRST_REAL_DAY = date(1901, 1, 1)  # dates before it are placeholders
+FIRST_REAL_DAY = date(1901, 1, 2)  # dates before it are placeholders
 FOREVER = date.max  # the running end of a stay that is still open
 
 TRANSFER_DESTINATIONS = {"48", "49", "50", "51", "52", "53", "84", "87"}
@@ -315,8 +315,16 @@ def describe_detention(spells: list[Row], detentions: list[Row]) -> Row:
 
 
 def death_date(own: Mapping[str, list[Row]]) -> date | None:
-    """K15: the earliest registered date."""
-    return min((row["death_date"] for row in own.get("death", []) if row["death_date"] is not None), default=None)
+    """K15: the earliest registered date that does not lie before everything else that is known of the person."""
+    seen = [
+        *(row["start_date"] for table in ("spell", "ward_stay") for row in own.get(table, [])),
+        *(row["contact_date"] for row in own.get("contact", [])),
+        *(row["episode_start_date"] for row in own.get("hospital_episode", [])),
+        *(row["arrival_date"] for row in own.get("emergency_attendance", [])),
+    ]
+    first = min((day for day in seen if day is not None and day >= FIRST_REAL_DAY), default=date.min)
+    days = [row["death_date"] for row in own.get("death", []) if row["death_date"] is not None]
+    return min((day for day in days if day >= first), default=None)
 
 
 def month_of(day: date) -> int:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.lake.gather import EXACT_DUPLICATE, SUPERSEDED_SUBMISSION
 from pipelines.lake.reading import FORMAT
 from pipelines.lake.scatter import Receipt
-from pipelines.lake.second_pass import add_up
+from pipelines.lake.second_pass import EMPTIED_MONTH, add_up
 from pipelines.sources.extract import Extract, aliases_version, fingerprint
 from pipelines.sources.omop import mapping
 from pipelines.sources.omop.staged import FEEDS
@@ -23,10 +23,13 @@ COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
     EXACT_DUPLICATE: "every cell is the same as in another row of the table; the first in order of files stays",
     SUPERSEDED_SUBMISSION: "the month was submitted again, and the later submission counts",
+    EMPTIED_MONTH: "months of a provider: every submission of the month that is in the extract is said not to count "
+    "(Der_IsLatest N), so none of its rows is kept",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
-    "no_month": "a submission whose period ends before it begins, or is longer than a month",
+    "no_month": "a submission whose period ends before it begins, is longer than a month, or begins more than a year "
+    "from the month that its number says",
     "missing:COLUMN": "a column that a row cannot do without is empty",
     "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
     "team_without_type": "kept: no file describes the team of the referral",
@@ -37,8 +40,16 @@ RULES = {
 """What the rules in a manifest mean. KIND and COLUMN stand for names."""
 
 
+class BalanceError(AssertionError):
+    """Rows were lost or doubled: our mistake, not the user's. It is raised, so that `python -O` keeps the check."""
+
+
 def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFrame, n_buckets: int) -> dict[str, Any]:
-    """The manifest but for the generation's name and the checksums of quarantine files."""
+    """The manifest but for the generation's name and the checksums of quarantine files.
+
+    Raises:
+        BalanceError: the rows of a file do not add up.
+    """
     files = [_file(receipt, account) for receipt in receipts]
     rows = add_up(account, "rows")
     # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
@@ -68,9 +79,11 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
     kept = add_up(own, "kept").total()
     dropped = add_up(own, "dropped", "rule")
     aside = receipt.quarantined.total()
-    assert receipt.rows_read == kept + dropped.total() + aside, (
-        f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped.total()} dropped, {aside} set aside"
-    )
+    if receipt.rows_read != kept + dropped.total() + aside:
+        raise BalanceError(
+            f"{receipt.name}: {receipt.rows_read} rows read, but {kept} kept, {dropped.total()} dropped, {aside} set "
+            "aside"
+        )
     return {
         "file": receipt.name,
         "table": receipt.table,

@@ -21,18 +21,35 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from pipelines.errors import SourceError
+
 Place: TypeAlias = Path | UPath
 BLOCK = 1 << 20
 
 
 def place_of(location: str | Place) -> Place:
-    """A local path for anything on this machine, else what fsspec makes of a URL such as s3://bucket/lakes."""
-    place = UPath(location)
-    return Path(place.path) if place.protocol in {"", "file", "local"} else place
+    """A local path for anything on this machine, else what fsspec makes of a URL such as s3://bucket/lakes.
 
-
-def is_local(place: Place) -> bool:
-    return isinstance(place, Path)
+    Raises:
+        SourceError: fsspec does not know this kind of location, or needs a package for it that is not installed.
+    """
+    kind = str(location).partition("://")[0]  # what follows may hold a key
+    try:
+        place = UPath(location)
+        if place.protocol in {"", "file", "local"}:
+            return Path(place.path)
+        _ = place.fs  # the package is first asked for here
+    except ImportError as error:
+        raise SourceError(
+            f"a location that begins with {kind}:// needs a package that is not installed ({error}); "
+            "install it into the environment of this command and of every worker"
+        ) from None
+    except ValueError:
+        raise SourceError(
+            f"{kind}:// is no kind of location that fsspec knows; allowed: a folder, or a URL that begins with s3://, "
+            "gs://, abfs:// or the like"
+        ) from None
+    return place
 
 
 def write_whole(place: Place, content: bytes) -> None:

@@ -28,7 +28,7 @@ from pipelines.sources.extract import RawFile, aliases_version
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 4  # of parts and tables; either is made again when it changes
+FORMAT = 5  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -84,6 +84,7 @@ def read_piece(file: RawFile, piece: Piece, key: str, lake: Place, manner: Manne
 
 
 def parts_of(lake: Place, key: str) -> Place:
+    """Folder of a piece's parts and receipt; `key` as of piece_key."""
     return lake / PARTS / key
 
 

@@ -110,6 +110,7 @@ class Parts:
         self._n_batches = Counter[Path]()
 
     def add(self, rows: pl.DataFrame, n_buckets: int) -> None:
+        """Write rows (canonical columns, `_line`, `_raw`), a record batch for each bucket they touch."""
         if not rows.height:
             return
         buckets = _buckets(rows, n_buckets)
@@ -129,6 +130,7 @@ class Parts:
                 self.parts.append(Part(path, place, bucket, content))
 
     def close(self) -> tuple[Part, ...]:
+        """Finish the files; where all that was added is, in order."""
         for _, writer in self._writers.values():
             writer.close()
         return tuple(self.parts)
@@ -201,7 +203,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
 
 
 def put_together(pieces: Sequence[Receipt]) -> Receipt:
-    """The receipt of a file from those of its pieces, in order."""
+    """The receipt of a file from those of its pieces, in order. What is not put together here is the same for all
+    pieces of a file (name, layout, encoding, header, place) or follows from the whole file (digest, keys)."""
     before = [0, *accumulate(piece.rows_read for piece in pieces)]
 
     def shifted(name: str) -> tuple[Any, ...]:
@@ -219,6 +222,7 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
         aside=shifted("aside"),
         quarantined=sum((piece.quarantined for piece in pieces), Counter[str]()),
         nulled=sum((piece.nulled for piece in pieces), Counter[str]()),
+        submissions=tuple(sorted({submission for piece in pieces for submission in piece.submissions})),
         date_orders=add_date_orders(
             [
                 order._replace(line=order.line + n if order.line else 0)

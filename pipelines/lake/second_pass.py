@@ -30,19 +30,22 @@ from pipelines.lake.scatter import Part, Receipt
 from pipelines.lake.tasks import run
 from pipelines.sources.extract import Assembly
 from pipelines.sources.mhsds import DETAILS
-from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, find_superseded
+from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, count_emptied, find_superseded
 from pipelines.tables import REFERENCE_TABLES
 
 ACCOUNT = "account.parquet"
+EMPTIED_MONTH = "month_without_latest_submission"
 ENTRIES = pl.Schema({"job": pl.String, "what": pl.String, "name": pl.String, "rule": pl.String, "n": pl.Int64})
 
 
 @dataclass(frozen=True)
 class Superseded:
-    """Submissions that no longer count (sources.submissions), and a hash of them."""
+    """Submissions that no longer count (sources.submissions), a hash of them, and how many months are empty for that
+    (where the whole extract is meant, not some of its files)."""
 
     rows: pl.DataFrame
     digest: str
+    n_emptied: int = 0
 
 
 _NOTHING = Superseded(NOTHING_SUPERSEDED, "")
@@ -73,7 +76,7 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int, assembly: Assembly | 
             parts[receipt.table, part.bucket].append(part)
     if assembly is not None:
         return _list_assemblies(parts, n_buckets, assembly, names)
-    superseded = _superseded(receipts, parts)
+    superseded, n_emptied = _superseded(receipts, parts)
     jobs = []
     for group in GROUPS:
         old = _came_with(superseded, [receipt for receipt in receipts if receipt.table in group])
@@ -85,7 +88,7 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int, assembly: Assembly | 
     for table in [*REFERENCE_TABLES, *(name for name, detail in DETAILS.items() if not detail.by_person)]:
         needed = {table: parts[table, 0]}
         needed |= {"submission_flag": parts["submission_flag", 0]} if table == "submission" else {}
-        old = _came_with(superseded, receipts if table == "submission" else ())
+        old = _came_with(superseded, receipts, n_emptied) if table == "submission" else _NOTHING
         jobs.append(_job(table, (table,), None, needed, names, old))
     return jobs
 
@@ -129,23 +132,25 @@ def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple
     return pl.concat([kept, fresh]).sort("job", "what", "name", "rule"), len(new)
 
 
-def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[Part]]) -> pl.DataFrame:
-    """The submissions of the whole extract that no longer count."""
+def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[Part]]) -> tuple[pl.DataFrame, int]:
+    """The submissions of the whole extract that no longer count, and how many months of a provider are empty for
+    that."""
     seen = pl.DataFrame(
         sorted({submission for receipt in receipts for submission in receipt.submissions}), SUPERSEDED, orient="row"
     )
     if not seen.height:
-        return seen
+        return seen, 0
     headers, flags = (collect_reference(name, parts[name, 0], Tally()) for name in ("submission", "submission_flag"))
-    return find_superseded(seen, headers, flags)
+    superseded = find_superseded(seen, headers, flags)
+    return superseded, count_emptied(seen, superseded)
 
 
-def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt]) -> Superseded:
+def _came_with(submissions: pl.DataFrame, receipts: Sequence[Receipt], n_emptied: int = 0) -> Superseded:
     """Those of the submissions that rows of some files came with."""
     own = {submission for receipt in receipts for submission in receipt.submissions}
     rows = [row for row in submissions.rows() if row in own]
-    digest = blake2b(repr(rows).encode(), digest_size=16).hexdigest()
-    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest) if rows else _NOTHING
+    digest = blake2b(repr((rows, n_emptied)).encode(), digest_size=16).hexdigest()
+    return Superseded(pl.DataFrame(rows, SUPERSEDED, orient="row"), digest, n_emptied) if rows else _NOTHING
 
 
 def _job(
@@ -170,6 +175,7 @@ def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
     with _scratch(generation) as folder:
         if job.bucket is None:
             tally = gather_reference(job.tables[0], job.parts, job.superseded.rows, folder)
+            tally.notes[EMPTIED_MONTH] += job.superseded.n_emptied
         elif job.assembly is not None:
             tally = assemble_bucket(job.assembly, job.parts, folder, job.bucket)
         else:

@@ -37,6 +37,7 @@ from pipelines.lake.tasks import run
 from pipelines.sources.bridge import read_bridge
 from pipelines.sources.extract import Extract, Source, examine
 from pipelines.sources.normalise import QUARANTINE
+from pipelines.sources.successors import expect_one_successor
 
 BRIDGE = "bridge.arrow"
 
@@ -81,6 +82,7 @@ def update_lake(
         raise SourceError(extract.problems)
     place = place_of(lake)
     with _alone_at(place):
+        expect_one_successor(extract.files)
         _clear_leftovers(place, _current(place))
         with _scratch(place) as folder:
             bridge = _write_bridge(extract, folder, pseudonyms)

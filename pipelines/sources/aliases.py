@@ -70,12 +70,15 @@ class SourceTable:
     missing_codes: tuple[str, ...] = ()
 
     def missing(self, header: Header) -> list[SourceColumn]:
+        """The columns that a file with this header needs and lacks."""
         return [column for column in self.columns if column.is_missing(header)]
 
     def n_found(self, header: Header) -> int:
+        """How many columns the header feeds."""
         return sum(bool(column.headers(header)) for column in self.columns)
 
     def n_own(self, header: Header) -> int:
+        """How many headers stand under the release's own names."""
         return sum(column.n_own(header) for column in self.columns)
 
     def lacks(self, name: str, header: Header) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from pipelines.errors import SourceError
+from pipelines.sources.csv_files import Piece
 from pipelines.sources.extract import RawFile
 from pipelines.sources.normalise import normalise
 from pipelines.sources.pseudonyms import conceal, key_of
@@ -63,8 +64,8 @@ def cross_bridge(rows: pl.DataFrame, bridge: pl.DataFrame) -> pl.DataFrame:
 
 def _read_steps(file: RawFile, pseudonyms: str) -> pl.DataFrame:
     empty = pl.DataFrame(schema={**STEPS, "file": pl.String, "line": pl.Int64})
-    pieces = file.look_through().pieces
-    batches = [batch for piece in pieces for batch in file.read(piece) if batch.rows.height]
+    whole = Piece(file.look_through().encoding)  # lines are counted through: a message names them
+    batches = [batch for batch in file.read(whole) if batch.rows.height]
     if pseudonyms:
         batches = [conceal(batch, file.header, file.layout, key_of(pseudonyms)) for batch in batches]
     normal = [normalise(batch.rows, file.header, file.layout).rows for batch in batches]

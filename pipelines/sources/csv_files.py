@@ -131,8 +131,9 @@ def read_header(path: File) -> Header:
 
 
 def expect_each_name_once(file_name: str, header: Header) -> None:
-    """Raises SourceError where two columns have one name. A file may lack its header, so that a row of somebody stands
-    there: places are named, never what is written in them."""
+    """Raises SourceError where two columns of a file, or of the sheet that `file_name` names as well, have one name. A
+    file may lack its header, so that a row of somebody stands there: places are named, never what is written in them.
+    """
     places: dict[str, list[str]] = {}
     for place, name in enumerate(header.folded, start=1):
         places.setdefault(name, []).append(str(place))

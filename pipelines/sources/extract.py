@@ -189,6 +189,7 @@ def aliases_version() -> str:
 
 
 def missing_columns(file: RawFile) -> list[str]:
+    """A problem for each column that the file needs and lacks, with the names it may have."""
     return [
         f"{file.name}: column {column.column.name} is missing; accepted names: "
         + ", ".join(name for choice in column.names for name in choice)

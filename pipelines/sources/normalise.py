@@ -27,6 +27,7 @@ _ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"
 _DATE_CHARACTERS = 10
 _LIMITS = {"month_id": (1, month_id(2199, 12))}  # months are counted through, so a mistyped one must not be far away
 _LONGEST_PERIOD = 31  # days that a submission reports on: a calendar month
+_FARTHEST_MONTH = 12  # months between the period of a submission and its number: an extract may count them otherwise
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
 
@@ -191,7 +192,8 @@ def _column(
     parsed = [text if kind == "code" and text.name in no_lower_case else _parse(text, kind, layout) for text in sources]
     parsed = [_within(series, *_LIMITS[name]) for series in parsed] if name in _LIMITS else parsed
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
-    value = value.replace(column.recoded) if column.recoded else value
+    if column.recoded and value.is_in(list(column.recoded)).any():  # rarely so, and looking is much faster
+        value = value.replace(column.recoded)
     emptied = Counter[str]()
     for text, series in zip(sources, parsed, strict=True):
         if series.null_count() > text.null_count():
@@ -263,7 +265,10 @@ def _first_fault(rows: pl.DataFrame, sent: dict[str, pl.Series], header: Header,
         reason = pl.when(pl.col(name).is_null()).then(fault).otherwise(reason)
     if layout.target.name == "submission":
         length = (pl.col("period_end_date") - pl.col("period_start_date")).dt.total_days() + 1
-        is_month = length.is_between(1, _LONGEST_PERIOD)
+        begins = pl.col("period_start_date").dt
+        month = begins.year().cast(pl.Int64) * 12 + begins.month() + month_id(0, 0)
+        distance = month - pl.col("month_id")
+        is_month = length.is_between(1, _LONGEST_PERIOD) & distance.is_between(-_FARTHEST_MONTH, _FARTHEST_MONTH)
         reason = pl.when(~is_month).then(pl.lit("no_month")).otherwise(reason)
     if layout.anonymous_providers and "provider_id" in rows.columns:
         anonymous = pl.col("provider_id").is_in(layout.anonymous_providers)

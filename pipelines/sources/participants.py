@@ -14,7 +14,7 @@ from pipelines.errors import SourceError
 from pipelines.sources import packed, workbook
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
-from pipelines.sources.csv_files import Batch, Header, look_through, read_batches, read_header
+from pipelines.sources.csv_files import Batch, Header, Piece, look_through, read_batches, read_header
 from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, stands_for_nothing
 from pipelines.sources.packed import File
 from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
@@ -188,8 +188,8 @@ def _read(path: Path, layout: SourceTable, header_only: bool = False) -> tuple[H
     header = read_header(file)
     _expect_columns(path, header, layout)
     empty = pl.DataFrame(schema=dict.fromkeys(header.columns, pl.String) | {"_line": pl.Int64})
-    pieces = () if header_only else look_through(file).pieces
-    batches = [batch for piece in pieces for batch in read_batches(file, header, piece)]
+    # In one piece, since lines are counted within a piece.
+    batches = [] if header_only else list(read_batches(file, header, Piece(look_through(file).encoding)))
     malformed = tuple(line for batch in batches for line in batch.malformed)
     return header, Batch(pl.concat([empty, *(batch.rows for batch in batches)]), malformed, {})
 

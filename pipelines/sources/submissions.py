@@ -44,6 +44,13 @@ def find_superseded(seen: pl.DataFrame, headers: pl.DataFrame, flags: pl.DataFra
     return ordered.filter(pl.col("is_no") | ~is_latest).select(key).sort(key)
 
 
+def count_emptied(seen: pl.DataFrame, superseded: pl.DataFrame) -> int:
+    """Months of a provider of whose submissions none counts: the sender says so of all that are in the extract. Both as
+    of find_superseded."""
+    counting = seen.join(superseded, on=SUPERSEDED.names(), how="anti")
+    return seen.select(MONTH).unique().join(counting.select(MONTH).unique(), on=MONTH, how="anti").height
+
+
 def is_superseded(rows: pl.DataFrame, superseded: pl.DataFrame) -> pl.Series:
     """Whether each row came with a submission that no longer counts, or says so itself (`_use_flag` N)."""
     found = pl.repeat(False, rows.height, eager=True)

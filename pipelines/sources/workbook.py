@@ -12,7 +12,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable
-from pipelines.sources.csv_files import Header
+from pipelines.sources.csv_files import Header, expect_each_name_once
 
 ENDINGS = (".xlsx", ".xlsm", ".xlsb", ".xls")
 HEADER_WITHIN = 20  # rows
@@ -25,7 +25,7 @@ def read_workbook(path: Path, layout: SourceTable) -> tuple[Header, pl.DataFrame
 
     Raises:
         SourceError: it is no workbook, no visible sheet holds the columns (with what the closest one lacks), several
-            do, or the ids of people are numbers too long for Excel.
+            do, its header names a column twice, or the ids of people are numbers too long for Excel.
     """
     import fastexcel
 
@@ -40,7 +40,7 @@ def read_workbook(path: Path, layout: SourceTable) -> tuple[Header, pl.DataFrame
     except fastexcel.FastExcelError as error:
         raise SourceError(f"{path.name}: cannot be read as an Excel workbook ({type(error).__name__})") from None
     header = _header(sheets[sheet], row)
-    _refuse_twice(path, sheet, header)
+    expect_each_name_once(f"{path.name}: sheet {sheet!r}", header)
     return header, _rows(sheets[sheet], row, header)
 
 
@@ -91,12 +91,6 @@ def _choose(
 def _header(cells: pl.DataFrame, row: int) -> Header:
     names = tuple((name or "").strip() for name in cells.row(row))
     return Header(names, ",", cells.height > row + 1)
-
-
-def _refuse_twice(path: Path, sheet: str, header: Header) -> None:
-    twice = sorted({name for name in header.names if name and header.folded.count(name.casefold()) > 1})
-    if twice:
-        raise SourceError(f"{path.name}: sheet {sheet!r}: the header holds {', '.join(twice)} more than once")
 
 
 def _refuse_long_numbers(path: Path, book: Any, sheet: str, row: int, cells: pl.DataFrame, layout: SourceTable) -> None:

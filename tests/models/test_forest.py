@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 
 from models import forest as forest_file
-from models.forest import causal_forest, load_trees, predict_trees, save_trees
+from models.forest import causal_forest, predict_trees, save_trees
 from tests.models.contract_estimates import expect_good_estimate, rows_of, rows_of_design
 from tests.models.effect_samples import baseline_of, golden_matched, golden_weighted, weighting_design
 
@@ -68,13 +68,11 @@ def test_saved_trees_come_back_the_same_and_the_bytes_repeat(grown, tmp_path):
     for name in ("one.npz", "two.npz"):
         save_trees(result.trees, tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-    back = load_trees(tmp_path / "one.npz")
-    assert back.keys() == result.trees.keys()
-    for name, array in result.trees.items():
-        np.testing.assert_array_equal(back[name], array)
     anybody = np.zeros((2, 4))
-    np.testing.assert_array_equal(predict_trees(back, anybody), predict_trees(result.trees, anybody))
-    with np.load(tmp_path / "one.npz") as opened:  # the model card says that this works too
+    with np.load(tmp_path / "one.npz", allow_pickle=False) as opened:  # as the model card says
+        assert set(opened.files) == result.trees.keys()
+        for name, array in result.trees.items():
+            np.testing.assert_array_equal(opened[name], array)
         np.testing.assert_array_equal(predict_trees(opened, anybody), predict_trees(result.trees, anybody))
 
 

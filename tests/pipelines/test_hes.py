@@ -197,3 +197,15 @@ def test_a_death_without_a_day_takes_that_of_its_registration(tmp_path: Path) ->
     ]
     deaths = read_all(load(tmp_path, ONS_deaths=rows), "death")
     assert deaths["death_date"].to_list() == [date(2019, 2, 3), date(2019, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    "nothing", ["1899-12-30", "1899-12-31", "1900-01-01", "01/01/1900", "1901-01-01", "1801-01-01"]
+)
+def test_a_placeholder_is_no_day_of_death(tmp_path: Path, nothing: str) -> None:
+    rows = [
+        {"ENCRYPTED_HESID": "Anna", "DOD": nothing, "DOR": "2019-02-03"},
+        {"ENCRYPTED_HESID": "Berta", "DOD": nothing, "DOR": nothing},
+    ]
+    deaths = read_all(load(tmp_path, ONS_deaths=rows), "death").sort("person_id")
+    assert deaths["death_date"].to_list() == [date(2019, 2, 3), None]

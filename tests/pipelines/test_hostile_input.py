@@ -232,3 +232,53 @@ def test_one_mistyped_day_does_not_move_the_end_of_the_data(tmp_path: Path, end:
     lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | {"ReportingPeriodEndDate": end}])
     assert account(lake, "MHS000")["quarantined_by_reason"] == {reason: 1}
     assert str(lake.period_end) == SUBMISSION["ReportingPeriodEndDate"]
+
+
+@pytest.mark.parametrize(
+    "mistyped",
+    [
+        {"ReportingPeriodStartDate": "2108-05-01", "ReportingPeriodEndDate": "2108-05-31"},
+        {"ReportingPeriodStartDate": "1917-05-01", "ReportingPeriodEndDate": "1917-05-31"},
+        {"UniqMonthID": "2402"},
+        {"UniqMonthID": "1419"},  # 1406 is May 2017 (DOMAIN B1), 13 months before
+        {"UniqMonthID": "1393"},
+    ],
+)
+def test_a_submission_far_from_its_month_does_not_move_the_end_of_the_data(
+    tmp_path: Path, mistyped: dict[str, str]
+) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | mistyped])
+    assert account(lake, "MHS000")["quarantined_by_reason"] == {"no_month": 1}
+    assert (str(lake.period_end), lake.last_month_id) == (SUBMISSION["ReportingPeriodEndDate"], 1402)
+
+
+@pytest.mark.parametrize("month", ["1394", "1418"])
+def test_an_extract_may_number_its_months_otherwise(tmp_path: Path, month: str) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION | {"UniqMonthID": month}])
+    assert account(lake, "MHS000")["rows_quarantined"] == 0
+    assert lake.last_month_id == int(month)
+
+
+# May 2019, two years after the only month of the extract (DOMAIN B1: (2019 - 1900) * 12 + 5 - 3 = 1430).
+LATER = {"UniqMonthID": "1430", "ReportingPeriodStartDate": "2019-05-01", "ReportingPeriodEndDate": "2019-05-31"}
+
+
+def test_a_header_far_beyond_everything_does_not_move_the_end_of_the_data(tmp_path: Path) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | LATER])
+    assert (str(lake.period_end), lake.last_month_id) == (SUBMISSION["ReportingPeriodEndDate"], 1402)
+
+
+def test_a_header_after_a_long_gap_counts_where_somebody_has_records(tmp_path: Path) -> None:
+    people = [PERSON, PERSON | {"UniqMonthID": LATER["UniqMonthID"]}]
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | LATER], MHS001MPI=people)
+    assert (str(lake.period_end), lake.last_month_id) == ("2019-05-31", 1430)
+
+
+def test_a_month_without_people_shortly_after_the_others_counts(tmp_path: Path) -> None:
+    next_month = {
+        "UniqMonthID": "1403",
+        "ReportingPeriodStartDate": "2017-06-01",
+        "ReportingPeriodEndDate": "2017-06-30",
+    }
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | next_month])
+    assert (str(lake.period_end), lake.last_month_id) == ("2017-06-30", 1403)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -127,6 +128,20 @@ def test_a_lake_at_an_fsspec_location_is_the_one_on_disk(location: str, tmp_path
     if place.startswith("memory"):
         assert isinstance(place_of(place), UPath)
         place_of(place).rmdir(recursive=True)
+
+
+def test_a_location_whose_package_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # importing it fails, as where it is not installed
+    source = write_extract(tmp_path / "source", tiny())
+    for use in (open_lake, partial(write_lake, source)):
+        with pytest.raises(SourceError, match=r"begins with s3:// needs a package .*s3fs.*; install it") as caught:
+            use("s3://bucket/lakes")
+        assert "bucket" not in str(caught.value)
+
+
+def test_a_kind_of_location_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(SourceError, match=r"^nowhere:// is no kind of location that fsspec knows; allowed: a folder, "):
+        open_lake("nowhere://bucket/lakes")
 
 
 def test_a_changed_or_lost_file_of_a_lake_is_found(tmp_path: Path) -> None:

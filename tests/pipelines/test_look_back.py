@@ -14,15 +14,17 @@ from pipelines.lake import write_lake
 from pipelines.look_back import (
     count_truncated,
     describe_deaths,
+    hospital_reach,
     look_back_start,
-    months_covered,
     table_reach,
     to_the_edges,
 )
 from pipelines.protocol import Eligibility, load_protocol
 from pipelines.sources.participants import read_participants
 from pipelines.tables import TABLES
+from tests.pipelines.test_hes import EPISODE
 from tests.spec.text_tables import month_of
+from tests.tiny_extract import load
 from tests.worlds import submissions_of
 
 SAMPLE = Path(__file__).parents[2] / "configs" / "studies" / "mhsds_sample_v5.toml"
@@ -53,18 +55,25 @@ PEOPLE = pl.DataFrame(
 )
 
 
-def test_months_with_a_few_mistyped_days_are_not_covered() -> None:
+def reach_of(folder: Path, ends: list[date]) -> tuple[date, date] | None:
+    """hospital_reach of a lake whose episodes ended on these days, of two buckets."""
+    rows = [{"ENCRYPTED_HESID": f"P{n}", "EPIKEY": f"{n}", "EPIEND": str(end)} for n, end in enumerate(ends)]
+    episodes = {"HES_APC": [EPISODE | row for row in rows]} if ends else {}
+    return hospital_reach(load(folder, **episodes))
+
+
+def test_months_with_a_few_mistyped_days_are_not_covered(tmp_path: Path) -> None:
     ends = [
         date(1915, 5, 1),
         *[date(2014, 4, day) for day in range(1, 9)],
         *[date(2014, 5, day) for day in (1, 2, 3, 4)],
     ]
     ends += [date(2014, 6, day) for day in range(1, 9)] + [date(2024, 6, 1)]
-    assert months_covered(pl.Series("day", [*ends, None])) == (date(2014, 4, 1), date(2014, 6, 30))
+    assert reach_of(tmp_path, [*ends, date(2014, 6, 30)]) == (date(2014, 4, 1), date(2014, 6, 30))
 
 
-def test_no_episodes_cover_nothing() -> None:
-    assert months_covered(pl.Series("day", [], dtype=pl.Date)) is None
+def test_no_episodes_cover_nothing(tmp_path: Path) -> None:
+    assert reach_of(tmp_path, []) is None
 
 
 YEAR = [date(2016, month, 1) for month in range(1, 13)]

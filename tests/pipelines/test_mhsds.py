@@ -465,3 +465,28 @@ def test_lookups(tmp_path: Path) -> None:
     # A decile of 11 does not exist.
     assert lake.read_reference("area_deprivation").rows() == [("E01000001", 10, None)]
     assert lake.read_reference("provider_successor").rows() == [("RD3", "R0D", date(2018, 10, 1))]
+
+
+def merger(old: str, new: str, day: str = "2018-10-01") -> dict[str, str]:
+    return {"OldOrgCode": old, "NewOrgCode": new, "EffectiveDate": day}
+
+
+def test_a_provider_with_two_successors_is_refused(tmp_path: Path) -> None:
+    rows = [merger("RD3", "R0D"), merger("RA4", "RH5"), merger("rd3", "RH5", "2019-10-01")]
+    with pytest.raises(SourceError) as caught:
+        load(tmp_path, provider_successors=rows)
+    name = "provider_successors_2017.csv"
+    assert caught.value.problems == [
+        f"{name}, line 2, {name}, line 4: the provider code RD3 is given two successors; allowed: one for each code"
+    ]
+    assert not (tmp_path / "lake" / "manifest.json").exists()
+
+
+def test_what_is_no_provider_code_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="line 3: a provider code is given two successors"):
+        load(tmp_path, provider_successors=[merger("2018-10-01", "R0D"), merger("2018-10-01", "RH5")])
+
+
+def test_one_merger_may_be_told_twice(tmp_path: Path) -> None:
+    rows = [merger("RD3", "R0D"), merger("RD3", "R0D", "2018-11-01"), merger("RD3", "RD3")]
+    assert load(tmp_path, provider_successors=rows).has("spell")

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +13,7 @@ from pipelines.lake import Lake, write_lake
 from pipelines.sources import mhsds
 from pipelines.sources.aliases import LONGEST_HEADER, SourceTable, choose_layouts, spellings
 from pipelines.sources.csv_files import Header, match_table
+from pipelines.sources.normalise import normalise
 from pipelines.tables import PERSON_TABLES, TABLES
 from tests.tiny_extract import Rows, read_all, write_csv
 
@@ -357,3 +358,63 @@ def test_rows_of_a_dars_month_are_joined_by_person_provider_and_month(lakes: tup
     assert activity["activity_date"].null_count() == 0
     assessment = read_all(mixed, "assessment").filter(pl.col("tool_code") == "979641000000103")
     assert assessment["assessment_date"].null_count() == 0
+
+
+SAMPLE = {"id": "1", "code": "1", "text": "1", "int": "1402", "date": "2017-05-01"}
+PADDED = {
+    # canonical column: table, header by release (4, 5, 6), and the code lists of DOMAIN B5, B7, B9, B10
+    "contact.attendance_code": ("MHS201CareContact", ("AttendOrDNACode", "AttendOrDNACode", "AttendStatus"), "234567"),
+    "spell.discharge_method_code": (
+        "MHS501HospProvSpell",
+        ("DischMethCodeHospProvSpell", "MethOfDischMHHospProvSpell", "MethOfDischMHHospProvSpell"),
+        "12346789",
+    ),
+    "ward_stay.bed_class_code": (
+        "MHS502WardStay",
+        ("HospitalBedTypeMH", "HospitalBedTypeMH", "MHAdmittedPatientClass"),
+        [str(code) for code in range(10, 41)],
+    ),
+    "person_month.gender_code": ("MHS001MPI", ("GenderIDCode", "GenderIDCode", "GenderIDCode"), "1234"),
+}
+
+
+def read_codes(release: str, table: str, header: str, column: str, codes: Sequence[str]) -> list[str | None]:
+    """What becomes of the codes under a header of a release, in rows that have all else they cannot do without."""
+    layout = next(layout for layout in mhsds.layouts() if (layout.release, layout.names[0]) == (release, table))
+    needed = {c.names[0][0]: SAMPLE[c.column.kind] for c in layout.columns if c.column.required}
+    cells = {name.casefold(): [value] * len(codes) for name, value in needed.items()}
+    raw = pl.DataFrame({**cells, header.casefold(): list(codes), "_line": range(2, len(codes) + 2)})
+    header_line = Header(tuple(name for name in raw.columns if name != "_line"), ",", has_rows=True)
+    return normalise(raw, header_line, layout).rows[column].to_list()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("name", PADDED)
+def test_a_padded_code_means_what_the_code_means(name: str, place: int) -> None:
+    table, headers, codes = PADDED[name]
+    release = ("mhsds_v4", "mhsds_v5", "mhsds_v6")[place]
+    column = name.split(".")[1]
+    padded = [f"0{code}" for code in codes]
+    assert read_codes(release, table, headers[place], column, padded) == list(codes)
+    assert read_codes(release, table, headers[place], column, list(codes)) == list(codes)
+
+
+@pytest.mark.parametrize(
+    ("table", "header", "column"),
+    [
+        ("MHS401MHActPeriod", "NHSDLegalStatus", "legal_code"),
+        ("MHS201CareContact", "ConsMechanismMH", "mechanism_code"),
+        ("MHS604PrimDiag", "DiagSchemeInUse", "scheme_code"),
+    ],
+)
+def test_a_nought_that_belongs_to_the_code_is_neither_taken_nor_given(table: str, header: str, column: str) -> None:
+    assert read_codes("mhsds_v5", table, header, column, ["01", "02", "1"]) == ["01", "02", "1"]
+
+
+def test_employment_is_known_with_and_without_its_nought() -> None:
+    assert read_codes("mhsds_v5", "MHS004EmpStatus", "EmployStatus", "employment_code", ["1", "01", "8", "ZZ"]) == [
+        "01",
+        "01",
+        "08",
+        "ZZ",
+    ]

@@ -10,6 +10,7 @@ import pytest
 import xlsxwriter
 
 from pipelines.errors import SourceError
+from pipelines.sources import csv_files
 from pipelines.sources.participants import (
     LISTED,
     SET_ASIDE,
@@ -221,7 +222,9 @@ def test_ids_that_are_longer_than_excel_keeps_are_refused(tmp_path: Path) -> Non
 
 def test_a_column_twice_in_a_sheet_is_refused(tmp_path: Path) -> None:
     path = write_workbook(tmp_path / "a.xlsx", {"List": [[*ROW, "Arm"], [*cells(), "control"]]})
-    assert problems_of(path) == ["a.xlsx: sheet 'List': the header holds Arm, arm more than once"]
+    places = f"{list(ROW).index('arm') + 1}, {len(ROW) + 1}"
+    problem = f"a.xlsx: sheet 'List': the header gives columns {places} one name (case ignored)"
+    assert problems_of(path) == [problem]
 
 
 @pytest.mark.parametrize("name", ["list.xlsx", "list.xls", "list.parquet"])
@@ -262,7 +265,7 @@ def test_ids_that_pandas_made_numbers_with_a_point(tmp_path: Path) -> None:
 # what is said of rows that cannot be used
 
 
-@pytest.mark.parametrize("day", ["1900-01-01", "01/01/1900", "9999-12-31"])
+@pytest.mark.parametrize("day", ["1900-01-01", "01/01/1900", "1901-01-01", "9999-12-31"])
 def test_a_date_that_stands_for_none_is_no_allocation(tmp_path: Path, day: str) -> None:
     _, aside = read(tmp_path, ROW | {"allocation_date": day})
     assert aside["reason"].to_list() == ["bad_date:allocation_date"]
@@ -323,3 +326,13 @@ def test_every_row_without_a_stay_is_listed_with_its_reason(tmp_path: Path) -> N
         "nulled": {},
         "sessions": {"n_people": 0, "mean": None},
     }
+
+
+def test_lines_of_a_long_list_are_counted_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "READ_BYTES", 100)
+    monkeypatch.setattr(csv_files, "PIECE_BYTES", 200)
+    write_csv(tmp_path / "a.csv", [ROW | {"person_id": f"P{n}", "arm": "?" if n % 2 else "peer"} for n in range(40)])
+    assert len(csv_files.look_through(tmp_path / "a.csv").pieces) > 3
+    people, aside = read_participants(tmp_path / "a.csv")
+    assert people["person_id"].to_list() == [f"P{n}" for n in range(0, 40, 2)]
+    assert aside["line"].to_list() == list(range(3, 43, 2))

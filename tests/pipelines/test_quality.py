@@ -94,6 +94,13 @@ def test_a_spell_that_stopped_arriving_is_counted() -> None:
     assert counts(found, "stay", "subject") == {"inactive": 1}
 
 
+def test_a_death_before_everything_known_of_the_person_is_counted() -> None:
+    world = write_world(
+        "spell start end ward provider month\na 2018-01-01 2018-01-10 10 RAA 2018-01", death="death_date\n2015-03-04"
+    )
+    assert counts(measure(world).records, "repair", "subject") == {"death_before_records": 1}
+
+
 def test_codes_are_in_their_list_or_missing_or_neither() -> None:
     def spell(**cells: Any) -> dict[str, Any]:
         return whole_row("spell", **cells)

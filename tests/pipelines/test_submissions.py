@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.lake import Lake, update_lake, write_lake
 from pipelines.lake.account import RULES
+from pipelines.sources import csv_files
 from tests.tiny_extract import PERSON, SPELL, SUBMISSION, Rows, account, load, read_all, tiny, write_csv, write_extract
 
 
@@ -122,3 +123,45 @@ def test_a_resubmitted_month_in_a_file_of_its_own_equals_a_full_load(tmp_path: P
     assert (spells(second), work.n_files_parsed) == (["A/10"], 1)
     whole = write_lake(source, tmp_path / "whole", n_buckets=2)
     assert second.manifest == whole.manifest
+
+
+def test_a_file_in_pieces_gives_the_lake_of_the_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The resubmission stands only at the end of the file, so the first piece knows nothing of it.
+    rows = [*(sent(f"A{n}", "9") for n in range(40)), *(sent(f"A{n}", "10") for n in range(5))]
+    source = write_extract(tmp_path / "source", tiny(MHS501HospProvSpell=rows))
+    whole = write_lake(source, tmp_path / "whole", n_buckets=2)
+    monkeypatch.setattr(csv_files, "READ_BYTES", 512)
+    monkeypatch.setattr(csv_files, "PIECE_BYTES", 1_000)
+    assert len(csv_files.look_through(source / "MHS501HospProvSpell_2017.csv").pieces) > 3
+    cut = write_lake(source, tmp_path / "cut", n_buckets=2)
+    assert spells(cut) == spells(whole) == [f"A{n}/10" for n in range(5)]
+    assert {key: value for key, value in cut.manifest.items() if key != "generation"} == {
+        key: value for key, value in whole.manifest.items() if key != "generation"
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "n"),
+    [
+        ([flag("9", "N"), flag("10", "N"), flag("11", "Y")], 1),
+        ([flag("9", "N"), flag("10", "N")], 1),
+        ([flag("9", "N"), flag("10", "Y")], 0),
+        ([flag("9", "N")], 0),
+    ],
+)
+def test_a_month_of_which_no_submission_counts_is_noted(tmp_path: Path, flags: Rows, n: int) -> None:
+    rows = [*TWICE, sent("C", "12", UniqMonthID="1403"), sent("D", "13", OrgIDProv="RX2")]
+    lake = load(tmp_path, MHS501HospProvSpell=rows, MHSDS_SubmissionFlags=flags)
+    assert lake.manifest["notes"] == ({"month_without_latest_submission": n} if n else {})
+    assert "month_without_latest_submission" in RULES
+    assert len(spells(lake)) == 2 + (0 if n else 1)
+
+
+def test_the_note_goes_when_a_submission_that_counts_arrives(tmp_path: Path) -> None:
+    tables = tiny(MHS501HospProvSpell=TWICE, MHSDS_SubmissionFlags=[flag("9", "N"), flag("10", "N"), flag("11", "Y")])
+    source = write_extract(tmp_path / "source", tables)
+    first, _ = update_lake(source, tmp_path / "lake", n_buckets=2)
+    write_csv(source / "MHS501HospProvSpell_again.csv", [sent("A", "11")])
+    second, _ = update_lake(source, tmp_path / "lake", n_buckets=2)
+    assert (first.manifest["notes"], second.manifest["notes"]) == ({"month_without_latest_submission": 1}, {})
+    assert spells(second) == ["A/11"]

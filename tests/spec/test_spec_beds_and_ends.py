@@ -130,6 +130,35 @@ def test_k5_a_registered_death_by_the_last_day_is_death_in_hospital(follow: Foll
     """)
 
 
+DIED_IN_2015 = """
+        death_date
+        2015-03-04
+"""
+
+
+def test_k15_a_death_before_everything_known_of_the_person_is_not_used(follow: Follow) -> None:
+    follow("spell start end\na 2018-01-01 2018-01-10", death=DIED_IN_2015).stays("end_reason\ndischarge")
+
+
+def test_k15_a_later_registration_is_used_beside_one_that_is_not(follow: Follow) -> None:
+    follow("spell start end\na 2018-01-01 2018-01-10", death=f"{DIED_IN_2015}        2018-01-10").stays(
+        "end_reason\ndeath"
+    )
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"contact": "contact_date\n2015-03-04"},
+        {"hospital_episode": "episode_start_date\n2015-03-01"},
+        {"emergency_attendance": "arrival_date\n2015-03-04"},
+        {"ward_stay": "spell_id ward_stay_id start_date\nz w 2015-03-01"},
+    ],
+)
+def test_k15_a_death_after_something_known_is_used(follow: Follow, known: dict[str, str]) -> None:
+    follow("spell start end\na 2018-01-01 2018-01-10", death=DIED_IN_2015, **known).stays("end_reason\ndeath")
+
+
 def test_k5_only_the_last_spell_says_how_the_stay_ended(follow: Follow) -> None:
     follow("""
         spell  start       end         destination

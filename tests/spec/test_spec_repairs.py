@@ -119,7 +119,7 @@ def test_k6_a_spell_still_submitted_is_open_whatever_its_wards_say(follow: Follo
     """)
 
 
-@pytest.mark.parametrize("start", ["1900-01-01", "1900-12-31", "-"])
+@pytest.mark.parametrize("start", ["1900-01-01", "1900-12-31", "1901-01-01", "-"])
 def test_k6_a_missing_start_is_the_start_of_the_first_ward(follow: Follow, start: str) -> None:
     follow(
         f"""

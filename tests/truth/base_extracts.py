@@ -1,6 +1,7 @@
 """Small valid extracts of every source, to be corrupted: file name -> bytes, people and record numbers they hold.
 
 made        hand-written MHSDS version 5 with HES, ECDS and deaths; letters beyond ASCII, submissions, a bridge
+pieces      the same with a month that was submitted again, its files cut into pieces of a few lines
 mhsds_v5    a dozen people of tests/data/mhsds_mini_v5, one of them under an old pseudonym; some files packed
 mhsds_v6    a dozen people of tests/data/mhsds_mini_v6
 hes         rows of NHS Digital's artificial HES, with ECDS and deaths of the same people
@@ -14,7 +15,7 @@ import io
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ STATEMENT = b'{"contains_real_data": false, "opt_out_applied": true}\n'
 @dataclass(frozen=True)
 class Base:
     """A valid extract. `people`: every id it calls somebody; `owners`: record number -> the people it belongs to;
-    `bridge`: old id -> present id."""
+    `bridge`: old id -> present id; `piece_bytes`: about how many bytes of a file a task reads (0: as usual)."""
 
     name: str
     files: Mapping[str, bytes]
@@ -47,6 +48,7 @@ class Base:
     people: frozenset[str]
     owners: Mapping[str, frozenset[str]] = field(default_factory=dict)
     bridge: Mapping[str, str] = field(default_factory=dict)
+    piece_bytes: int = 0
 
     @property
     def is_omop(self) -> bool:
@@ -64,7 +66,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def unpack(name: str, content: bytes) -> bytes:
-    return gzip.decompress(content) if name.endswith(".gz") else content
+    """The text of a file; packed ones are known by the ending of their name, else by their first bytes."""
+    return gzip.decompress(content) if name.endswith(".gz") or content.startswith(b"\x1f\x8b") else content
 
 
 def pack(name: str, content: bytes) -> bytes:
@@ -154,6 +157,17 @@ def _made() -> Base:
         "extract_manifest.json": STATEMENT,
     }
     return _summarise("made", files, "mhsds_sample_v5", {_OLD: "Anna"})
+
+
+def _pieces() -> Base:
+    """Whoever has rows of 1403 sent them once more, at the end of each file: no piece but the last shows it."""
+    made = _made()
+    files = dict(made.files)
+    for name, content in made.files.items():
+        if name.startswith("MHS"):
+            again = [line.replace(b"9001403", b"9101403") for line in content.splitlines(True) if b"9001403" in line]
+            files[name] = content + b"".join(again)
+    return replace(made, name="pieces", files=files, piece_bytes=400)
 
 
 def _participant(person: str, arm: str) -> dict[str, str]:
@@ -299,6 +313,7 @@ def _omop_parquet() -> Base:
 
 BASES: dict[str, Callable[[], Base]] = {
     "made": _made,
+    "pieces": _pieces,
     "mhsds_v5": lambda: _mhsds("v5"),
     "mhsds_v6": lambda: _mhsds("v6"),
     "hes": _hes,

@@ -107,6 +107,7 @@ def find_pieces(folder: Path) -> tuple[list[FilePiece], list[str], list[str]]:
 
 
 def is_parquet(member: Member) -> bool:
+    """Whether a file is read as Parquet, by the ending of its name."""
     return member.file_name.casefold().endswith(_PARQUET)
 
 

@@ -221,5 +221,6 @@ def main_group_of(code: Array) -> Array:
 
 
 def is_excluded_code(code: Array) -> Array:
+    """Whether each primary diagnosis (place in the list of codes) is one that the study excludes."""
     excluded: Array = GROUP_OF_CODE[code] >= MAIN_GROUPS
     return excluded
