@@ -19,7 +19,7 @@ import polars as pl
 from pipelines.codelists import read_codelist
 from pipelines.sources.omop.psychiatric import Stays, find_stays, is_main_condition, one_each
 from pipelines.sources.omop.staged import BY_PERSON, REFERENCES
-from pipelines.tables import TABLES
+from pipelines.tables import TABLES, month_id
 
 STILL_PATIENT = 32220
 EMERGENCY_VISIT = 9203
@@ -121,7 +121,7 @@ def _add_codes(conditions: pl.DataFrame) -> pl.DataFrame:
 def _month_of(day: str) -> pl.Expr:
     """UniqMonthID of a day (DOMAIN B1)."""
     date = pl.col(day).dt
-    return (date.year().cast(pl.Int64) - 1900) * 12 + date.month().cast(pl.Int64) - 3
+    return month_id(date.year().cast(pl.Int64), date.month().cast(pl.Int64))
 
 
 def _people(person: pl.DataFrame, locations: pl.DataFrame) -> tuple[pl.DataFrame, int]:
