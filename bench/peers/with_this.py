@@ -42,15 +42,19 @@ def features(folder: str, index: str, out: str) -> None:
 
 
 def count_before(lake: Lake, bucket: int, people: pl.DataFrame) -> pl.DataFrame:
-    """Look-back counts of the people of one bucket, 0 where there was no contact."""
+    """Look-back counts of the people of one bucket, 0 where there was no contact. A bucket is sorted by person, so that
+    each person is a run of rows and is looked up once."""
     contact = lake.read_bucket(bucket, "contact", ["person_id", "contact_date", "attendance_code", "mechanism_code"])
+    run_of_row = contact["person_id"].rle_id()
+    whose = contact.filter(run_of_row.is_first_distinct()).select("person_id")
+    whose = whose.join(people, on="person_id", how="left", maintain_order="left")
+    index_date = whose["index_date"].gather(run_of_row)
     attended, in_90, in_30 = pl.col("attendance_code").is_in(["5", "6"]), DAYS <= 90, DAYS <= 30
     counted = (
         contact.lazy()
-        .join(people.lazy(), on="person_id")
-        .with_columns(days=(pl.col("index_date") - pl.col("contact_date")).dt.total_days())
+        .with_columns(run=run_of_row, days=(index_date - pl.col("contact_date")).dt.total_days())
         .filter(DAYS.is_between(1, 365))
-        .group_by("person_id")
+        .group_by("run")
         .agg(
             n_365=pl.len().cast(pl.Int64),
             n_90=in_90.sum().cast(pl.Int64),
@@ -65,6 +69,7 @@ def count_before(lake: Lake, bucket: int, people: pl.DataFrame) -> pl.DataFrame:
         )
         .collect()
     )
+    counted = counted.with_columns(person_id=whose["person_id"].gather(counted["run"])).drop("run")
     joined = people.select("person_id").join(counted, on="person_id", how="left")
     return joined.with_columns(pl.exclude("person_id", "last_days").fill_null(0))
 
