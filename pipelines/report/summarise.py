@@ -137,10 +137,11 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
 
 
 def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:
-    """How many people's sessions are recorded, and their mean; None where it rests on too few."""
-    if not found or log.count(found["n_people"], NAME, "data_account/sessions") is None:
+    """How many people's sessions are recorded, and their mean; None where it rests on too few, or on nobody."""
+    if not found or not found["n_people"]:
         return None
-    return {"n_people": log.count(found["n_people"], NAME, "data_account/sessions"), "mean": round(found["mean"], 1)}
+    n_people = log.count(found["n_people"], NAME, "data_account/sessions")
+    return None if n_people is None else {"n_people": n_people, "mean": round(found["mean"], 1)}
 
 
 def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

@@ -546,10 +546,10 @@ def test_sentences_are_cautious_in_both_directions() -> None:
     assert "could not be made" in triad_sentence(None, "95 %")
 
 
-@pytest.mark.parametrize(("n_people", "said"), [(287, True), (7, False)])
-def test_sessions_are_described_unless_they_are_of_few(n_people: int, said: bool) -> None:
+@pytest.mark.parametrize(("n_people", "mean", "said"), [(287, 7.26, True), (7, 7.26, False), (0, None, False)])
+def test_sessions_are_described_unless_they_are_of_few(n_people: int, mean: float | None, said: bool) -> None:
     columns = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
-    of_list = {"sessions": {"n_people": n_people, "mean": 7.26}}
+    of_list = {"sessions": {"n_people": n_people, "mean": mean}}
     account: dict[str, Any] = {"files": [{"table": "spell"} | dict.fromkeys(columns, 100)], "participants": of_list}
     found = release_data_account(account, DisclosureLog(Disclosure()))
     assert found is not None
