@@ -22,7 +22,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -304,7 +304,8 @@ def _expect_others_unchanged(lake: Lake, bench: Bench, chosen: Base, files: File
     - a file that no longer says what it is (Reach.FILE) may change its own tables for everybody, and then its entry in
       the account differs; Reach.UNSEEN need not show;
     - tables of no person change the columns that they fill;
-    - a row that came with another submission may supersede others of its provider and month, and then they are counted.
+    - a row that came with another submission may supersede others of its provider and month, and then they are counted;
+      where two columns of a file exchange their names, each of its rows may be such a row.
     """
     good = bench.tables(chosen)
     old = open_lake(bench.good(chosen)).manifest
@@ -314,6 +315,7 @@ def _expect_others_unchanged(lake: Lake, bench: Bench, chosen: Base, files: File
     touched |= {chosen.bridge.get(person, person) for person in touched}
     free = _free_columns(chosen, files, old, new)
     is_replaced = _superseded(old) != _superseded(new)
+    sent = words | _words_of_files(files) if is_replaced else words
     found = read_tables(lake)
     for table, frame in good.items():
         if "*" in free.get(table, ()):
@@ -324,7 +326,7 @@ def _expect_others_unchanged(lake: Lake, bench: Bench, chosen: Base, files: File
             others = rows.filter(~pl.col("person_id").is_in(list(touched | words)))
             if is_replaced and "month_id" in rows.columns:
                 others = others.filter(
-                    ~(pl.col("provider_id").is_in(list(words)) & pl.col("month_id").cast(pl.String).is_in(list(words)))
+                    ~(pl.col("provider_id").is_in(list(sent)) & pl.col("month_id").cast(pl.String).is_in(list(sent)))
                 )
             pair.append(others.select(kept).sort(kept))
         _expect(pair[0].equals(pair[1]), _difference(table, *pair))
@@ -355,6 +357,16 @@ def _words_of_changed_lines(chosen: Base, files: Files) -> set[str]:
                 text = line.decode(encoding, errors="replace")
                 words |= {cell.strip() for cell in _CELLS.split(text)}
                 words |= {cell.strip() for each in (text, text.replace('"', "")) for cell in (*each.split(","), each)}
+    return words
+
+
+def _words_of_files(files: Files) -> set[str]:
+    """Cells of all lines of the files that a corruption reaches as a whole."""
+    words: set[str] = set()
+    for name, reach in files.reaches.items():
+        if reach >= Reach.FILE and not name.endswith(".parquet"):
+            with suppress(Exception):
+                words |= {cell.strip() for cell in _CELLS.split(files.text(name).decode("cp1252", errors="replace"))}
     return words
 
 
