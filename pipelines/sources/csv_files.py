@@ -33,6 +33,7 @@ from pipelines.sources.packed import (
 
 BLOCK_BYTES = 16 << 20  # of text parsed at once: about 100,000 rows of the widest table
 READ_BYTES = 1 << 20
+HEADER_BYTES = 1 << 17  # of the line of names; what is longer is no such line
 PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
@@ -114,12 +115,14 @@ def read_header(path: File) -> Header:
     """
     try:
         with open_binary(path) as stream:
-            first = stream.readline()
+            first = stream.readline(HEADER_BYTES + 1)
             has_rows = any(line.strip() for line in stream)
     except DAMAGE as error:
         lines = f", after line {n}" if (n := count_readable_lines(path)) else ""
         raise SourceError(f"{path.name}: cannot be read ({type(error).__name__}{lines})") from error
     _refuse_no_text(path, first)
+    if len(first) > HEADER_BYTES:
+        raise SourceError(f"{path.name}: line 1 is longer than {HEADER_BYTES:,} bytes; it must hold the column names")
     text = _decode(first).lstrip("\ufeff").rstrip("\r\n")
     delimiter = max(DELIMITERS, key=lambda mark: len(_split(text, mark)))  # a quoted name may hold another one
     names = tuple(name.strip() for name in _split(text, delimiter))

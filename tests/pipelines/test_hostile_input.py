@@ -59,6 +59,7 @@ def test_a_quote_that_is_never_closed_does_not_swallow_the_rest(tmp_path: Path) 
     [
         (spells({}, ending=b"\r"), "line 1 holds a carriage return; lines must end with LF or CR LF"),
         (b"\x1f\x8b\x08\x00\r\r\n\x00", "cannot be read (EOFError"),  # the first bytes of gzip
+        (b"A" * 200_000 + b"\n1\n", "line 1 is longer than 131,072 bytes; it must hold the column names"),
         (b"PK\x03\x04\r", "is a zip archive or a workbook, whatever its name says; allowed: comma-"),
         (spells({}).decode().encode("utf-16"), "is UTF-16 text; allowed: comma-, pipe- or tab-separated text"),
         (spells({}).decode().encode("utf-16-le"), "is no text (line 1 holds null bytes)"),

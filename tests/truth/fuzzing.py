@@ -267,6 +267,7 @@ def _count_quoted(text: bytes, name: str) -> int | None:
     """Rows of a file with quotes, as Python's own reader finds them. A cell that holds the rest of a row and the
     beginning of another must have been refused."""
     delimiter = max((",", "|", "\t"), key=text.split(b"\n", 1)[0].decode("latin-1").count)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     rows = [row for row in csv.reader(io.StringIO(text.decode("latin-1"), newline=""), delimiter=delimiter) if row]
     swallowed = [
         cell for row in rows for cell in row if "\n" in cell.strip() and cell.count(delimiter) >= len(rows[0]) - 1 > 0
