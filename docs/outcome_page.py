@@ -23,7 +23,8 @@ follow-up in any case (`private/outcomes.parquet`).
 before the provider fell silent. A count, a share and a "no" are known only when the window was observed to its last
 day, or to a death before observation ended; a readmission or death that was seen is a "yes" at once. What was not
 observed is null, never 0, and so is whatever needs a table that the extract does not hold. A short window is therefore
-known for more people than a long one.
+known for more people than a long one. Where outcomes are compared, windows that the end of observation cuts short are
+left out, with an event in them or without: keeping only those with one would raise every risk.
 
 **Tables that stop or start on the way.** A table in **bold** below must cover the window from its first day to its
 last, or to the end of observation where that comes first: the months from its first to its last row (ECDS with HES
