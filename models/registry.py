@@ -7,12 +7,14 @@ a protocol can be read and judged without either.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from models.results import Estimand
 
-OutcomeKind = Literal["binary", "continuous", "time_to_event"]
-EVERY_KIND: tuple[OutcomeKind, ...] = ("binary", "continuous", "time_to_event")
+OutcomeKind = Literal["binary", "continuous", "count", "time_to_event", "recurrent"]
+"""count: events with each person's time at risk; recurrent: every event's day, death ending them."""
+EVERY_KIND: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
+TIME_KINDS: frozenset[OutcomeKind] = frozenset({"time_to_event", "recurrent"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ EFFECTS: dict[str, Method] = {
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}
 """Comparisons that no method chose: in a trial everybody weighs 1 and both estimands coincide."""
+
+
+def time_methods() -> tuple[str, ...]:
+    """Effect methods that need dated outcomes."""
+    return tuple(name for name, method in EFFECTS.items() if TIME_KINDS.intersection(method.kinds))
 
 
 def check_capability(design_name: str, effect_name: str, estimand: str, kind: str) -> str | None:

@@ -14,8 +14,25 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-Estimand = Literal["ATT", "ATE"]
-Scale = Literal["risk_difference", "risk_ratio", "odds_ratio", "mean_difference", "mean_ratio"]
+Estimand = Literal["ATT", "ATE", "ATC", "ATO"]
+"""Whose effect: the treated's; everybody's; the untreated's; that of people in equipoise (overlap weights; Li, Morgan &
+Zaslavsky 2018, JASA 113:390)."""
+
+Scale = Literal[
+    "risk_difference",
+    "risk_ratio",
+    "odds_ratio",
+    "mean_difference",
+    "mean_ratio",
+    "rate_difference",
+    "rate_ratio",
+    "hazard_ratio",
+    "subdistribution_hazard_ratio",
+    "time_lost_difference",
+    "time_lost_ratio",
+    "mean_count_difference",
+    "mean_count_ratio",
+]
 
 
 @dataclass(frozen=True)

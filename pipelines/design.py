@@ -73,7 +73,8 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
         treated = (rows["arm"] == contrast.treated_arm).to_numpy()
         return DesignedContrast(contrast, rows, baseline, None, _as_randomised(treated))
     rng = seeded(protocol, "design", contrast.name, method)
-    which = getattr(protocol.design.candidate_discharges, method)
+    may_serve = protocol.design.candidate_discharges
+    which = may_serve.matching if DESIGNS[method].makes_matched_sets else may_serve.weighting
     pool = _first_discharges(rows, contrast) if which == "first" else rows
     kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))

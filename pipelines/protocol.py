@@ -10,10 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from models.registry import DESIGNS, EFFECTS, time_methods
+from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
+from pipelines.method_settings import DesignSection, Effects
+from pipelines.method_settings.section import Section, Share
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
 ExclusionRule = Literal[
@@ -42,15 +46,7 @@ PLACEBO = "placebo_readmission_prior"
 PLACEBO_UNTIL_DAYS = 365
 CODE_PREFIX = "code_"
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Probability = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-
-
-class Section(BaseModel):
-    """A section of the protocol: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Study(Section):
@@ -246,7 +242,11 @@ class Outcomes(Section):
 class Estimand(Section):
     """Whose effect is estimated."""
 
-    target: Literal["ATT", "ATE"] = Field("ATT", description="ATT: the participants; ATE: everybody in the table")
+    target: TargetEstimand = Field(
+        "ATT",
+        description="ATT: the participants; ATE: everybody in the table; ATC: the candidates; ATO: the people who "
+        "could as well have been participants as candidates (overlap weights)",
+    )
 
 
 CodeDimension = Literal["diagnosis", "procedure", "team", "hospital_diagnosis", "hospital_procedure"]
@@ -321,58 +321,6 @@ class Covariates(Section):
         return self.missing_of.get(name, self.missing)
 
 
-class PropensitySettings(Section):
-    """Logistic regression for the probability of being a participant."""
-
-    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
-
-
-class NearestNeighbourSettings(Section):
-    """Nearest-neighbour matching on the log-odds without replacement."""
-
-    ratio: int = Field(1, ge=1, le=20, description="Controls per treated person")
-    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
-    calendar_days: int | None = Field(None, ge=0, description="Largest distance between the two time zeros")
-
-
-class WeightingSettings(Section):
-    """Weights from the propensity score."""
-
-    stabilise: bool = Field(False, description="Multiply by the marginal probability of the arm")
-    truncate_quantile: float = Field(1.0, gt=0.5, le=1, description="Weights above this quantile are set to it")
-    trim_to_overlap: bool = Field(False, description="Leave out rows outside the other arm's range of scores")
-
-
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
-EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
-
-
-class CandidateDischarges(Section):
-    """Which eligible discharges of one candidate may serve as controls, for each design method.
-
-    Using one person at most once must not look into their future: somebody readmitted has more discharges, so choosing
-    among them by chance or by score keeps a discharge less often when it was followed by a readmission.
-    """
-
-    nearest_neighbour: Literal["first", "every"] = Field(
-        "first", description="first: the earliest in the window; every: the best match, then no other of that person"
-    )
-    propensity_weighting: Literal["first", "every"] = Field(
-        "every", description="every: all of them, with errors clustered by person; first: the earliest in the window"
-    )
-
-
-class DesignSection(Section):
-    """How controls are chosen. The first method is the primary design; it never sees outcomes."""
-
-    methods: tuple[DesignName, ...] = Field(("nearest_neighbour",), min_length=1, description="First is primary")
-    exact: tuple[str, ...] = Field((), description="Columns on which treated and controls must agree")
-    candidate_discharges: CandidateDischarges = CandidateDischarges()
-    propensity: PropensitySettings = PropensitySettings()
-    nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
-    propensity_weighting: WeightingSettings = WeightingSettings()
-
-
 class Acceptance(Section):
     """What a design must reach before any outcome is opened (Rubin 2008)."""
 
@@ -381,44 +329,6 @@ class Acceptance(Section):
     min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
     min_share_treated_kept: Share = Field(0.8, description="Smallest share of treated people kept in the design")
     min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
-
-
-class WeightedDifferenceSettings(Section):
-    """Weighted means by arm with cluster-robust errors."""
-
-    weights_are: Literal["estimated", "fixed"] = Field(
-        "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
-    )
-
-
-class AipwSettings(Section):
-    """Cross-fitted doubly robust estimate."""
-
-    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
-    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
-
-
-class CausalForestSettings(Section):
-    """EconML's causal forest on the designed sample."""
-
-    trees: int = Field(500, ge=4, multiple_of=4, description="Trees; EconML grows them in fours")
-    min_leaf: int = Field(5, ge=1, description="Smallest leaf")
-    folds: int = Field(5, ge=2, le=50, description="Folds of the nuisance models")
-
-
-class CumulativeIncidenceSettings(Section):
-    """Aalen-Johansen curves with death competing."""
-
-
-class Effects(Section):
-    """How effects are estimated on an accepted design."""
-
-    methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
-    confidence: Probability = Field(0.95, description="Level of every interval")
-    weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
-    aipw: AipwSettings = AipwSettings()
-    causal_forest: CausalForestSettings = CausalForestSettings()
-    cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
 
 
 class Benchmark(Section):
@@ -503,15 +413,27 @@ class Protocol(Section):
         if self.source.kind == "omop":
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
-        if self.estimand.target == "ATE" and "nearest_neighbour" in self.design.methods:
-            problems.append("design.methods: nearest_neighbour estimates the ATT only; use propensity_weighting")
-        if is_table and "cumulative_incidence" in self.effects.methods:
-            problems.append("effects.methods: cumulative_incidence needs dated outcomes, which a table source has not")
+        problems += self._what_methods_cannot_target()
+        timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
+        problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
         if is_table and self.design.nearest_neighbour.calendar_days is not None:
             problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _what_methods_cannot_target(self) -> list[str]:
+        """The capability table, before any data is read."""
+        target, problems = self.estimand.target, []
+        chosen = (("design", self.design.methods, DESIGNS), ("effects", self.effects.methods, EFFECTS))
+        for section, methods, registry in chosen:
+            able = [name for name, method in registry.items() if target in method.estimands]
+            problems += [
+                f"{section}.methods: {name} cannot target the {target}; those that can: {', '.join(able) or 'none'}"
+                for name in methods
+                if name not in able
+            ]
+        return problems
 
     def _faults_of_variant_names(self) -> list[str]:
         names = [variant.name for variant in self.sensitivity]

@@ -3,7 +3,7 @@
 Choice made (DOMAIN I15, K12): a count is known only when the window was observed to its end, or to a death in it; an
 event that was seen is known at once. A window that a table of the outcome's events leaves before observation ends is
 unknown whatever was seen and whoever died: only the events and the dead would be left of it. For the same reason
-windows that the end of observation cuts short are left out where outcomes are compared (pipelines/estimate.py).
+windows that the end of observation cuts short are left out where outcomes are compared (pipelines/estimate/values.py).
 """
 
 from collections.abc import Iterable, Mapping

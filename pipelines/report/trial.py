@@ -6,6 +6,7 @@ emulation, and that the report says it is one.
 
 from datetime import date
 
+from models.registry import DESIGNS
 from pipelines.protocol import Protocol
 from pipelines.report.wording import ARM_LABELS, label, mid
 
@@ -84,13 +85,15 @@ def _eligibility_emulated(protocol: Protocol) -> str:
 def _serving(protocol: Protocol) -> str:
     """Which discharges of one candidate each design uses."""
     uses = {
-        ("nearest_neighbour", "first"): "Matching uses each candidate’s first. ",
-        ("nearest_neighbour", "every"): "Matching uses each candidate at most once. ",
-        ("propensity_weighting", "first"): "Weighting uses each candidate’s first. ",
-        ("propensity_weighting", "every"): "Weighting uses all of them, with errors by person. ",
+        ("matching", "first"): "Matching uses each candidate’s first. ",
+        ("matching", "every"): "Matching uses each candidate at most once. ",
+        ("weighting", "first"): "Weighting uses each candidate’s first. ",
+        ("weighting", "every"): "Weighting uses all of them, with errors by person. ",
     }
     which = protocol.design.candidate_discharges
-    return "".join(uses[method, getattr(which, method)] for method in protocol.design.methods)
+    makes_sets = (DESIGNS[method].makes_matched_sets for method in protocol.design.methods)
+    families = dict.fromkeys("matching" if sets else "weighting" for sets in makes_sets)
+    return "".join(uses[family, getattr(which, family)] for family in families)
 
 
 def _day(day: date) -> str:

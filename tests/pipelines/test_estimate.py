@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.estimate import outcome_values
+from pipelines.estimate.values import outcome_values
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""Accepted designs and outcomes become estimates: the first place where an outcome is read.
+
+Choice made: outcomes are opened only when the primary design was accepted; further designs and contrasts are estimated
+only when they were accepted themselves. People whose outcome was not observed leave the estimate of that outcome and
+are counted; times to events use them until they were censored.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from models.registry import time_methods
+from models.results import Design
+from pipelines import store
+from pipelines.design import contrasts_of
+from pipelines.design_matrix import build_baseline
+from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
+from pipelines.estimate.times import estimate_times, time_outcome
+from pipelines.estimate.values import estimate_values
+from pipelines.protocol import Protocol, outcome_kinds
+from pipelines.store import RunFolder, write_json, write_parquet
+
+
+def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
+    """Estimate every outcome on every accepted design of a run; write the estimate files into `out`.
+
+    When the primary design was not accepted, the outcomes file is not opened and the files are empty.
+    """
+    results = Results()
+    summary = run.read_json(store.DESIGN_SUMMARY)
+    if summary["accepted"]:
+        outcomes = run.read(store.OUTCOMES)
+        for accepted in accepted_designs(run, summary, protocol, results):
+            estimate_design(accepted, outcomes, protocol, results, out)
+    estimates = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
+    write_parquet(out / store.ESTIMATES, estimates)
+    write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
+    write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
+    write_json(out / store.EFFECT_NOTES, results.notes)
+
+
+def accepted_designs(
+    run: RunFolder, summary: dict[str, Any], protocol: Protocol, results: Results
+) -> Iterator[AcceptedDesign]:
+    """The designs of a run that may see outcomes, primary first; the others leave a note."""
+    people = run.read(store.COHORT)
+    covariates = run.read(store.BASELINE)
+    shared = [name for name in covariates.columns if name in people.columns and name != "row_id"]
+    rows = people.join(covariates.drop(shared), on="row_id", how="inner")
+    saved = run.read(store.OTHER_DESIGNS)
+    contrasts = {contrast.name: contrast for contrast in contrasts_of(people, protocol)}
+    for number, contrast_entry in enumerate(summary["contrasts"]):
+        contrast = contrasts[contrast_entry["contrast"]]
+        for place, entry in enumerate(contrast_entry["designs"]):
+            if not entry["accepted"]:
+                note = "design not accepted, no effect estimated: " + "; ".join(_shortfalls(entry))
+                results.notes.append(note_of(contrast.name, "", entry["method"], "", note))
+                continue
+            is_this = (pl.col("contrast") == contrast.name) & (pl.col("design") == entry["method"])
+            table = saved.filter(is_this).join(rows, on="row_id", how="left", maintain_order="left")
+            exact = [] if contrast.is_randomised else list(protocol.design.exact)
+            baseline = build_baseline(table, protocol.covariates, exact)
+            yield AcceptedDesign(
+                contrast, table["row_id"], baseline, _design_of(table, entry), number == 0 and place == 0
+            )
+
+
+def _shortfalls(entry: dict[str, Any]) -> list[str]:
+    return [verdict["check"] for verdict in entry["verdicts"] if not verdict["passed"]]
+
+
+def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:
+    return Design(
+        method=entry["method"],
+        estimand=entry["estimand"],
+        treated=table["treated"].to_numpy(),
+        score=table["score"].to_numpy(),
+        weights=table["weight"].to_numpy(),
+        matched_set=table["matched_set"].to_numpy(),
+        notes=entry["notes"],
+    )
+
+
+def estimate_design(
+    accepted: AcceptedDesign, outcomes: pl.DataFrame, protocol: Protocol, results: Results, out: Path
+) -> None:
+    """Every outcome by every effect method on one design."""
+    of_rows = accepted.row_id.to_frame().join(outcomes, on="row_id", how="left", maintain_order="left")
+    for outcome, kind in outcome_kinds(protocol).items():
+        estimate_values(accepted, of_rows, outcome, kind, protocol, results, out)
+        if outcome == time_outcome(protocol) and set(protocol.effects.methods).intersection(time_methods()):
+            estimate_times(accepted, of_rows, protocol, results)

@@ -1,0 +1,92 @@
+"""Effect methods for outcomes that are one number a person: binary, continuous."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from models.effects import keep_observed
+from models.registry import EFFECTS, check_capability, time_methods
+from models.results import Baseline, Design, Estimate, FloatArray
+from pipelines.design import seeded
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.forest import keep_forest
+from pipelines.outcome_registry import window_of
+from pipelines.protocol import Protocol
+
+
+def estimate_values(
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    outcome: str,
+    kind: Literal["binary", "continuous"],
+    protocol: Protocol,
+    results: Results,
+    out: Path,
+) -> None:
+    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order."""
+    values = outcome_values(of_rows, outcome)
+    in_design = accepted.design.weights > 0
+    n_unobserved = int((np.isnan(values) & in_design).sum())
+    observed = keep_observed(values, accepted.baseline, accepted.design)
+    if not (observed[2].weights > 0).any():
+        note = "no observed outcome in the design"
+        results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
+        return
+    for method in _methods_for(accepted, outcome, protocol):
+        refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
+        estimates: tuple[Estimate, ...] = ()
+        if refusal is None:
+            try:
+                seen = accepted.row_id.filter(pl.Series(~np.isnan(values)))
+                estimates = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
+            except ValueError as error:
+                refusal = str(error)
+        if refusal is not None:
+            results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+
+
+def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
+    """The outcome as numbers, NaN where it was not observed or where observation was to end before the window did.
+
+    An event or a death that was seen in a window cut short does not count: without an event such a window is unknown,
+    so that keeping it for its event would let people leave the comparison for want of one. When observation ends (the
+    end of the data, a provider's silence) is known for everybody beforehand, whatever happens to them. Windows that a
+    table of the outcome's events leaves before that are null already, for the same reason (outcomes/seen.py).
+    """
+    values = pl.col(outcome).cast(pl.Float64)
+    window = window_of(outcome)
+    if window is not None and "censored_day" in of_rows.columns:
+        values = pl.when((pl.col("censored_day") >= window).fill_null(True)).then(values)
+    return of_rows.select(values.fill_null(float("nan"))).to_series().to_numpy()
+
+
+def _methods_for(accepted: AcceptedDesign, outcome: str, protocol: Protocol) -> list[str]:
+    """Forests only where they are read: the primary outcome on the primary design."""
+    is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
+    named = [name for name in protocol.effects.methods if name not in time_methods()]
+    return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
+
+
+def _run(
+    method: str,
+    accepted: AcceptedDesign,
+    outcome: str,
+    kind: Literal["binary", "continuous"],
+    observed: tuple[FloatArray, Baseline, Design],
+    observed_ids: pl.Series,
+    protocol: Protocol,
+    results: Results,
+    out: Path,
+) -> tuple[Estimate, ...]:
+    options = getattr(protocol.effects, method).model_dump()
+    if accepted.contrast.is_randomised:
+        options |= {"weighted_difference": {"weights_are": "fixed"}, "aipw": {"is_randomised": True}}.get(method, {})
+    rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
+    result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
+    if not EFFECTS[method].individual_effects:
+        return tuple(result)
+    keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
+    return tuple(result.estimates)

@@ -1,0 +1,22 @@
+"""Settings of the effect methods for outcomes that are one number a person."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.method_settings.section import Section
+
+
+class WeightedDifferenceSettings(Section):
+    """Weighted means by arm with cluster-robust errors."""
+
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
+    )
+
+
+class AipwSettings(Section):
+    """Cross-fitted doubly robust estimate."""
+
+    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
