@@ -66,6 +66,7 @@ _LABELS = {
     "not_first_discharge": "Not the person’s first eligible discharge",
     "nearest_neighbour": "Nearest-neighbour matching",
     "propensity_weighting": "Propensity-score weighting",
+    "matching_weights": "Matching weights",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
     "aipw": "Doubly robust (AIPW)",

@@ -16,8 +16,9 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "propensity_weighting": {
         "stabilise": [False, True],
         "truncate_quantile": [1.0, 0.95],
-        "trim_to_overlap": [False, True],
+        "trim": ["none", "common_support", "asymmetric", "preference"],
     },
+    "matching_weights": {"trim": ["none", "common_support"], "trim_at": [None]},
 }
 WORLDS = ("continuous", "tied", "grouped")
 
@@ -60,7 +61,9 @@ def test_design_keeps_the_contract(name: str, estimand: Estimand, options: dict[
 @pytest.mark.parametrize("name", DESIGNS)
 def test_sets_or_weights_as_the_registry_says(name: str) -> None:
     baseline, treated = world("grouped")
-    design = DESIGNS[name].function(baseline, treated, fit_propensity(baseline, treated), rng=np.random.default_rng(1))
+    method, propensity = DESIGNS[name], fit_propensity(baseline, treated)
+    first = method.estimands[0]
+    design = method.function(baseline, treated, propensity, estimand=first, rng=np.random.default_rng(1))
     assert (design.matched_set >= 0).any() == DESIGNS[name].makes_matched_sets
     assert design.method == name
-    assert design.estimand == "ATT"
+    assert design.estimand == first

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from models.propensity.rows import comparable_rows
 from models.results import Baseline, BoolArray, FloatArray, Propensity
 
 LARGEST_CALIBRATION_GAP = 1e-6
@@ -56,20 +57,6 @@ def fit_propensity(baseline: Baseline, treated: BoolArray, *, l2_penalty: float 
     gap = abs(float(score[fitted_on].sum()) / float(target.sum()) - 1.0)
     assert gap <= LARGEST_CALIBRATION_GAP, f"the propensity scores sum to {gap:.1e} away from the number treated"
     return Propensity(score=score, linear=linear, model=model, calibration_gap=gap)
-
-
-def comparable_rows(baseline: Baseline, treated: BoolArray) -> BoolArray:
-    """(n,) True for rows that some design could use: not an untreated row of a treated person, and in an exact group
-    that (without such rows) holds both treated and untreated rows."""
-    own_row = ~treated & np.isin(baseline.person, baseline.person[treated])
-    return in_groups_with_both(baseline, treated, ~own_row)
-
-
-def in_groups_with_both(baseline: Baseline, treated: BoolArray, among: BoolArray) -> BoolArray:
-    """(n,) True for rows of `among` whose exact group has treated and untreated rows in `among`."""
-    groups = baseline.exact_group
-    both = np.intersect1d(groups[among & treated], groups[among & ~treated])
-    return among & np.isin(groups, both)
 
 
 def l2_penalty_of(propensity: Propensity) -> float | None:

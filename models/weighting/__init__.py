@@ -1,0 +1,5 @@
+"""Design methods that give every row a weight: by a propensity score, or so that the covariates balance."""
+
+from models.weighting.scores import matching_weights, propensity_weighting
+
+__all__ = ["matching_weights", "propensity_weighting"]
