@@ -16,35 +16,19 @@ import numpy as np
 
 from models.propensity import comparable_rows
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
+from models.score_equations import ScoreModel
+from models.weighting.equations import equations_of
 
 WeightsAre = Literal["estimated", "fixed"]
 
 SAME_WEIGHT = 1e-6
 """A weight this close (relatively) to the formula follows it; a truncated weight does not."""
 
+CALIBRATED = ("entropy",)
+"""Values of `notes["weight_formula"]` of weights that balance covariates instead of following a score."""
+
 SINGULAR = 1e-10
 """Directions of the information matrix below this share of the largest are constant or collinear columns."""
-
-
-@dataclass(frozen=True)
-class ScoreModel:
-    """Equations Σ residual × design row = 0 that determined the weights, as far as the variance needs them.
-
-    design_matrix  (n, q) intercept and standardised covariates
-    residual       (n,) what a row contributes (treated minus score for a logistic regression), 0 for rows not used
-    bread          (q, q) inverse of the (penalised) information
-    weight_slope   (n,) derivative of each weight, before scaling, with respect to the row's linear predictor
-    """
-
-    design_matrix: FloatArray
-    residual: FloatArray
-    bread: FloatArray
-    weight_slope: FloatArray
-
-    def influence(self, pull: FloatArray) -> FloatArray:
-        """(n, k) influence through the coefficients, from (n, k) derivatives with respect to the linear predictor."""
-        along = self.design_matrix @ (self.bread @ (self.design_matrix.T @ pull))
-        return np.asarray(self.residual[:, None] * along)
 
 
 @dataclass(frozen=True)
@@ -98,10 +82,11 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     """Find out what stands behind the weights of a design.
 
     Matched designs are left to their clusters. "fixed" asks for the classical sandwich. "estimated" needs weights that
-    follow `design.score` by the formula of the estimand, or of matching weights where `notes["weight_formula"]` says
-    so, up to a factor for each arm and exact group; other weights, and a score that is the same for all (a randomised
-    comparison), count as fixed. Truncated weights are constants, trimmed rows stay trimmed. The penalty of the score is
-    read from `notes["l2_penalty"]` (on standardised columns; 0 when absent).
+    balance the covariates, as `notes["weight_formula"]` then says (entropy balancing), or that follow `design.score` by
+    the formula of the estimand, or of matching weights where the note says so, up to a factor for each arm and exact
+    group; other weights, and a score that is the same for all (a randomised comparison), count as fixed. Truncated
+    weights are constants, trimmed rows stay trimmed. The penalty of the score is read from `notes["l2_penalty"]` (on
+    standardised columns; 0 when absent).
     """
     if weights_are not in ("estimated", "fixed"):
         raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
@@ -109,7 +94,11 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if np.any(design.matched_set[inside] >= 0):
         return WeightModel(design, (), None, "clustered by matched set")
     fixed = WeightModel(design, (), None, "weights as fixed")
-    if weights_are == "fixed" or np.ptp(design.score[inside]) == 0:
+    if weights_are == "fixed":
+        return fixed
+    if design.notes.get("weight_formula") in CALIBRATED:
+        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
+    if np.ptp(design.score[inside]) == 0:
         return fixed
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     slope = _weight_slope(design, group)

@@ -32,3 +32,10 @@ class WeightingSettings(Trimming):
 class MatchingWeightsSettings(Trimming):
     """Matching weights (Li & Greene 2013): the smaller of the two probabilities over that of the arm received. Their
     population is that of a 1:1 match, named ATO here; where every score is below one half it is the treated."""
+
+
+class EntropyBalancingSettings(Section):
+    """Weights that give the arms the same means of the covariates exactly (Hainmueller 2012); where none do, the design
+    is refused and the covariates are named."""
+
+    moments: Literal["means", "variances"] = Field("means", description="variances: the covariates' squares as well")

@@ -67,6 +67,7 @@ _LABELS = {
     "nearest_neighbour": "Nearest-neighbour matching",
     "propensity_weighting": "Propensity-score weighting",
     "matching_weights": "Matching weights",
+    "entropy_balancing": "Entropy balancing",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
     "aipw": "Doubly robust (AIPW)",

@@ -16,6 +16,9 @@ METHODS: dict[str, tuple[str, Estimand]] = {
     "score_ate": ("propensity_weighting", "ATE"),
     "score_atc": ("propensity_weighting", "ATC"),
     "score_ato": ("propensity_weighting", "ATO"),
+    "entropy_att": ("entropy_balancing", "ATT"),
+    "entropy_atc": ("entropy_balancing", "ATC"),
+    "entropy_ate": ("entropy_balancing", "ATE"),
     "score_matching": ("matching_weights", "ATO"),
 }
 CASES = [(name, variant) for name in METHODS for variant in ("plain", "by_site")]
