@@ -115,9 +115,15 @@ def _assignment(protocol: Protocol) -> str:
     groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
     methods = " and ".join(mid(label(name)) for name in protocol.design.methods)
     return (
-        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates"
+        f"Not at random. Controls were chosen {groups}by {methods} on {_score(protocol)}{n} covariates"
         f"{_codes(protocol)} known before time zero, without sight of any outcome"
     )
+
+
+def _score(protocol: Protocol) -> str:
+    """Balancing methods weigh by the covariates themselves."""
+    without = {"entropy_balancing", "stable_balancing"}
+    return "" if without.issuperset(protocol.design.methods) else "a propensity score of "
 
 
 def _codes(protocol: Protocol) -> str:

@@ -78,6 +78,7 @@ _LABELS = {
     "odds_ratio": "Odds ratio",
     "mean_difference": "Mean difference",
     "mean_ratio": "Ratio of means",
+    "method_reached_its_objective": "Whether the method reached its objective",
     "max_abs_smd": "Largest standardised mean difference after the design",
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
