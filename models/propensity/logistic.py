@@ -1,143 +1,127 @@
-"""Baseline covariates and who was treated → the probability of being treated, and its log-odds.
+"""Covariates and who was treated → an L2-regularised logistic regression on standardised columns, converged.
 
-L2-regularised logistic regression on standardised columns, the intercept never penalised. A rare treatment (300 in
-100,000) defeats the usual stopping rules: lbfgs at its default tolerance leaves the scores' sum 3 % away from the
-number treated. So lbfgs only starts the fit, Newton's method finishes it, and the sum is checked every time.
-
-The fit uses the rows that can take part in a comparison at all (`comparable_rows`); every row gets a score.
-
-Sources: Rosenbaum & Rubin 1983 (Biometrika 70:41); Austin & Stuart 2015 (Stat Med 34:3661) on the log-odds.
+A rare treatment (300 in 100,000) defeats the usual stopping rules: lbfgs at its default tolerance leaves the scores'
+sum 3 % away from the number treated. So this is Newton's method to the end, and the sum is checked every time. It
+starts from a fit to the treated and a sample of the others, whose intercept is corrected for the sampling (Prentice &
+Pyke 1979, Biometrika 66:403): where treatment is rare nearly all information lies there, so that three or four passes
+over all rows are enough. The last passes keep the information matrix and renew the gradient only.
 """
 
-import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
-from models.propensity.rows import comparable_rows
-from models.results import Baseline, BoolArray, FloatArray, Propensity
+from models.propensity.blocks import Moments, Strips, Sums
+from models.results import BoolArray, FloatArray
 
-LARGEST_CALIBRATION_GAP = 1e-6
-NEWTON_STEPS = 40
-SMALLEST_STEP = 1e-9  # in standardised coefficients: Newton's next step would be its square, below rounding error
+PASSES = 100
+SMALLEST_STEP = 1e-10
+"""In standardised coefficients: a predicted step below it is not taken."""
+KEEP_INFORMATION = 1e-3  # after a step as small as this the information matrix hardly changes any more
 INVERTIBLE = 1e-12  # eigenvalues below this share of the largest are taken as zero (duplicate columns)
 IDENTIFIED = 1e-8  # a direction in which the covariates really vary has a larger share than this
+LEAST_SAMPLE, LARGEST_SAMPLE, OTHERS_FOR_ONE = 20_000, 100_000, 10
 
 
-def fit_propensity(baseline: Baseline, treated: BoolArray, *, l2_penalty: float = 1.0) -> Propensity:
-    """Fit the propensity score.
+@dataclass(frozen=True)
+class LogisticFit:
+    """intercept and (p,) coefficients of standardised columns, their moments, (n,) log-odds of every row, and the sum
+    of the scores over the rows of the fit; n_passes over all rows were needed."""
 
-    l2_penalty is added as l2_penalty / 2 × Σ coefficient² (standardised columns) to the summed log-loss, scikit-learn's
-    1 / C; 0 gives the maximum likelihood estimate, R's glm. Constant columns get coefficient 0, duplicates share one.
-    `linear` is standardised columns × coefficients + intercept; `score` is its inverse logit; the sum of the scores
-    over the comparable rows equals the number treated among them, which `calibration_gap` confirms.
-    Outside those rows the score is an extrapolation.
+    intercept: float
+    coefficients: FloatArray
+    moments: Moments
+    linear: FloatArray
+    total_score: float
+    n_passes: int
 
-    Raises ValueError for impossible input, when no row is comparable, and when an unpenalised fit does not exist
-    because the covariates separate treated from untreated (Albert & Anderson 1984, Biometrika 71:1).
+
+def fit_logistic(matrix: FloatArray, treated: BoolArray, rows: BoolArray, l2_penalty: float) -> LogisticFit:
+    """Fit to the `rows`, predict for all. The penalty is l2_penalty / 2 × Σ coefficient², the intercept free.
+
+    matrix (n, p) of 32- or 64-bit numbers, in memory or mapped; beyond it the fit takes two numbers a row, a few blocks
+    of a thousand rows and a sample of at most 200,000 rows. Constant columns get coefficient 0, duplicates share one.
+
+    Raises ValueError when an unpenalised fit does not exist because the covariates separate treated from untreated
+    (Albert & Anderson 1984, Biometrika 71:1), or when the fit does not converge.
     """
-    _refuse_bad_input(baseline, treated, l2_penalty)
-    fitted_on = comparable_rows(baseline, treated)
-    if not fitted_on.any():
-        raise ValueError("no exact group holds both treated and untreated rows, so no score can be fitted")
-    target = treated[fitted_on]
-    model = _start(baseline.matrix[fitted_on], target, l2_penalty)
-    scaler, logistic = model["scale"], model["logistic"]
-    columns = np.asarray(scaler.transform(baseline.matrix), dtype=np.float64)
-    intercept, coefficients = _finish_with_newton(
-        columns[fitted_on], target, float(logistic.intercept_[0]), logistic.coef_[0], l2_penalty
-    )
-    logistic.intercept_, logistic.coef_ = np.array([intercept]), coefficients[None, :]
-    linear = columns @ coefficients + intercept
-    score = expit(linear)
-    gap = abs(float(score[fitted_on].sum()) / float(target.sum()) - 1.0)
-    assert gap <= LARGEST_CALIBRATION_GAP, f"the propensity scores sum to {gap:.1e} away from the number treated"
-    return Propensity(score=score, linear=linear, model=model, calibration_gap=gap)
+    strips = Strips(matrix, rows)
+    moments = strips.moments(with_cross_product=l2_penalty == 0)
+    start = _start(matrix, treated, rows, moments, l2_penalty)
+    linear = np.empty(len(matrix))
+    beta, sums, information, n_passes = _newton(strips, treated, moments, l2_penalty, start, linear)
+    # With separated data the likelihood rises for ever and the information in that direction fades away.
+    if l2_penalty == 0 and moments.cross_product is not None:
+        varies = _rank(moments.cross_product / np.outer(moments.scale, moments.scale), IDENTIFIED) + 1
+        if _rank(information, INVERTIBLE) < varies:
+            raise ValueError(SEPARATED)
+    return LogisticFit(float(beta[0]), beta[1:], moments, linear, sums.total_score, n_passes)
 
 
-def l2_penalty_of(propensity: Propensity) -> float | None:
-    """The penalty a score was fitted with; None for scores that did not come from `fit_propensity`."""
-    return None if propensity.model is None else 1.0 / float(propensity.model["logistic"].C)
+SEPARATED = (
+    "the propensity score cannot be fitted without a penalty: some covariates separate treated from untreated rows; "
+    "set l2_penalty above 0 or drop those covariates"
+)
 
 
-def _refuse_bad_input(baseline: Baseline, treated: BoolArray, l2_penalty: float) -> None:
-    if treated.dtype != np.bool_ or treated.shape != (len(baseline.matrix),):
-        raise ValueError("treated must be boolean, one value for each row of the baseline matrix")
-    if not treated.any() or treated.all():
-        raise ValueError("a propensity score needs treated and untreated rows")
-    if not np.isfinite(l2_penalty) or l2_penalty < 0:
-        raise ValueError(f"l2_penalty must be a finite number of at least 0, not {l2_penalty}")
-    finite = np.asarray(np.isfinite(baseline.matrix).all(axis=0))
-    if not finite.all():
-        names = ", ".join(name for name, is_finite in zip(baseline.columns, finite, strict=True) if not is_finite)
-        raise ValueError(f"missing or infinite values in baseline columns: {names}")
-
-
-def _start(matrix: FloatArray, target: BoolArray, l2_penalty: float) -> Pipeline:
-    inverse_penalty = np.inf if l2_penalty == 0 else 1.0 / l2_penalty
-    model = Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("logistic", LogisticRegression(C=inverse_penalty, solver="lbfgs", tol=1e-6, max_iter=1_000)),
-        ]
-    )
-    with warnings.catch_warnings():
-        # Where lbfgs gives up Newton goes on, and it judges convergence more strictly.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(matrix, target)
-    return model
-
-
-def _finish_with_newton(
-    columns: FloatArray, target: BoolArray, intercept: float, coefficients: FloatArray, l2_penalty: float
-) -> tuple[float, FloatArray]:
-    """Newton-Raphson from a good start. Directions without information get no step: the smallest solution."""
-    design = np.column_stack([np.ones(len(columns)), columns])
-    beta = np.concatenate([[intercept], coefficients])
+def _newton(
+    strips: Strips, treated: BoolArray, moments: Moments, l2_penalty: float, beta: FloatArray, linear: FloatArray
+) -> tuple[FloatArray, Sums, FloatArray, int]:
+    """(coefficients, sums there, information last computed, passes); `linear` ends as the predictors at the answer."""
+    unit = np.concatenate([[1.0], moments.scale])
     penalty = np.full(len(beta), l2_penalty)
     penalty[0] = 0.0
-    n_identified = _rank(design.T @ design, IDENTIFIED)
-    for _ in range(NEWTON_STEPS):
-        score = expit(design @ beta)
-        gradient = design.T @ (target - score) - penalty * beta
-        hessian = (design * (score * (1.0 - score))[:, None]).T @ design + np.diag(penalty)
-        step = np.linalg.pinv(hessian, rcond=INVERTIBLE, hermitian=True) @ gradient
-        beta = beta + _shortened(step, design, target, beta, penalty)
-        if np.abs(step).max() < SMALLEST_STEP:
-            break
-    # With separated data the likelihood rises for ever and the information in that direction fades away.
-    separated = l2_penalty == 0 and _rank(hessian, INVERTIBLE) < n_identified
-    if np.abs(step).max() >= SMALLEST_STEP or separated:
-        raise ValueError(
-            "the propensity score cannot be fitted without a penalty: some covariates separate treated from untreated "
-            "rows; set l2_penalty above 0 or drop those covariates"
-            if l2_penalty == 0
-            else "the propensity score did not converge; raise l2_penalty"
+    inverse: FloatArray = np.zeros(0)
+    information: FloatArray = np.zeros(0)
+    step, value, size = np.zeros(len(beta)), np.inf, np.inf
+    for n_passes in range(1, PASSES + 1):
+        renew = size > KEEP_INFORMATION
+        sums = strips.sums(treated, beta[0], beta[1:] / moments.scale, moments.mean, linear, renew)
+        new_value = sums.loss + 0.5 * float((penalty * beta * beta).sum())
+        if new_value > value + 1e-11 * abs(value) and size > KEEP_INFORMATION:
+            step = step / 2.0  # too far: half the way back
+            beta = beta - step
+            continue
+        value = new_value
+        if sums.information is not None:
+            information = sums.information / np.outer(unit, unit) + np.diag(penalty)
+            inverse = np.asarray(np.linalg.pinv(information, rcond=INVERTIBLE, hermitian=True), dtype=np.float64)
+        step = inverse @ (sums.gradient / unit - penalty * beta)
+        size = float(np.abs(step).max())
+        if size < SMALLEST_STEP:
+            return beta, sums, information, n_passes
+        beta = beta + step
+    raise ValueError(SEPARATED if l2_penalty == 0 else "the propensity score did not converge; raise l2_penalty")
+
+
+def _start(matrix: FloatArray, treated: BoolArray, rows: BoolArray, moments: Moments, l2_penalty: float) -> FloatArray:
+    """Coefficients from the treated and a sample of the others; 0 and the arms' shares where nobody is left out."""
+    beta = np.zeros(matrix.shape[1] + 1)
+    arms = [np.flatnonzero(rows & arm) for arm in (treated, ~treated)]
+    beta[0] = np.log(len(arms[0]) / len(arms[1]))
+    n_rare = min(len(arm) for arm in arms)
+    wanted = min(max(LEAST_SAMPLE, OTHERS_FOR_ONE * n_rare), LARGEST_SAMPLE)
+    strides = [max(1, len(arm) // wanted) for arm in arms]
+    if max(strides) == 1:
+        return beta
+    taken = np.sort(np.concatenate([arm[::stride] for arm, stride in zip(arms, strides, strict=True)]))
+    sample, target = np.asarray(matrix[taken], dtype=np.float64), treated[taken]
+    offset = np.log(strides[1] / strides[0])
+    beta[0] += offset
+    try:
+        beta, *_ = _newton(
+            Strips(sample, np.ones(len(taken), dtype=np.bool_)),
+            target,
+            moments,
+            max(l2_penalty, 1e-3),  # the sample may be separated where all rows are not
+            beta,
+            np.empty(len(taken)),
         )
-    return float(beta[0]), beta[1:]
-
-
-def _shortened(
-    step: FloatArray, design: FloatArray, target: BoolArray, beta: FloatArray, penalty: FloatArray
-) -> FloatArray:
-    """Half the step until the penalised likelihood does not fall (a full step can overshoot far from the optimum)."""
-    if np.abs(step).max() < 1e-4:
-        return step
-
-    def loss(at: FloatArray) -> float:
-        linear = design @ at
-        return float(np.logaddexp(0.0, linear).sum() - linear[target].sum() + 0.5 * (penalty * at * at).sum())
-
-    before = loss(beta)
-    for _ in range(20):
-        if loss(beta + step) <= before:
-            break
-        step = step / 2.0
-    return step
+    except ValueError:
+        beta = np.zeros_like(beta)
+        beta[0] = np.log(len(arms[0]) / len(arms[1])) + offset
+    beta[0] -= offset
+    return beta
 
 
 def _rank(symmetric: FloatArray, share: float) -> int:
