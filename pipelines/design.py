@@ -17,6 +17,7 @@ from models.balance import Overlap, measure_balance, measure_overlap
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
 from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
+from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
@@ -24,6 +25,7 @@ from pipelines.protocol import Acceptance, Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
+REFUSAL = "refusal"  # the note in which a method says why it made no design
 HISTOGRAM_BINS = 30
 
 
@@ -80,15 +82,21 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
     treated = (kept["arm"] == contrast.treated_arm).to_numpy()
     propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
-    design = DESIGNS[method].function(
-        baseline,
-        treated,
-        propensity,
-        estimand=protocol.estimand.target,
-        rng=rng,
-        **getattr(protocol.design, method).model_dump(),
-    )
+    target = protocol.estimand.target
+    options = getattr(protocol.design, method).model_dump()
+    try:
+        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
+    except ValueError as refusal:
+        design = _without_anybody(method, target, treated, propensity, str(refusal))
     return DesignedContrast(contrast, kept, baseline, propensity, design)
+
+
+def _without_anybody(
+    method: str, estimand: TargetEstimand, treated: BoolArray, propensity: Propensity, refusal: str
+) -> Design:
+    """A method that could not reach its objective leaves an empty design, which is refused, and its own words."""
+    nobody, no_set = np.zeros(treated.size), np.full(treated.size, -1, dtype=np.int64)
+    return Design(method, estimand, treated, propensity.score, nobody, no_set, {REFUSAL: refusal})
 
 
 def _first_discharges(rows: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
@@ -153,6 +161,9 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         return {**entry, "accepted": True, "verdicts": [], "overlap": None, "histogram": None}
     overlap = measure_overlap(designed.baseline, design, designed.propensity)
     verdicts = judge(balance, overlap, protocol.acceptance)
+    if REFUSAL in design.notes:
+        words = {"words": design.notes[REFUSAL]}
+        verdicts.insert(0, {**_verdict("method_reached_its_objective", 1.0, 0.0, False), **words})
     return {
         **entry,
         "accepted": all(verdict["passed"] for verdict in verdicts),

@@ -68,7 +68,7 @@ def accepted_designs(
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
-    return [verdict["check"] for verdict in entry["verdicts"] if not verdict["passed"]]
+    return [verdict.get("words", verdict["check"]) for verdict in entry["verdicts"] if not verdict["passed"]]
 
 
 def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:

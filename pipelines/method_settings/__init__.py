@@ -13,9 +13,9 @@ from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
 from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
-from pipelines.method_settings.weighting import WeightingSettings
+from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
+DesignName = Literal["nearest_neighbour", "propensity_weighting", "matching_weights", "entropy_balancing"]
 EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
 
 
@@ -43,6 +43,8 @@ class DesignSection(Section):
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
+    matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
+    entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
 
 
 class Effects(Section):

@@ -63,6 +63,7 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
         "limit": verdict["limit"],
         "value": released,
         "passed": bool(verdict["passed"]),
+        "words": dc.mask_text(str(verdict["words"]), log.rule) if "words" in verdict else None,
     }
 
 
