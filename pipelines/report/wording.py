@@ -70,6 +70,8 @@ _LABELS = {
     "entropy_balancing": "Entropy balancing",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
+    "g_computation": "Outcome regression (g-computation)",
+    "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
     "causal_forest": "Causal forest",
     "cumulative_incidence": "Cumulative incidence",
