@@ -51,7 +51,9 @@ EFFECTS: dict[str, Method] = {
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
-    "cumulative_incidence": Method("models.survival:cumulative_incidence", ("ATT", "ATE"), ("time_to_event",)),
+    "cumulative_incidence": Method(
+        "models.times.aalen_johansen:cumulative_incidence", ("ATT", "ATE"), ("time_to_event",)
+    ),
 }
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}
