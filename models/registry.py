@@ -62,7 +62,7 @@ EFFECTS: dict[str, Method] = {
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
     "cumulative_incidence": Method(
-        "models.survival:cumulative_incidence", ("ATT", "ATE", "ATC", "ATO"), ("time_to_event",)
+        "models.times.aalen_johansen:cumulative_incidence", ("ATT", "ATE", "ATC", "ATO"), ("time_to_event",)
     ),
 }
 
