@@ -112,8 +112,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class BalanceRow:
-    """Balance of one covariate, before and after the design. The standardised difference divides by the treated
-    group's standard deviation before the design (Stuart 2010), for binary covariates too."""
+    """Balance of one covariate, before and after the design, as models/balance.py measures it: standardised difference,
+    variance ratio and Kolmogorov-Smirnov distance of the two weighted distributions."""
 
     covariate: str
     mean_treated_before: float
@@ -124,6 +124,8 @@ class BalanceRow:
     mean_control_after: float
     smd_after: float
     variance_ratio_after: float
+    ks_before: float
+    ks_after: float
 
 
 @dataclass(frozen=True)
