@@ -20,6 +20,7 @@ from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
+from pipelines.errors import ProtocolError
 from pipelines.protocol import Acceptance, Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
@@ -80,14 +81,17 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
     treated = (kept["arm"] == contrast.treated_arm).to_numpy()
     propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
-    design = DESIGNS[method].function(
-        baseline,
-        treated,
-        propensity,
-        estimand=protocol.estimand.target,
-        rng=rng,
-        **getattr(protocol.design, method).model_dump(),
-    )
+    try:
+        design = DESIGNS[method].function(
+            baseline,
+            treated,
+            propensity,
+            estimand=protocol.estimand.target,
+            rng=rng,
+            **getattr(protocol.design, method).model_dump(),
+        )
+    except ValueError as refusal:
+        raise ProtocolError(f"design.{method}, {contrast.name}: {refusal}") from refusal
     return DesignedContrast(contrast, kept, baseline, propensity, design)
 
 
