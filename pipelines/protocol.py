@@ -349,6 +349,10 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+"""Options of design methods that hold names of covariates."""
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -409,8 +413,7 @@ class Protocol(Section):
         problems += self._what_power_cannot_say()
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
-        if is_table and self.design.nearest_neighbour.calendar_days is not None:
-            problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
+        problems += self._faults_of_design_options(is_table)
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -444,6 +447,23 @@ class Protocol(Section):
                 "power.baseline_risk and acceptance.min_detectable_risk_ratio are for a primary outcome that is yes or "
                 f"no, and {primary} is not"
             )
+        return problems
+
+    def _faults_of_design_options(self, is_table: bool) -> list[str]:
+        """Options of designs that name covariates name those the design has; those that count days need dates."""
+        chosen, problems = self.covariates, []
+        has = {*chosen.numeric, *chosen.categorical, *self.design.exact}
+        for method in DESIGNS:
+            settings = getattr(self.design, method)
+            if is_table and getattr(settings, "calendar_days", None) is not None:
+                problems.append(f"design.{method}.calendar_days needs dates, which a table source has not")
+            for option in COVARIATE_OPTIONS:
+                unknown = sorted(set(getattr(settings, option, None) or ()) - has)
+                if unknown:
+                    problems.append(f"design.{method}.{option}: {', '.join(unknown)} not among the covariates")
+            numbers = sorted(set(getattr(settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
+            if numbers and set(numbers) <= has:
+                problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
         return problems
 
     def _faults_of_variant_names(self) -> list[str]:
