@@ -13,9 +13,16 @@ from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
 from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
-from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
+from pipelines.method_settings.weighting import (
+    BalancingScoreSettings,
+    EntropyBalancingSettings,
+    MatchingWeightsSettings,
+    WeightingSettings,
+)
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting", "matching_weights", "entropy_balancing"]
+DesignName = Literal[
+    "nearest_neighbour", "propensity_weighting", "matching_weights", "entropy_balancing", "covariate_balancing_score"
+]
 EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
 
 
@@ -45,6 +52,7 @@ class DesignSection(Section):
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
+    covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
 
 
 class Effects(Section):
