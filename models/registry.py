@@ -52,6 +52,12 @@ EFFECTS: dict[str, Method] = {
     "weighted_difference": Method(
         "models.effects:weighted_difference", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
+    "g_computation": Method(
+        "models.standardisation:g_computation", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
+    "adjusted_regression": Method(
+        "models.standardisation:adjusted_regression", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
     "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE"), ("binary", "continuous")),
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True

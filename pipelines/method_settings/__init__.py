@@ -12,7 +12,12 @@ from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
-from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
+from pipelines.method_settings.values import (
+    AdjustedRegressionSettings,
+    AipwSettings,
+    GComputationSettings,
+    WeightedDifferenceSettings,
+)
 from pipelines.method_settings.weighting import (
     BalancingScoreSettings,
     EntropyBalancingSettings,
@@ -21,9 +26,20 @@ from pipelines.method_settings.weighting import (
 )
 
 DesignName = Literal[
-    "nearest_neighbour", "propensity_weighting", "matching_weights", "entropy_balancing", "covariate_balancing_score"
+    "nearest_neighbour",
+    "propensity_weighting",
+    "matching_weights",
+    "entropy_balancing",
+    "covariate_balancing_score",
 ]
-EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
+EffectName = Literal[
+    "weighted_difference",
+    "g_computation",
+    "adjusted_regression",
+    "aipw",
+    "causal_forest",
+    "cumulative_incidence",
+]
 
 
 class CandidateDischarges(Section):
@@ -61,6 +77,8 @@ class Effects(Section):
     methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
     confidence: Probability = Field(0.95, description="Level of every interval")
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
+    g_computation: GComputationSettings = GComputationSettings()
+    adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()

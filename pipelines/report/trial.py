@@ -175,6 +175,17 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Weighted mean of each group, with errors that respect matched sets and people.",
             "Lunceford & Davidian 2004, Stat Med 23:2937",
         ),
+        "g_computation": (
+            "Outcome regression (g-computation)",
+            "A regression of the outcome in each group, averaged over the people the effect is about; it rests on the "
+            "regression alone.",
+            "Snowden, Rose & Mortimer 2011, Am J Epidemiol 173:731",
+        ),
+        "adjusted_regression": (
+            "Regression after the design",
+            "The same regression with the design’s weights: it adjusts for what imbalance the design left.",
+            "Lin 2013, Ann Appl Stat 7:295; Kang & Schafer 2007, Stat Sci 22:523",
+        ),
         "aipw": (
             "Doubly robust estimate",
             "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",

@@ -71,6 +71,8 @@ _LABELS = {
     "covariate_balancing_score": "Covariate-balancing propensity score",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
+    "g_computation": "Outcome regression (g-computation)",
+    "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
     "causal_forest": "Causal forest",
     "cumulative_incidence": "Cumulative incidence",

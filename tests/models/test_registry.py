@@ -91,7 +91,8 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: weighted_difference, aipw, causal_forest, cumulative_incidence",
+            "there is no effect method 'ols'; allowed: weighted_difference, g_computation, adjusted_regression, aipw, "
+            "causal_forest, cumulative_incidence",
         ),
     ],
 )
