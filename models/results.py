@@ -60,13 +60,15 @@ class Propensity:
     score            (n,) probability of treatment given baseline
     linear           (n,) its log-odds, computed without passing through the probability
     model            the fitted scikit-learn pipeline, or None
-    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge (or was penalised)
+    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge
+    facts            how the score was made, numbers or short texts (score_model, l2_penalty, ...)
     """
 
     score: FloatArray
     linear: FloatArray
     model: Any
     calibration_gap: float
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

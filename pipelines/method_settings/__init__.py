@@ -18,13 +18,19 @@ from pipelines.method_settings.values import (
     GComputationSettings,
     WeightedDifferenceSettings,
 )
-from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
+from pipelines.method_settings.weighting import (
+    BalancingScoreSettings,
+    EntropyBalancingSettings,
+    MatchingWeightsSettings,
+    WeightingSettings,
+)
 
 DesignName = Literal[
     "nearest_neighbour",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
+    "covariate_balancing_score",
 ]
 EffectName = Literal[
     "weighted_difference",
@@ -62,6 +68,7 @@ class DesignSection(Section):
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
+    covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
 
 
 class Effects(Section):

@@ -19,10 +19,11 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "trim": ["none", "common_support", "asymmetric", "preference"],
     },
     "entropy_balancing": {"moments": ["means"]},
+    "covariate_balancing_score": {},
     "matching_weights": {"trim": ["none", "common_support"], "trim_at": [None]},
 }
 # Some groups hold two treated rows: they cannot be given the untreated people's means, and the method must say so.
-NO_BALANCE_EXISTS = {("entropy_balancing", "ATC", "grouped")}
+NO_BALANCE_EXISTS = {("entropy_balancing", "ATC", "grouped"), ("covariate_balancing_score", "ATC", "grouped")}
 FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
     "nearest_neighbour": [
         ({"ratio": 2, "distance": "mahalanobis", "caliper": None}, ("ATT", "ATC")),
