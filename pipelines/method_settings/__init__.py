@@ -19,9 +19,14 @@ from pipelines.method_settings.values import (
     TmleSettings,
     WeightedDifferenceSettings,
 )
-from pipelines.method_settings.weighting import WeightingSettings
+from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
+DesignName = Literal[
+    "nearest_neighbour",
+    "propensity_weighting",
+    "matching_weights",
+    "entropy_balancing",
+]
 EffectName = Literal[
     "weighted_difference",
     "g_computation",
@@ -57,6 +62,8 @@ class DesignSection(Section):
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
+    matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
+    entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
 
 
 class Effects(Section):
