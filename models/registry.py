@@ -58,7 +58,8 @@ EFFECTS: dict[str, Method] = {
     "adjusted_regression": Method(
         "models.standardisation:adjusted_regression", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
-    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE"), ("binary", "continuous")),
+    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "tmle": Method("models.targeted:tmle", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),

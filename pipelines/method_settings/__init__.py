@@ -16,6 +16,7 @@ from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
     GComputationSettings,
+    TmleSettings,
     WeightedDifferenceSettings,
 )
 from pipelines.method_settings.weighting import (
@@ -37,6 +38,7 @@ EffectName = Literal[
     "g_computation",
     "adjusted_regression",
     "aipw",
+    "tmle",
     "causal_forest",
     "cumulative_incidence",
 ]
@@ -80,5 +82,6 @@ class Effects(Section):
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
+    tmle: TmleSettings = TmleSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()

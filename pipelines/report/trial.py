@@ -188,8 +188,15 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         "aipw": (
             "Doubly robust estimate",
-            "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",
+            "An outcome model and a propensity model of the designed sample together, cross-fitted and recalibrated: "
+            "consistent when either is right.",
             "Chernozhukov et al. 2018, Econometrics J 21:C1",
+        ),
+        "tmle": (
+            "Targeted maximum likelihood",
+            "The outcome model, cross-fitted and moved until its weighted errors vanish in each group: consistent when "
+            "either model is right, and never outside the range of the outcome.",
+            "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
         ),
         "causal_forest": (
             "Causal forest",

@@ -74,6 +74,7 @@ _LABELS = {
     "g_computation": "Outcome regression (g-computation)",
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
+    "tmle": "Targeted maximum likelihood (TMLE)",
     "causal_forest": "Causal forest",
     "cumulative_incidence": "Cumulative incidence",
     "risk_difference": "Risk difference",
