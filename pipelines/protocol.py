@@ -18,6 +18,7 @@ from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.section import Section, Share
+from pipelines.method_settings.times import TIMED
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
 ExclusionRule = Literal[
@@ -416,6 +417,7 @@ class Protocol(Section):
         problems += self._what_methods_cannot_target()
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
+        problems += self._days_outside_follow_up()
         if is_table and self.design.nearest_neighbour.calendar_days is not None:
             problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
         if problems:
@@ -433,6 +435,17 @@ class Protocol(Section):
                 for name in methods
                 if name not in able
             ]
+        return problems
+
+    def _days_outside_follow_up(self) -> list[str]:
+        """Days at which methods for times are to compare, where they are in use."""
+        problems = []
+        for name in (name for name in self.effects.methods if name in TIMED):
+            times = getattr(self.effects, name).times
+            if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
+                problems.append(
+                    f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
+                )
         return problems
 
     def _faults_of_variant_names(self) -> list[str]:
@@ -479,6 +492,8 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "first_readmission_type" in self.effects.methods:
+            problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"

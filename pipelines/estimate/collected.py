@@ -30,11 +30,14 @@ CURVE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
     "design": pl.String,
+    "method": pl.String,
     "arm": pl.String,
     "day": pl.Float64,
     "incidence": pl.Float64,
     "lower": pl.Float64,
     "upper": pl.Float64,
+    "band_lower": pl.Float64,
+    "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
 

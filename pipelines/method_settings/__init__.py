@@ -11,12 +11,31 @@ from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
-from pipelines.method_settings.times import CumulativeIncidenceSettings
+from pipelines.method_settings.times import (
+    CauseSpecificCoxSettings,
+    CoxSettings,
+    CumulativeIncidenceSettings,
+    FineGraySettings,
+    FirstReadmissionTypeSettings,
+    KaplanMeierSettings,
+    TimeLostSettings,
+)
 from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
 from pipelines.method_settings.weighting import WeightingSettings
 
 DesignName = Literal["nearest_neighbour", "propensity_weighting"]
-EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
+EffectName = Literal[
+    "weighted_difference",
+    "aipw",
+    "causal_forest",
+    "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
+]
 
 
 class CandidateDischarges(Section):
@@ -54,3 +73,9 @@ class Effects(Section):
     aipw: AipwSettings = AipwSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+    kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
+    time_lost: TimeLostSettings = TimeLostSettings()
+    first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    cox: CoxSettings = CoxSettings()
+    cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
+    fine_gray: FineGraySettings = FineGraySettings()
