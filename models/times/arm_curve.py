@@ -56,6 +56,11 @@ class ArmCurve:
             picked[place] = 1.0
         return picked
 
+    def events_until(self, time: float) -> int:
+        """How many rows have one of the events by a time."""
+        place = int(np.searchsorted(self.day, time, side="right")) - 1
+        return int(self.n_events[place]) if place >= 0 else 0
+
     def area(self, time: float) -> FloatArray:
         """(k, 1) the combination that is the area under the curve until a time: the mean time lost to the event."""
         return np.diff(np.minimum(np.append(self.day, max(time, self.day[-1])), time))[:, None]

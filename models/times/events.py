@@ -17,6 +17,9 @@ readmission apart takes 3; for it 1 is a voluntary readmission."""
 
 KNOWN = (CENSORED, READMITTED, DIED)
 
+FEWEST = "n_events_in_the_arm_with_fewest"
+"""The note that says on how many events an estimate rests."""
+
 Event = Literal["readmitted", "died", "readmitted_or_died", "is_informally_readmitted", "is_formally_readmitted"]
 """What an estimate or a curve is about, named as the outcome of that window is."""
 

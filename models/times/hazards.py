@@ -8,6 +8,7 @@ proportional hazards, and the risks are what to report first.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -17,7 +18,7 @@ from models.estimated_weights import model_weights
 from models.influence import find_clusters, robust_covariance
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, Ties, fit_cox
-from models.times.events import DIED, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
+from models.times.events import DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
 from models.times.fine_gray import CensoringBy, fit_fine_gray
 from models.times.proportional import proportional_hazards_p
 
@@ -163,15 +164,19 @@ class _Study:
                 made.append(TimeEffect(event, self.horizon, (self._estimate(method, scale, why_not=str(error)),)))
                 continue
             estimate = self._estimate(method, scale, float(coefficients[0]), per_weight[:, 0], p_value)
+            estimate = replace(estimate, notes={**estimate.notes, FEWEST: float(min(self._n_events(causes)))})
             made.append(TimeEffect(event, self.horizon, (estimate,)))
             if np.isfinite(p_value):
                 remarks.append(_remark(event, p_value))
         return TimeEffects(tuple(made), remarks=tuple(remarks))
 
     def _expect_events(self, causes: tuple[int, ...]) -> None:
-        for arm in (self.treated, ~self.treated):
-            if not np.isin(self.event[arm], causes).any():
-                raise NotEstimableError("nobody in one of the arms has the event")
+        if min(self._n_events(causes)) == 0:
+            raise NotEstimableError("nobody in one of the arms has the event")
+
+    def _n_events(self, causes: tuple[int, ...]) -> tuple[int, int]:
+        has_event = np.isin(self.event, causes)
+        return int(has_event[self.treated].sum()), int(has_event[~self.treated].sum())
 
     def _estimate(
         self,

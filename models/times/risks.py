@@ -18,6 +18,7 @@ from models.times.arm_curve import ArmCurve, aalen_johansen
 from models.times.events import (
     DETAINED,
     DIED,
+    FEWEST,
     KNOWN,
     READMITTED,
     Event,
@@ -167,7 +168,10 @@ class _Study:
     def _contrast(self, method: str, pair: Pair, time: int, measure: Measure) -> tuple[Estimate, ...]:
         combinations = [steps.at(time) if measure == "risk" else steps.area(time) for steps in pair]
         treated, control = (float(steps.incidence @ c[:, 0]) for steps, c in zip(pair, combinations, strict=True))
-        notes: dict[str, float | str] = {"variance": self.model.says}
+        notes: dict[str, float | str] = {
+            "variance": self.model.says,
+            FEWEST: float(min(steps.events_until(time) for steps in pair)),
+        }
         if any(time > steps.known_until for steps in pair):
             treated = control = float("nan")
             notes["not_estimable"] = "follow-up of everyone in an arm ends before the horizon"

@@ -1,8 +1,8 @@
 """The three tables of results become the three released CSV files: the same rows after disclosure control.
 
 Choice made: an empty cell is a suppressed (or undefined) number, and the disclosure log says which. Effects are exact;
-but a risk difference and a risk ratio together give the two risks away, so where these rest on too few people the whole
-estimate is withheld.
+but a risk difference and a risk ratio together give the two risks away, and the error of a hazard ratio the number of
+events, so where these rest on too few people the whole estimate is withheld.
 """
 
 import math
@@ -78,6 +78,7 @@ def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.Data
         for name in COUNTS:
             released[name] = log.count(_finite(row[name]), store.RELEASED_ESTIMATES, f"{place}/{name}")
         few = released["n_treated"] is None or released["n_control"] is None or tuple(row[n] for n in GROUP) in withheld
+        few = few or (row.get("fewest_events") is not None and _is_few(row["fewest_events"], log))
         if few:
             log.note(store.RELEASED_ESTIMATES, f"{place}/value", dc.SUPPRESSED)
         for name in NUMBERS:

@@ -96,6 +96,16 @@ def test_curves_say_which_method_drew_them_and_carry_the_band(results: Results) 
     assert (inside["band_upper"] >= inside["upper"]).all()
 
 
+def test_a_hazard_ratio_of_few_events_is_withheld(results: Results) -> None:
+    rows = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
+    of_death = rows.filter(pl.col("outcome") == "died_365d")
+    # 6 of the 60 treated die (n of state "died" in R's survfit of the sample).
+    assert of_death["fewest_events"].to_list() == [6]
+    released = release_estimates(rows, DisclosureLog(Disclosure()))
+    assert released.filter(pl.col("outcome") == "died_365d")["value"].to_list() == [None]
+    assert released.filter(pl.col("method") == "cox")["value"].is_finite().all()
+
+
 def test_proportional_hazards_are_among_the_remarks(results: Results) -> None:
     said = [(note["method"], note["note"].partition(":")[0]) for note in results.notes]
     assert said == [
@@ -135,6 +145,7 @@ def _risks(outcome: str, method: str, treated: int, control: int, n: int = 200) 
         "n_control": n,
         "effective_n": float(n),
         "n_unobserved": 0,
+        "fewest_events": min(treated, control),
     }
     return [
         {**base, "scale": "risk_difference", "value": (treated - control) / n},
