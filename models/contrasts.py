@@ -127,9 +127,9 @@ def _warn_of_few(control_weights: FloatArray, n_control: int) -> dict[str, float
 
 
 def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:
-    if scale in ("risk_difference", "mean_difference"):
+    if scale.endswith("_difference"):
         return _Contrast(scale, treated - control, (1.0, -1.0), False)
-    if scale in ("risk_ratio", "mean_ratio"):
+    if scale != "odds_ratio":
         if min(treated, control) <= 0:
             return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean is not above 0")
         return _Contrast(scale, treated / control, (1 / treated, -1 / control), True)

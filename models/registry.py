@@ -14,6 +14,8 @@ from models.results import Estimand
 OutcomeKind = Literal["binary", "continuous", "count", "time_to_event", "recurrent"]
 """count: events with each person's time at risk; recurrent: every event's day, death ending them."""
 EVERY_KIND: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
+EVERY_ESTIMAND: tuple[Estimand, ...] = get_args(Estimand)
+"""What a method can estimate that compares the weighted arms as they are: the design carries the estimand."""
 TIME_KINDS: frozenset[OutcomeKind] = frozenset({"time_to_event", "recurrent"})
 
 
@@ -63,9 +65,13 @@ EFFECTS: dict[str, Method] = {
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
-    "cumulative_incidence": Method(
-        "models.times.aalen_johansen:cumulative_incidence", ("ATT", "ATE", "ATC", "ATO"), ("time_to_event",)
-    ),
+    "cumulative_incidence": Method("models.times.risks:cumulative_incidence", EVERY_ESTIMAND, ("time_to_event",)),
+    "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
+    "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
+    "first_readmission_type": Method("models.times.risks:first_readmission_type", EVERY_ESTIMAND, ("time_to_event",)),
+    "cox": Method("models.times.hazards:cox", EVERY_ESTIMAND, ("time_to_event",)),
+    "cause_specific_cox": Method("models.times.hazards:cause_specific_cox", EVERY_ESTIMAND, ("time_to_event",)),
+    "fine_gray": Method("models.times.hazards:fine_gray", EVERY_ESTIMAND, ("time_to_event",)),
 }
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}

@@ -132,7 +132,8 @@ class BalanceRow:
 
 @dataclass(frozen=True)
 class Curve:
-    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise 95 % limits."""
+    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise limits and, where there
+    is one, a band that holds the whole curve at the same level (nan on days it does not reach)."""
 
     arm: str
     day: FloatArray
@@ -140,3 +141,5 @@ class Curve:
     lower: FloatArray
     upper: FloatArray
     at_risk: FloatArray
+    band_lower: FloatArray | None = None
+    band_upper: FloatArray | None = None

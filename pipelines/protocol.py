@@ -19,6 +19,7 @@ from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
+from pipelines.method_settings.times import TIMED
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
 
 ExclusionRule = Literal[
@@ -414,6 +415,7 @@ class Protocol(Section):
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
         problems += self._faults_of_design_options(is_table)
+        problems += self._days_outside_follow_up()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -466,6 +468,17 @@ class Protocol(Section):
                 problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
         return problems
 
+    def _days_outside_follow_up(self) -> list[str]:
+        """Days at which methods for times are to compare, where they are in use."""
+        problems = []
+        for name in (name for name in self.effects.methods if name in TIMED):
+            times = getattr(self.effects, name).times
+            if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
+                problems.append(
+                    f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
+                )
+        return problems
+
     def _faults_of_variant_names(self) -> list[str]:
         names = [variant.name for variant in self.sensitivity]
         problems = []
@@ -510,6 +523,8 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "first_readmission_type" in self.effects.methods:
+            problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"

@@ -11,7 +11,15 @@ from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
-from pipelines.method_settings.times import CumulativeIncidenceSettings
+from pipelines.method_settings.times import (
+    CauseSpecificCoxSettings,
+    CoxSettings,
+    CumulativeIncidenceSettings,
+    FineGraySettings,
+    FirstReadmissionTypeSettings,
+    KaplanMeierSettings,
+    TimeLostSettings,
+)
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
@@ -41,6 +49,12 @@ EffectName = Literal[
     "tmle",
     "causal_forest",
     "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
 ]
 
 
@@ -85,3 +99,9 @@ class Effects(Section):
     tmle: TmleSettings = TmleSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+    kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
+    time_lost: TimeLostSettings = TimeLostSettings()
+    first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    cox: CoxSettings = CoxSettings()
+    cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
+    fine_gray: FineGraySettings = FineGraySettings()

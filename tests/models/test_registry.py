@@ -91,8 +91,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: weighted_difference, g_computation, adjusted_regression, aipw, "
-            "tmle, causal_forest, cumulative_incidence",
+            f"there is no effect method 'ols'; allowed: {', '.join(EFFECTS)}",
         ),
     ],
 )
