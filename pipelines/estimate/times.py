@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
-from models.registry import EFFECTS, check_capability, time_methods
+from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Curve, FloatArray, IntArray
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
 from pipelines.protocol import Protocol
@@ -24,7 +24,7 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
     n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
     outcome = time_outcome(protocol)
     treated_name, control_name = accepted.contrast.name.split("_vs_")
-    for method in (name for name in protocol.effects.methods if name in time_methods()):
+    for method in (name for name in protocol.effects.methods if name in methods_for("time_to_event")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
@@ -16,7 +17,15 @@ from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSet
 from pipelines.method_settings.weighting import WeightingSettings
 
 DesignName = Literal["nearest_neighbour", "propensity_weighting"]
-EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
+EffectName = Literal[
+    "weighted_difference",
+    "aipw",
+    "causal_forest",
+    "two_part",
+    "quasi_poisson",
+    "negative_binomial",
+    "cumulative_incidence",
+]
 
 
 class CandidateDischarges(Section):
@@ -50,7 +59,15 @@ class Effects(Section):
 
     methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
     confidence: Probability = Field(0.95, description="Level of every interval")
+    time_at_risk: Literal["alive", "out_of_hospital"] = Field(
+        "alive",
+        description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
+        "spent outside psychiatric hospital, in which somebody can be readmitted at all",
+    )
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     aipw: AipwSettings = AipwSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
+    two_part: TwoPartSettings = TwoPartSettings()
+    quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
+    negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()

@@ -70,12 +70,21 @@ _LABELS = {
     "weighted_difference": "Weighted difference",
     "aipw": "Doubly robust (AIPW)",
     "causal_forest": "Causal forest",
+    "two_part": "Two-part regression",
+    "quasi_poisson": "Rates (quasi-Poisson)",
+    "negative_binomial": "Rates (negative binomial)",
+    "mean_cumulative_count": "Mean cumulative count",
+    "lwyy": "Proportional rates (Lin–Wei–Yang–Ying)",
     "cumulative_incidence": "Cumulative incidence",
     "risk_difference": "Risk difference",
     "risk_ratio": "Risk ratio",
     "odds_ratio": "Odds ratio",
     "mean_difference": "Mean difference",
     "mean_ratio": "Ratio of means",
+    "rate_difference": "Rate difference",
+    "rate_ratio": "Rate ratio",
+    "mean_count_difference": "Difference in mean count",
+    "mean_count_ratio": "Ratio of mean counts",
     "max_abs_smd": "Largest standardised mean difference after the design",
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
@@ -227,7 +236,7 @@ def interval(estimate: dict[str, Any] | None) -> str:
     value = effect(estimate["value"], scale)
     if lower is None or upper is None:
         return value
-    if scale == "mean_difference":
+    if scale.endswith("_difference") and scale != "risk_difference":
         digits = decimals(max(abs(lower), abs(upper)))
         return f"{number(estimate['value'], digits)} ({number(lower, digits)} to {number(upper, digits)})"
     return f"{value} ({effect(lower, scale)} to {effect(upper, scale)})"
