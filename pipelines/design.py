@@ -13,17 +13,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.balance import Overlap, measure_balance, measure_overlap
+from models.balance import measure_balance
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
-from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
+from models.results import Baseline, BoolArray, Design, Propensity
+from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
-from pipelines.protocol import Acceptance, Protocol
+from pipelines.diagnostics import diagnose, judge
+from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
+REFUSAL = "refusal"  # the note in which a method says why it made no design
 HISTOGRAM_BINS = 30
 
 
@@ -80,15 +83,21 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
     treated = (kept["arm"] == contrast.treated_arm).to_numpy()
     propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
-    design = DESIGNS[method].function(
-        baseline,
-        treated,
-        propensity,
-        estimand=protocol.estimand.target,
-        rng=rng,
-        **getattr(protocol.design, method).model_dump(),
-    )
+    target = protocol.estimand.target
+    options = getattr(protocol.design, method).model_dump()
+    try:
+        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
+    except ValueError as refusal:
+        design = _without_anybody(method, target, treated, propensity, str(refusal))
     return DesignedContrast(contrast, kept, baseline, propensity, design)
+
+
+def _without_anybody(
+    method: str, estimand: TargetEstimand, treated: BoolArray, propensity: Propensity, refusal: str
+) -> Design:
+    """A method that could not reach its objective leaves an empty design, which is refused, and its own words."""
+    nobody, no_set = np.zeros(treated.size), np.full(treated.size, -1, dtype=np.int64)
+    return Design(method, estimand, treated, propensity.score, nobody, no_set, {REFUSAL: refusal})
 
 
 def _first_discharges(rows: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
@@ -114,51 +123,27 @@ def _as_randomised(treated: BoolArray) -> Design:
     return Design(RANDOMISED, "ATT", treated, share, np.ones(treated.size), no_set)
 
 
-def judge(balance: tuple[BalanceRow, ...], overlap: Overlap, acceptance: Acceptance) -> list[dict[str, Any]]:
-    """Each threshold of the protocol with what the design reached."""
-    worst_smd = max((abs(row.smd_after) for row in balance), default=float("nan"))
-    verdicts = [
-        _verdict("max_abs_smd", acceptance.max_abs_smd, worst_smd, worst_smd <= acceptance.max_abs_smd),
-        _at_least("min_effective_controls", acceptance.min_effective_controls, overlap.effective_n_controls),
-        _at_least("min_share_treated_kept", acceptance.min_share_treated_kept, overlap.share_treated_kept),
-        _at_least("min_overlap", acceptance.min_overlap, overlap.overlap_coefficient),
-    ]
-    if acceptance.max_variance_ratio is not None:
-        ratios = [row.variance_ratio_after for row in balance if np.isfinite(row.variance_ratio_after)]
-        worst = max((max(ratio, 1 / ratio) if ratio > 0 else float("inf") for ratio in ratios), default=1.0)
-        limit = acceptance.max_variance_ratio
-        verdicts.append(_verdict("max_variance_ratio", limit, worst, worst <= limit))
-    return verdicts
-
-
-def _at_least(check: str, limit: float, value: float) -> dict[str, Any]:
-    return _verdict(check, limit, value, value >= limit)
-
-
-def _verdict(check: str, limit: float, value: float, passed: bool) -> dict[str, Any]:
-    return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}
-
-
 def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
     """What design.json says of one design of one contrast."""
     design = designed.design
-    balance = measure_balance(designed.baseline, design)
-    entry: dict[str, Any] = {
-        "method": design.method,
-        "estimand": design.estimand,
-        "notes": dict(design.notes),
-        "balance": [asdict(row) for row in balance],
-    }
+    entry: dict[str, Any] = {"method": design.method, "estimand": design.estimand, "notes": dict(design.notes)}
     if designed.propensity is None:
-        return {**entry, "accepted": True, "verdicts": [], "overlap": None, "histogram": None}
-    overlap = measure_overlap(designed.baseline, design, designed.propensity)
-    verdicts = judge(balance, overlap, protocol.acceptance)
+        balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
+        nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
+        return {**entry, "balance": balance, **nothing_to_judge}
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    verdicts = judge(found, protocol.acceptance)
+    if REFUSAL in design.notes:
+        refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
+        verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})
     return {
         **entry,
+        "balance": [asdict(row) for row in found.balance],
         "accepted": all(verdict["passed"] for verdict in verdicts),
         "verdicts": verdicts,
-        "overlap": asdict(overlap),
+        "overlap": asdict(found.overlap),
         "histogram": _histogram(design, designed.propensity),
+        "diagnostics": found.as_entry(),
     }
 
 

@@ -17,7 +17,8 @@ from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
-from pipelines.method_settings.section import Section, Share
+from pipelines.method_settings.acceptance import Acceptance, Power
+from pipelines.method_settings.section import Section
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
@@ -321,16 +322,6 @@ class Covariates(Section):
         return self.missing_of.get(name, self.missing)
 
 
-class Acceptance(Section):
-    """What a design must reach before any outcome is opened (Rubin 2008)."""
-
-    max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
-    max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")
-    min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
-    min_share_treated_kept: Share = Field(0.8, description="Smallest share of treated people kept in the design")
-    min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
-
-
 class Benchmark(Section):
     """What is known from elsewhere, shown beside the estimate and never used for it."""
 
@@ -372,6 +363,7 @@ class Protocol(Section):
     covariates: Covariates
     design: DesignSection = DesignSection()
     acceptance: Acceptance = Acceptance()
+    power: Power = Power()
     effects: Effects = Effects()
     benchmark: Benchmark | None = None
     sensitivity: tuple[Variant, ...] = Field((), description="Only for sources of raw records")
@@ -414,6 +406,7 @@ class Protocol(Section):
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
+        problems += self._what_power_cannot_say()
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
         problems += self._what_methods_cannot_measure()
@@ -459,6 +452,24 @@ class Protocol(Section):
     def _primary_is_known(self) -> bool:
         primary = self.outcomes.primary
         return primary in self.outcomes.columns if self.source.kind == "table" else family_of(primary) is not None
+
+    def _what_power_cannot_say(self) -> list[str]:
+        """A detectable risk ratio is of an outcome that is a risk, and starts from an assumed one."""
+        primary = self.outcomes.primary
+        if self.source.kind == "table":
+            is_risk = primary not in self.outcomes.columns or self.outcomes.columns[primary].kind == "binary"
+        else:
+            family = family_of(primary)
+            is_risk = family is None or family.scale == "binary"
+        problems = []
+        if self.acceptance.min_detectable_risk_ratio is not None and self.power.baseline_risk is None:
+            problems.append("acceptance.min_detectable_risk_ratio needs power.baseline_risk, an assumed risk")
+        if not is_risk and (self.power.baseline_risk, self.acceptance.min_detectable_risk_ratio) != (None, None):
+            problems.append(
+                "power.baseline_risk and acceptance.min_detectable_risk_ratio are for a primary outcome that is yes or "
+                f"no, and {primary} is not"
+            )
+        return problems
 
     def _faults_of_variant_names(self) -> list[str]:
         names = [variant.name for variant in self.sensitivity]

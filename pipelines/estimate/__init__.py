@@ -18,6 +18,7 @@ from pipelines.design import contrasts_of
 from pipelines.design_matrix import build_baseline
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.counts import estimate_rates, read_observed
+from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
 from pipelines.estimate.times import estimate_times, time_outcome
 from pipelines.estimate.values import estimate_values
 from pipelines.protocol import Protocol, outcome_kinds
@@ -31,11 +32,16 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     """
     results = Results()
     summary = run.read_json(store.DESIGN_SUMMARY)
+    prognostic = pl.DataFrame(schema=PROGNOSTIC_SCHEMA)
     if summary["accepted"]:
         outcomes = run.read(store.OUTCOMES)
         observed = read_observed(run, protocol)
+        balances = PrognosticBalances(outcomes, protocol)
         for accepted in accepted_designs(run, summary, protocol, results):
             estimate_design(accepted, outcomes, observed, protocol, results, out)
+            balances.add(accepted)
+        prognostic = balances.table()
+    write_parquet(out / store.PROGNOSTIC, prognostic)
     estimates = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
     write_parquet(out / store.ESTIMATES, estimates)
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
@@ -64,13 +70,13 @@ def accepted_designs(
             table = saved.filter(is_this).join(rows, on="row_id", how="left", maintain_order="left")
             exact = [] if contrast.is_randomised else list(protocol.design.exact)
             baseline = build_baseline(table, protocol.covariates, exact)
-            yield AcceptedDesign(
-                contrast, table["row_id"], baseline, _design_of(table, entry), number == 0 and place == 0
-            )
+            design = _design_of(table, entry)
+            is_primary = number == 0 and place == 0
+            yield AcceptedDesign(entry["method"], contrast, table["row_id"], baseline, design, is_primary)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
-    return [verdict["check"] for verdict in entry["verdicts"] if not verdict["passed"]]
+    return [verdict.get("words", verdict["check"]) for verdict in entry["verdicts"] if not verdict["passed"]]
 
 
 def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:

@@ -41,8 +41,10 @@ CURVE_SCHEMA = {
 
 @dataclass(frozen=True)
 class AcceptedDesign:
-    """One design of one contrast, ready for outcomes: rows in the order of baseline and design."""
+    """One design of one contrast, ready for outcomes: rows in the order of baseline and design. `name` is the
+    specification's, which is the method's unless the protocol lists the method more than once."""
 
+    name: str
     contrast: Contrast
     row_id: pl.Series
     baseline: Baseline

@@ -13,12 +13,24 @@ from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
-from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
-from pipelines.method_settings.weighting import WeightingSettings
+from pipelines.method_settings.values import (
+    AdjustedRegressionSettings,
+    AipwSettings,
+    GComputationSettings,
+    WeightedDifferenceSettings,
+)
+from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
+DesignName = Literal[
+    "nearest_neighbour",
+    "propensity_weighting",
+    "matching_weights",
+    "entropy_balancing",
+]
 EffectName = Literal[
     "weighted_difference",
+    "g_computation",
+    "adjusted_regression",
     "aipw",
     "causal_forest",
     "two_part",
@@ -52,6 +64,8 @@ class DesignSection(Section):
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
+    matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
+    entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
 
 
 class Effects(Section):
@@ -65,6 +79,8 @@ class Effects(Section):
         "spent outside psychiatric hospital, in which somebody can be readmitted at all",
     )
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
+    g_computation: GComputationSettings = GComputationSettings()
+    adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     two_part: TwoPartSettings = TwoPartSettings()

@@ -8,7 +8,8 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
-from pipelines.protocol import Acceptance, Protocol
+from pipelines.method_settings.acceptance import Acceptance
+from pipelines.protocol import Protocol
 from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
 from pipelines.report.wording import ARM_LABELS, label, mid

@@ -45,7 +45,7 @@ BALANCE_SCHEMA = {
     **{
         f"{statistic}_{moment}": pl.Float64
         for moment in MOMENTS
-        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio")
+        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio", "ks")
     },
 }
 ATTRITION_SCHEMA = {
@@ -177,8 +177,9 @@ def is_proportion(row: Mapping[str, Any], proportions: Mapping[str, bool]) -> bo
 def _release_row(
     row: Mapping[str, Any], people: Mapping[str, Any], is_share: bool, place: str, log: dc.DisclosureLog
 ) -> dict[str, float | None]:
-    """Means, standardised differences and variance ratios of one covariate. A standardised difference gives a
-    suppressed mean away, so it goes with it; the variance ratio of a proportion is a function of the two means."""
+    """Means and differences of one covariate. A standardised difference gives a suppressed mean away, and so does the
+    Kolmogorov-Smirnov distance of a proportion, so they go with it; the variance ratio of a proportion is a function of
+    the two means."""
     released: dict[str, float | None] = {}
     for moment in MOMENTS:
         for side in SIDES:
@@ -195,6 +196,8 @@ def _release_row(
         released[f"smd_{moment}"] = None if smd is None or not is_whole else round(smd, 2 if is_share else 3)
         keeps_ratio = ratio is not None and is_whole and not is_share
         released[f"variance_ratio_{moment}"] = round(ratio, 2) if keeps_ratio and ratio is not None else None
+        distance = _finite(row.get(f"ks_{moment}"))
+        released[f"ks_{moment}"] = None if distance is None or not is_whole else round(distance, 2)
     return released
 
 

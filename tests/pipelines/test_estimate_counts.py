@@ -55,7 +55,8 @@ def _accepted() -> AcceptedDesign:
     nothing = np.zeros(4, dtype=np.int64)
     baseline = Baseline(np.arange(4.0)[:, None], ("x",), nothing, nothing, np.arange(4))
     design = Design("propensity_weighting", "ATT", treated, np.full(4, 0.5), np.ones(4), nothing - 1)
-    return AcceptedDesign(Contrast("peer_vs_virtual", "peer", "virtual"), ROWS, baseline, design, is_primary=True)
+    contrast = Contrast("peer_vs_virtual", "peer", "virtual")
+    return AcceptedDesign(design.method, contrast, ROWS, baseline, design, is_primary=True)
 
 
 def test_people_seen_for_part_of_the_window_are_compared_and_the_others_counted() -> None:
