@@ -131,7 +131,7 @@ def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:
         return _Contrast(scale, treated - control, (1.0, -1.0), False)
     if scale != "odds_ratio":
         if min(treated, control) <= 0:
-            return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean is not above 0")
+            return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean, rate or risk is not above 0")
         return _Contrast(scale, treated / control, (1 / treated, -1 / control), True)
     if min(treated, control) <= 0 or max(treated, control) >= 1:
         return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's risk is not strictly between 0 and 1")

@@ -65,6 +65,9 @@ EFFECTS: dict[str, Method] = {
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
+    "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
+    "quasi_poisson": Method("models.counts:quasi_poisson", get_args(Estimand), ("count",)),
+    "negative_binomial": Method("models.counts:negative_binomial", get_args(Estimand), ("count",)),
     "cumulative_incidence": Method("models.times.risks:cumulative_incidence", EVERY_ESTIMAND, ("time_to_event",)),
     "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
     "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
@@ -81,6 +84,11 @@ GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")
 def time_methods() -> tuple[str, ...]:
     """Effect methods that need dated outcomes."""
     return tuple(name for name, method in EFFECTS.items() if TIME_KINDS.intersection(method.kinds))
+
+
+def methods_for(kind: OutcomeKind) -> tuple[str, ...]:
+    """Effect methods that can work with a kind of outcome."""
+    return tuple(name for name, method in EFFECTS.items() if kind in method.kinds)
 
 
 def check_capability(design_name: str, effect_name: str, estimand: str, kind: str) -> str | None:

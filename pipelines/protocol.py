@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.registry import DESIGNS, EFFECTS, time_methods
+from models.registry import DESIGNS, EFFECTS, methods_for, time_methods
 from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
@@ -20,7 +20,7 @@ from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
 from pipelines.method_settings.times import TIMED
-from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
+from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
     "zero_day",
@@ -416,6 +416,7 @@ class Protocol(Section):
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
         problems += self._faults_of_design_options(is_table)
         problems += self._days_outside_follow_up()
+        problems += self._what_methods_cannot_measure()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -432,6 +433,30 @@ class Protocol(Section):
                 if name not in able
             ]
         return problems
+
+    def _what_methods_cannot_measure(self) -> list[str]:
+        """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""
+        methods, problems = self.effects.methods, []
+        kind = outcome_kinds(self).get(self.outcomes.primary) if self._primary_is_known() else None
+        if kind is not None and not set(methods).intersection(methods_for(kind)):
+            problems.append(
+                f"effects.methods: none can work with the {kind} outcome {self.outcomes.primary}; those that can: "
+                f"{', '.join(methods_for(kind))}"
+            )
+        rates = [name for name in methods if name in methods_for("count")]
+        if rates and self.source.kind == "table":
+            problems += [
+                f"effects.methods: {name} needs counts and time at risk, which a table has not" for name in rates
+            ]
+        elif rates and not any(is_counted(name) for name in (self.outcomes.primary, *self.outcomes.secondary)):
+            problems.append(
+                f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
+            )
+        return problems
+
+    def _primary_is_known(self) -> bool:
+        primary = self.outcomes.primary
+        return primary in self.outcomes.columns if self.source.kind == "table" else family_of(primary) is not None
 
     def _what_power_cannot_say(self) -> list[str]:
         """A detectable risk ratio is of an outcome that is a risk, and starts from an assumed one."""
@@ -536,7 +561,8 @@ def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous
     """Every outcome of the protocol, primary first, with its scale."""
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
     if protocol.source.kind == "table":
-        return {name: protocol.outcomes.columns[name].kind for name in named}
+        columns = protocol.outcomes.columns
+        return {name: columns[name].kind for name in named if name in columns}
     families = {name: family_of(name) for name in named}
     return {name: family.scale for name, family in families.items() if family is not None}
 
@@ -573,8 +599,12 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
         content[section] = {**(content[section] or {}), **getattr(variant, section)}
     content["outcomes"] |= {"secondary": (), "presets": ()}
     content["design"]["methods"] = content["design"]["methods"][:1]
-    methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
-    content["effects"]["methods"] = methods or content["effects"]["methods"]
+    kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
+    able = {*(methods_for(kind) if kind else ()), *time_methods()}
+    able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
+    named = content["effects"]["methods"]
+    methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
+    content["effects"]["methods"] = methods or [name for name in named if name in able] or named
     return Protocol.model_validate(content)
 
 

@@ -11,6 +11,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
 from pipelines.report.wording import ARM_LABELS, label, mid
 
@@ -58,6 +59,8 @@ def read_effects(
         "forest": [row for row in mine if row["scale"] in DIFFERENCES and row["contrast"] in contrasts[:2]],
         "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
         "subgroups": [row for row in rows if row["subgroup"] != "all" and row["contrast"] == contrasts[0]],
+        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
+        "time_at_risk": protocol.effects.time_at_risk,
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
         "times": _times(rows, contrasts[0], protocol),
         "individual": _individual(private["individual"], protocol, log),

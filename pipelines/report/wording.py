@@ -76,6 +76,11 @@ _LABELS = {
     "aipw": "Doubly robust (AIPW)",
     "tmle": "Targeted maximum likelihood (TMLE)",
     "causal_forest": "Causal forest",
+    "two_part": "Two-part regression",
+    "quasi_poisson": "Rates (quasi-Poisson)",
+    "negative_binomial": "Rates (negative binomial)",
+    "mean_cumulative_count": "Mean cumulative count",
+    "lwyy": "Proportional rates (Lin–Wei–Yang–Ying)",
     "cumulative_incidence": "Cumulative incidence",
     "kaplan_meier": "Kaplan-Meier, readmission or death",
     "time_lost": "Mean time lost",
@@ -88,6 +93,10 @@ _LABELS = {
     "odds_ratio": "Odds ratio",
     "mean_difference": "Mean difference",
     "mean_ratio": "Ratio of means",
+    "rate_difference": "Rate difference",
+    "rate_ratio": "Rate ratio",
+    "mean_count_difference": "Difference in mean count",
+    "mean_count_ratio": "Ratio of mean counts",
     "method_reached_its_objective": "Whether the method reached its objective",
     "hazard_ratio": "Hazard ratio",
     "subdistribution_hazard_ratio": "Subdistribution hazard ratio",
@@ -270,7 +279,7 @@ def interval(estimate: dict[str, Any] | None) -> str:
     value = effect(estimate["value"], scale)
     if lower is None or upper is None:
         return value
-    if scale in ("mean_difference", "time_lost_difference"):
+    if scale.endswith("_difference") and scale != "risk_difference":
         digits = decimals(max(abs(lower), abs(upper)))
         return f"{number(estimate['value'], digits)} ({number(lower, digits)} to {number(upper, digits)})"
     return f"{value} ({effect(lower, scale)} to {effect(upper, scale)})"
