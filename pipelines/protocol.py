@@ -407,19 +407,27 @@ class Protocol(Section):
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
         problems += self._what_power_cannot_say()
-        timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
-        problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
-        if is_table and self.design.nearest_neighbour.calendar_days is not None:
-            problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
+        problems += self._what_a_table_lacks() if is_table else []
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
+    def _what_a_table_lacks(self) -> list[str]:
+        """Methods that need dates."""
+        named = self.effects.methods_by_name().items()
+        timed = [name for name, method in named if method in time_methods()]
+        problems = [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
+        for one in self.design.specifications():
+            if getattr(one.settings, "calendar_days", None) is not None:
+                problems.append(f"design.{one.name}.calendar_days needs dates, which a table source has not")
+        return problems
+
     def _what_methods_cannot_target(self) -> list[str]:
         """The capability table, before any data is read."""
         target, problems = self.estimand.target, []
-        chosen = (("design", self.design.methods, DESIGNS), ("effects", self.effects.methods, EFFECTS))
-        for section, methods, registry in chosen:
+        designs = dict.fromkeys(one.method for one in self.design.specifications())
+        effects = dict.fromkeys(self.effects.methods_by_name().values())
+        for section, methods, registry in (("design", designs, DESIGNS), ("effects", effects, EFFECTS)):
             able = [name for name, method in registry.items() if target in method.estimands]
             problems += [
                 f"{section}.methods: {name} cannot target the {target}; those that can: {', '.join(able) or 'none'}"
@@ -462,7 +470,8 @@ class Protocol(Section):
         chosen, codes = self.covariates, self.covariates.codes
         if self.source.kind == "table":
             return [] if codes is None else ["covariates.codes needs raw records; a table holds its covariates already"]
-        problems = unknown_names(list(dict.fromkeys([*chosen.numeric, *chosen.categorical, *self.design.exact])))
+        exact = [name for one in self.design.specifications() for name in one.exact]
+        problems = unknown_names(list(dict.fromkeys([*chosen.numeric, *chosen.categorical, *exact])))
         texts = [name for name in chosen.numeric if name in REGISTRY and REGISTRY[name].form == "category"]
         problems += [f"covariates.numeric: '{name}' is a category; list it under categorical" for name in texts]
         if codes is not None and codes.min_persons < self.disclosure.suppress_below:
@@ -537,7 +546,8 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     for section in ("eligibility", "follow_up"):
         content[section] = {**(content[section] or {}), **getattr(variant, section)}
     content["outcomes"] |= {"secondary": (), "presets": ()}
-    content["design"]["methods"] = content["design"]["methods"][:1]
+    content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
+    content["effects"]["also"] = ()
     methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
     content["effects"]["methods"] = methods or content["effects"]["methods"]
     return Protocol.model_validate(content)
