@@ -70,7 +70,10 @@ def aipw(
         method="aipw",
         scales=scales_for(kind, y, (means.treated, means.control)),
         confidence=confidence,
-        notes={"max_control_weight_share": largest_share(means.control_weights)},
+        notes={
+            "variance": "influence function of the cross-fitted score",
+            "max_control_weight_share": largest_share(means.control_weights),
+        },
     )
 
 

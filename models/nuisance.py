@@ -19,6 +19,8 @@ from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 NEWTON_STEPS = 100
 CONVERGED = 1e-10
 """Largest Newton step, in log-odds per standard deviation, of a finished fit."""
+INFORMATION = 1e-10
+"""Directions with less than this share of the largest information are collinear (or, in a logistic fit, separated)."""
 
 Predictor = Callable[[FloatArray], FloatArray]
 
@@ -92,37 +94,85 @@ def fit_ridge(matrix: FloatArray, target: FloatArray, kind: Kind, l2_penalty: fl
         constant = float(target[0])
         return lambda rows: np.full(len(rows), constant)
     columns = np.column_stack([np.ones(len(matrix)), matrix])
+    coefficients = fit_coefficients(columns, target, np.ones(len(target)), kind, l2_penalty)
+    if kind == "binary":
+        return lambda rows: np.asarray(expit(coefficients[0] + rows @ coefficients[1:]))
+    return lambda rows: np.asarray(coefficients[0] + rows @ coefficients[1:])
+
+
+def fit_coefficients(
+    columns: FloatArray, target: FloatArray, weights: FloatArray, kind: Kind, l2_penalty: float
+) -> FloatArray:
+    """(q,) coefficients of a weighted penalised regression; the first of the (n, q) columns is the intercept.
+
+    l2_penalty 0 is allowed: collinear columns then share a coefficient (the smallest solution).
+    Raises ValueError when a logistic regression without a penalty does not exist (separation).
+    """
     penalty = np.full(columns.shape[1], l2_penalty)
     penalty[0] = 0.0
     if kind == "binary":
-        logistic = _logistic(columns, target, penalty)
-        return lambda rows: np.asarray(expit(logistic[0] + rows @ logistic[1:]))
-    linear = np.linalg.solve(columns.T @ columns + np.diag(penalty), columns.T @ target)
-    return lambda rows: np.asarray(linear[0] + rows @ linear[1:])
+        return _logistic(columns, target, weights, penalty)
+    gram = columns.T @ (columns * weights[:, None]) + np.diag(penalty)
+    return solve_symmetric(gram, columns.T @ (weights * target))
 
 
-def _logistic(columns: FloatArray, target: FloatArray, penalty: FloatArray) -> FloatArray:
+def solve_symmetric(gram: FloatArray, right: FloatArray) -> FloatArray:
+    """The solution of a positive semidefinite system; the smallest one where directions hold no information."""
+    try:
+        lower = np.linalg.cholesky(gram)
+    except np.linalg.LinAlgError:
+        lower = np.zeros_like(gram)
+    pivots = np.diag(lower) ** 2
+    if pivots.min() > INFORMATION * np.diag(gram).max():
+        return np.asarray(np.linalg.solve(gram, right), dtype=np.float64)
+    return np.asarray(np.linalg.pinv(gram, rcond=INFORMATION, hermitian=True) @ right, dtype=np.float64)
+
+
+def _logistic(columns: FloatArray, target: FloatArray, weights: FloatArray, penalty: FloatArray) -> FloatArray:
     coefficients = np.zeros(columns.shape[1])
-    coefficients[0] = np.log(target.mean() / (1 - target.mean()))
+    mean = float(weights @ target / weights.sum())
+    coefficients[0] = np.log(mean / (1 - mean))
     for _ in range(NEWTON_STEPS):
         risk = expit(columns @ coefficients)
-        gradient = columns.T @ (target - risk) - penalty * coefficients
-        curvature = (columns * (risk * (1 - risk))[:, None]).T @ columns + np.diag(penalty)
-        step: FloatArray = np.linalg.solve(curvature, gradient).astype(np.float64)
-        coefficients = coefficients + _shortened(step, columns, target, penalty, coefficients)
+        gradient = columns.T @ (weights * (target - risk)) - penalty * coefficients
+        curvature = (columns * (weights * risk * (1 - risk))[:, None]).T @ columns + np.diag(penalty)
+        step = solve_symmetric(curvature, gradient)
+        coefficients = coefficients + _shortened(step, columns, target, weights, penalty, coefficients)
         if np.abs(step).max() < CONVERGED:
-            return coefficients
-    raise AssertionError("a penalised logistic regression must converge")
+            break
+    else:
+        _refuse_separation(penalty)
+    if not penalty.any() and _rank(curvature) < _rank((columns * weights[:, None]).T @ columns):
+        _refuse_separation(penalty)
+    return coefficients
+
+
+def _refuse_separation(penalty: FloatArray) -> None:
+    assert not penalty.any(), "a penalised logistic regression must converge"
+    raise ValueError(
+        "a regression of the outcome cannot be fitted without a penalty: some covariates foretell it without fail; set "
+        "l2_penalty above 0 or drop those covariates"
+    )
+
+
+def _rank(symmetric: FloatArray) -> int:
+    eigenvalues = np.linalg.eigvalsh(symmetric)
+    return int((eigenvalues > INFORMATION * eigenvalues[-1]).sum())
 
 
 def _shortened(
-    step: FloatArray, columns: FloatArray, target: FloatArray, penalty: FloatArray, coefficients: FloatArray
+    step: FloatArray,
+    columns: FloatArray,
+    target: FloatArray,
+    weights: FloatArray,
+    penalty: FloatArray,
+    coefficients: FloatArray,
 ) -> FloatArray:
     """The Newton step, halved until the penalised log-likelihood does not fall."""
 
     def loss(at: FloatArray) -> float:
         linear = columns @ at
-        return float(np.logaddexp(0, linear).sum() - target @ linear + 0.5 * penalty @ at**2)
+        return float(weights @ (np.logaddexp(0, linear) - target * linear) + 0.5 * penalty @ at**2)
 
     before = loss(coefficients)
     for _ in range(30):

@@ -42,16 +42,28 @@ class Method:
 
 DESIGNS: dict[str, Method] = {
     "nearest_neighbour": Method("models.matching:nearest_neighbour", ("ATT",), makes_matched_sets=True),
-    "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE")),
+    "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
+    "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
+    "matching_weights": Method("models.weighting:matching_weights", ("ATO",)),
 }
 
 EFFECTS: dict[str, Method] = {
-    "weighted_difference": Method("models.effects:weighted_difference", ("ATT", "ATE"), ("binary", "continuous")),
+    "weighted_difference": Method(
+        "models.effects:weighted_difference", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
+    "g_computation": Method(
+        "models.standardisation:g_computation", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
+    "adjusted_regression": Method(
+        "models.standardisation:adjusted_regression", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
     "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE"), ("binary", "continuous")),
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
-    "cumulative_incidence": Method("models.survival:cumulative_incidence", ("ATT", "ATE"), ("time_to_event",)),
+    "cumulative_incidence": Method(
+        "models.times.aalen_johansen:cumulative_incidence", ("ATT", "ATE", "ATC", "ATO"), ("time_to_event",)
+    ),
 }
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}

@@ -15,8 +15,9 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 Estimand = Literal["ATT", "ATE", "ATC", "ATO"]
-"""Whose effect: the treated's; everybody's; the untreated's; that of people in equipoise (overlap weights; Li, Morgan &
-Zaslavsky 2018, JASA 113:390)."""
+"""Whose effect: the treated's; everybody's; the untreated's; that of people in equipoise, who could have been in either
+arm (overlap weights; Li, Morgan & Zaslavsky 2018, JASA 113:390; matching weights, whose population is that of a 1:1
+match, go by ATO too and say so in their notes)."""
 
 Scale = Literal[
     "risk_difference",

@@ -18,16 +18,17 @@ from models.balance import measure_balance
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
 from models.results import Baseline, BoolArray, Design, Propensity
+from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
 from pipelines.diagnostics import diagnose, judge
-from pipelines.errors import DesignError
 from pipelines.method_settings.grid import Specification
 from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
+REFUSAL = "refusal"  # the note in which a method says why it made no design
 HISTOGRAM_BINS = 30
 
 
@@ -105,17 +106,16 @@ class Groundwork:
 
 
 def choose_controls(groundwork: Groundwork, specification: Specification) -> DesignedContrast:
-    """One design of one contrast, without sight of any outcome."""
+    """One design of one contrast, without sight of any outcome; empty where the method could not make it."""
     contrast, protocol = groundwork.contrast, groundwork.protocol
     rows, baseline, propensity = groundwork.of(specification)
-    design = DESIGNS[specification.method].function(
-        baseline,
-        groundwork.is_treated(rows),
-        propensity,
-        estimand=protocol.estimand.target,
-        rng=seeded(protocol, "design", contrast.name, specification.name),
-        **specification.settings.model_dump(),
-    )
+    method, target, treated = specification.method, protocol.estimand.target, groundwork.is_treated(rows)
+    rng = seeded(protocol, "design", contrast.name, specification.name)
+    options = specification.settings.model_dump()
+    try:
+        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
+    except ValueError as refusal:
+        design = _without_anybody(method, target, treated, propensity, str(refusal))
     return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design)
 
 
@@ -126,24 +126,21 @@ def take_as_randomised(groundwork: Groundwork) -> DesignedContrast:
     return DesignedContrast(RANDOMISED, groundwork.contrast, groundwork.rows, baseline, None, design)
 
 
-@dataclass(frozen=True)
-class RefusedDesign:
-    """A design that its method could not make, and why."""
-
-    specification: Specification
-    why: str
-
-
-def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast | RefusedDesign]:
-    """Every design of a contrast, the primary one first; a method that refuses costs its own design only."""
+def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
+    """Every design of a contrast, the primary one first."""
     if groundwork.contrast.is_randomised:
         yield take_as_randomised(groundwork)
         return
     for specification in groundwork.protocol.design.specifications():
-        try:
-            yield choose_controls(groundwork, specification)
-        except ValueError as error:
-            yield RefusedDesign(specification, str(error))
+        yield choose_controls(groundwork, specification)
+
+
+def _without_anybody(
+    method: str, estimand: TargetEstimand, treated: BoolArray, propensity: Propensity, refusal: str
+) -> Design:
+    """A method that could not reach its objective leaves an empty design, which is refused, and its own words."""
+    nobody, no_set = np.zeros(treated.size), np.full(treated.size, -1, dtype=np.int64)
+    return Design(method, estimand, treated, propensity.score, nobody, no_set, {REFUSAL: refusal})
 
 
 def _first_discharges(rows: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
@@ -184,6 +181,9 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         return {**entry, "balance": balance, **nothing_to_judge}
     found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
     verdicts = judge(found, protocol.acceptance)
+    if REFUSAL in design.notes:
+        refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
+        verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})
     return {
         **entry,
         "balance": [asdict(row) for row in found.balance],
@@ -192,23 +192,6 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         "overlap": asdict(found.overlap),
         "histogram": _histogram(design, designed.propensity),
         "diagnostics": found.as_entry(),
-    }
-
-
-def _refusal(refused: RefusedDesign, protocol: Protocol) -> dict[str, Any]:
-    """The same of a design that could not be made: not accepted, with nothing to measure."""
-    return {
-        "name": refused.specification.name,
-        "method": refused.specification.method,
-        "estimand": protocol.estimand.target,
-        "notes": {},
-        "balance": [],
-        "accepted": False,
-        "verdicts": [],
-        "overlap": None,
-        "histogram": None,
-        "diagnostics": None,
-        "refused": refused.why,
     }
 
 
@@ -234,8 +217,7 @@ def _histogram(design: Design, propensity: Propensity) -> dict[str, list[float]]
 def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     """Design every contrast of a run from its cohort and baseline files; write the design files into `out`.
 
-    Returns whether the primary design of the primary contrast was accepted. Raises DesignError when it could not even
-    be made; other designs that could not are not accepted.
+    Returns whether the primary design of the primary contrast was accepted.
     """
     people = run.read(store.COHORT).filter("is_eligible")
     baseline = run.read(store.BASELINE)
@@ -247,11 +229,6 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
         entries: list[dict[str, Any]] = []
         for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
-            if isinstance(designed, RefusedDesign):
-                if not tables:
-                    raise DesignError(f"design.{designed.specification.name}: {designed.why}")
-                entries.append(_refusal(designed, protocol))
-                continue
             entries.append(summarise(designed, protocol))
             tables.append(_rows_of(designed))
             save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)

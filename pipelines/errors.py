@@ -47,10 +47,3 @@ class RunError(VirtualControlsError):
 
     exit_code = 7
     title = "The run folder cannot be used"
-
-
-class DesignError(VirtualControlsError):
-    """The primary design cannot be made from these records: its method says why."""
-
-    exit_code = 9
-    title = "The primary design could not be made"

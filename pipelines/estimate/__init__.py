@@ -80,9 +80,7 @@ def accepted_designs(
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
-    if "refused" in entry:
-        return [entry["refused"]]
-    return [verdict["check"] for verdict in entry["verdicts"] if not verdict["passed"]]
+    return [verdict.get("words", verdict["check"]) for verdict in entry["verdicts"] if not verdict["passed"]]
 
 
 def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:

@@ -1,7 +1,7 @@
 """Effect methods for outcomes that are one number a person: binary, continuous."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,13 @@ from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_o
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
 from pipelines.protocol import Protocol
+
+WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
+    "weighted_difference": {"weights_are": "fixed"},
+    "adjusted_regression": {"weights_are": "fixed"},
+    "aipw": {"is_randomised": True},
+}
+"""What the methods are told of a comparison whose score is known and was not fitted."""
 
 
 def estimate_values(
@@ -46,6 +53,20 @@ def estimate_values(
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+        for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
+            results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
+
+
+def remarks_of(estimates: tuple[Estimate, ...], is_primary: bool) -> list[str]:
+    """What a reader should know of one method's estimates: a warning, and for the primary outcome which errors these
+    are. The scales of one outcome share their notes, so the first speaks for all."""
+    if not estimates:
+        return []
+    notes = estimates[0].notes
+    remarks = [str(notes["warning"])] if "warning" in notes else []
+    if is_primary and "variance" in notes:
+        remarks.append(f"standard errors: {notes['variance']}")
+    return remarks
 
 
 def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
@@ -83,7 +104,7 @@ def _run(
 ) -> tuple[Estimate, ...]:
     options = getattr(protocol.effects, method).model_dump()
     if accepted.contrast.is_randomised:
-        options |= {"weighted_difference": {"weights_are": "fixed"}, "aipw": {"is_randomised": True}}.get(method, {})
+        options |= WHEN_RANDOMISED.get(method, {})
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:

@@ -14,11 +14,28 @@ from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
-from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
-from pipelines.method_settings.weighting import WeightingSettings
+from pipelines.method_settings.values import (
+    AdjustedRegressionSettings,
+    AipwSettings,
+    GComputationSettings,
+    WeightedDifferenceSettings,
+)
+from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
-EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
+DesignName = Literal[
+    "nearest_neighbour",
+    "propensity_weighting",
+    "matching_weights",
+    "entropy_balancing",
+]
+EffectName = Literal[
+    "weighted_difference",
+    "g_computation",
+    "adjusted_regression",
+    "aipw",
+    "causal_forest",
+    "cumulative_incidence",
+]
 
 
 class CandidateDischarges(Section):
@@ -71,6 +88,8 @@ class DesignSection(Section):
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
+    matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
+    entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
 
     @model_validator(mode="after")
     def _specifications_are_sound(self) -> Self:
@@ -96,6 +115,8 @@ class Effects(Section):
     also: tuple[AlsoEffect, ...] = Field((), description="Further specifications: a multiverse analysis")
     confidence: Probability = Field(0.95, description="Level of every interval")
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
+    g_computation: GComputationSettings = GComputationSettings()
+    adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()

@@ -15,6 +15,21 @@ class WeightedDifferenceSettings(Section):
     )
 
 
+class GComputationSettings(Section):
+    """A regression of the outcome in each arm, averaged over the people of the estimand."""
+
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
+
+
+class AdjustedRegressionSettings(Section):
+    """The same with the design's weights: adjusts for what imbalance the design left."""
+
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty; the larger, the nearer to the weighted difference")
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
+    )
+
+
 class AipwSettings(Section):
     """Cross-fitted doubly robust estimate."""
 

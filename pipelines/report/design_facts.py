@@ -68,6 +68,7 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
         "limit": verdict["limit"],
         "value": released,
         "passed": bool(verdict["passed"]),
+        "words": dc.mask_text(str(verdict["words"]), log.rule) if "words" in verdict else None,
     }
 
 
@@ -86,8 +87,8 @@ def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[
                     "estimand": entry["estimand"],
                     "accepted": bool(entry["accepted"]),
                     "failed": [v["check"] for v in verdicts if not v["passed"]],
-                    "is_judged": bool(verdicts) or "refused" in entry,
-                    "refused": dc.mask_text(entry["refused"], log.rule) if "refused" in entry else None,
+                    "is_judged": bool(verdicts),
+                    "refused": next((v["words"] for v in verdicts if v["words"]), None),
                     "max_abs_smd": worst,
                     **{name: overlap.get(name) for name in (*OVERLAP_COUNTS, "overlap_coefficient")},
                 }

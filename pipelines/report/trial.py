@@ -20,6 +20,13 @@ _EXCLUSIONS = {
     "primary_F10_F19": "a primary substance use disorder (F10–F19)",
 }
 
+_ESTIMANDS = {
+    "ATT": "Average effect in those who were offered the intervention (ATT)",
+    "ATE": "Average effect in everybody in the comparison (ATE)",
+    "ATC": "Average effect in the candidates, had they been offered the intervention (ATC)",
+    "ATO": "Average effect in people who could as well have been participants as candidates (ATO)",
+}
+
 
 def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     """The target trial beside its emulation: component, target trial, emulation."""
@@ -27,11 +34,7 @@ def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     strategies = protocol.strategies
     outcome = label(protocol.outcomes.primary)
     comparator = mid(strategies.comparator)
-    estimand = (
-        "Average effect in those who were offered the intervention (ATT)"
-        if protocol.estimand.target == "ATT"
-        else "Average effect in everybody in the table (ATE)"
-    )
+    estimand = _ESTIMANDS[protocol.estimand.target]
     rows = [
         ("Eligibility", _eligibility(protocol), _eligibility_emulated(protocol)),
         ("Strategies", f"{strategies.treatment}; or {comparator}", _strategies_emulated(protocol)),
@@ -112,9 +115,16 @@ def _assignment(protocol: Protocol) -> str:
     groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
     methods = " and ".join(dict.fromkeys(mid(label(one.method)) for one in protocol.design.specifications()))
     return (
-        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates"
+        f"Not at random. Controls were chosen {groups}by {methods} on {_score(protocol)}{n} covariates"
         f"{_codes(protocol)} known before time zero, without sight of any outcome"
     )
+
+
+def _score(protocol: Protocol) -> str:
+    """Balancing methods weigh by the covariates themselves."""
+    without = {"entropy_balancing", "stable_balancing"}
+    used = {one.method for one in protocol.design.specifications()}
+    return "" if without.issuperset(used) else "a propensity score of "
 
 
 def _codes(protocol: Protocol) -> str:
@@ -165,6 +175,17 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Weighted difference",
             "Weighted mean of each group, with errors that respect matched sets and people.",
             "Lunceford & Davidian 2004, Stat Med 23:2937",
+        ),
+        "g_computation": (
+            "Outcome regression (g-computation)",
+            "A regression of the outcome in each group, averaged over the people the effect is about; it rests on the "
+            "regression alone.",
+            "Snowden, Rose & Mortimer 2011, Am J Epidemiol 173:731",
+        ),
+        "adjusted_regression": (
+            "Regression after the design",
+            "The same regression with the design’s weights: it adjusts for what imbalance the design left.",
+            "Lin 2013, Ann Appl Stat 7:295; Kang & Schafer 2007, Stat Sci 22:523",
         ),
         "aipw": (
             "Doubly robust estimate",
@@ -252,7 +273,8 @@ def _cdm_limits(protocol: Protocol) -> list[str]:
 
 
 GLOSSARY = {
-    "ATT, ATE": "Average effect in the treated; average effect in everybody.",
+    "ATT, ATE, ATC, ATO": "Average effect in the treated; in everybody; in the untreated; in people who could as well "
+    "have been in either group.",
     "Caliper": "The largest distance in propensity score at which two people may be matched.",
     "Candidate": "A person outside the trial whose discharge met the same eligibility rules.",
     "Confidence interval": "The range of effects that the data are reasonably compatible with.",

@@ -59,11 +59,11 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "nearest_neighbour cannot target the ATE; allowed: ATT",
         ),
         (
-            "propensity_weighting",
-            "aipw",
+            "matching_weights",
+            "weighted_difference",
             "ATC",
             "binary",
-            "propensity_weighting cannot target the ATC; allowed: ATT, ATE",
+            "matching_weights cannot target the ATC; allowed: ATO",
         ),
         (
             "nearest_neighbour",
@@ -84,14 +84,15 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "aipw",
             "ATT",
             "binary",
-            "there is no design method 'nearest'; allowed: nearest_neighbour, propensity_weighting, randomised",
+            "there is no design method 'nearest'; allowed: " + ", ".join([*DESIGNS, "randomised"]),
         ),
         (
             "nearest_neighbour",
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: weighted_difference, aipw, causal_forest, cumulative_incidence",
+            "there is no effect method 'ols'; allowed: weighted_difference, g_computation, adjusted_regression, aipw, "
+            "causal_forest, cumulative_incidence",
         ),
     ],
 )

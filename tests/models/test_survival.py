@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from models.effects import weighted_difference
 from models.results import Curve
-from models.survival import cumulative_incidence
+from models.times.aalen_johansen import cumulative_incidence
 from tests.models.contract_estimates import rows_of, rows_of_design
 from tests.models.effect_samples import (
     WEIGHTED,

@@ -1,16 +1,17 @@
 """A grid of designs and effects: what each specification changes, what they share, and how the report counts them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+import models.registry
 from pipelines import design as design_stage
 from pipelines import store
 from pipelines.design import design_study
-from pipelines.errors import DesignError
 from pipelines.estimate import estimate_study
 from pipelines.protocol import Protocol
 from pipelines.report import render_report
@@ -145,34 +146,23 @@ def test_a_score_is_fitted_once_for_all_designs_that_can_share_it(
 def test_a_further_design_that_cannot_be_made_costs_only_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = design_stage.choose_controls
+    protocol, matching = grid(), models.registry.DESIGNS["nearest_neighbour"]
 
-    def refusing(groundwork: Any, specification: Any) -> Any:
-        if specification.name == "two_each":
+    def refusing(*args: Any, ratio: int, **options: Any) -> Any:
+        if ratio == 2:
             raise ValueError("no 2 controls for 3 people")
-        return original(groundwork, specification)
+        return matching.function(*args, ratio=ratio, **options)
 
-    monkeypatch.setattr(design_stage, "choose_controls", refusing)
-    run = study(tmp_path, grid())
+    stub = SimpleNamespace(function=refusing, makes_matched_sets=True, estimands=matching.estimands)
+    monkeypatch.setitem(models.registry.DESIGNS, "nearest_neighbour", stub)
+    run = study(tmp_path, protocol)
     entries = {entry["name"]: entry for entry in run.read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"]}
     assert not entries["two_each"]["accepted"]
     assert "two_each" not in set(run.read(store.ESTIMATES)["design"])
-    render_report(run, run.path, grid(), FACTS)
+    render_report(run, run.path, protocol, FACTS)
     page = run.file(store.REPORT).read_text()
     assert "could not be made: no fewer than 8 controls for fewer than 8 people" in page
     assert "12 of 15 specifications gave an estimate; 3 rest on a design that was not accepted" in page
-
-
-def test_a_primary_design_that_cannot_be_made_ends_the_run_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refusing(groundwork: Any, specification: Any) -> Any:
-        raise ValueError("weights did not converge")
-
-    monkeypatch.setattr(design_stage, "choose_controls", refusing)
-    run = write_rows(tmp_path)
-    with pytest.raises(DesignError, match=r"design.nearest_neighbour: weights did not converge"):
-        design_study(run, run.path, grid())
 
 
 def test_the_page_draws_the_curve_and_warns(made: RunFolder, tmp_path: Path) -> None:
