@@ -159,6 +159,11 @@ def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float |
     return ratio * control, control
 
 
+def name_of(entry: Mapping[str, Any]) -> str:
+    """What a design of design.json is called: its specification's name, else its method."""
+    return str(entry.get("name", entry["method"]))
+
+
 def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of BALANCE_SCHEMA for every contrast and design of design.json. `proportions` says of raw covariates
     that were seen in the baseline file whether they are 0/1."""
@@ -167,10 +172,10 @@ def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool],
         for design in contrast["designs"]:
             people = people_of(summary, contrast, design)
             for row in design["balance"]:
-                place = f"{contrast['contrast']}/{design['method']}/{row['covariate']}"
+                place = f"{contrast['contrast']}/{name_of(design)}/{row['covariate']}"
                 is_share = is_proportion(row, proportions)
                 released = _release_row(row, people, is_share, place, log)
-                key = {"contrast": contrast["contrast"], "design": design["method"], "covariate": row["covariate"]}
+                key = {"contrast": contrast["contrast"], "design": name_of(design), "covariate": row["covariate"]}
                 rows.append({**key, "is_proportion": is_share, **released})
     if rows:
         log.note(store.RELEASED_BALANCE, "means of 0/1 covariates", dc.RECOMPUTED)
