@@ -17,6 +17,10 @@ from models.results import Design, Estimate, FloatArray, Scale
 
 Kind = Literal["binary", "continuous"]
 
+LARGE_SHARE = 0.1
+MANY_CONTROLS = 30
+"""Among fewer a tenth of the weight is nothing unusual."""
+
 
 @dataclass(frozen=True)
 class ArmMeans:
@@ -82,6 +86,7 @@ def contrast_arms(
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
     effective_n = effective_number(means.control_weights)
     facts: dict[str, float | str] = {
+        **_warn_of_few(means.control_weights, n_control),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
@@ -143,6 +148,17 @@ def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> t
 def effective_number(weights: FloatArray) -> float:
     """Kish's effective number of rows behind (n,) weights."""
     return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def _warn_of_few(control_weights: FloatArray, n_control: int) -> dict[str, float | str]:
+    """A warning where one control of many stands for more than a tenth of all."""
+    weights = np.abs(control_weights)
+    if n_control < MANY_CONTROLS or weights.max() <= LARGE_SHARE * weights.sum():
+        return {}
+    return {
+        "warning": "a single control carries more than a tenth of the controls’ weight, so the estimate and its error "
+        "lean on few people; narrow the sample to where the groups overlap"
+    }
 
 
 def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:

@@ -82,14 +82,21 @@ def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protoco
     kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
     baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
     treated = (kept["arm"] == contrast.treated_arm).to_numpy()
-    propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
+    of_score = protocol.design.propensity.model_dump()
     target = protocol.estimand.target
     options = getattr(protocol.design, method).model_dump()
+    propensity = _same_for_all(treated)
     try:
+        propensity = fit_propensity(baseline, treated, rng=seeded(protocol, "propensity", contrast.name), **of_score)
         design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
     return DesignedContrast(contrast, kept, baseline, propensity, design)
+
+
+def _same_for_all(treated: BoolArray) -> Propensity:
+    share = treated.mean()
+    return Propensity(np.full(treated.size, share), np.full(treated.size, np.log(share / (1 - share))), None, 0.0)
 
 
 def _without_anybody(

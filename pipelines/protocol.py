@@ -19,6 +19,7 @@ from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
+from pipelines.method_settings.times import TIMED
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
@@ -349,6 +350,10 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+"""Options of design methods that hold names of covariates."""
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -409,9 +414,9 @@ class Protocol(Section):
         problems += self._what_power_cannot_say()
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
+        problems += self._faults_of_design_options(is_table)
+        problems += self._days_outside_follow_up()
         problems += self._what_methods_cannot_measure()
-        if is_table and self.design.nearest_neighbour.calendar_days is not None:
-            problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -471,6 +476,34 @@ class Protocol(Section):
             )
         return problems
 
+    def _faults_of_design_options(self, is_table: bool) -> list[str]:
+        """Options of designs that name covariates name those the design has; those that count days need dates."""
+        chosen, problems = self.covariates, []
+        has = {*chosen.numeric, *chosen.categorical, *self.design.exact}
+        for method in DESIGNS:
+            settings = getattr(self.design, method)
+            if is_table and getattr(settings, "calendar_days", None) is not None:
+                problems.append(f"design.{method}.calendar_days needs dates, which a table source has not")
+            for option in COVARIATE_OPTIONS:
+                unknown = sorted(set(getattr(settings, option, None) or ()) - has)
+                if unknown:
+                    problems.append(f"design.{method}.{option}: {', '.join(unknown)} not among the covariates")
+            numbers = sorted(set(getattr(settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
+            if numbers and set(numbers) <= has:
+                problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+        return problems
+
+    def _days_outside_follow_up(self) -> list[str]:
+        """Days at which methods for times are to compare, where they are in use."""
+        problems = []
+        for name in (name for name in self.effects.methods if name in TIMED):
+            times = getattr(self.effects, name).times
+            if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
+                problems.append(
+                    f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
+                )
+        return problems
+
     def _faults_of_variant_names(self) -> list[str]:
         names = [variant.name for variant in self.sensitivity]
         problems = []
@@ -515,6 +548,8 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "first_readmission_type" in self.effects.methods:
+            problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"

@@ -96,6 +96,7 @@ class CoxFit:
     per_weight    (n, p) derivative of the coefficients by each row's weight: score @ bread
     centre        (p,) weighted mean of the covariates
     relative_risk (n,) exp(covariates @ coefficients), 1 at the centre
+    hazard_x      (k, p) each step times the mean, less the centre, of the covariates of those at risk
     """
 
     coefficients: FloatArray
@@ -108,6 +109,7 @@ class CoxFit:
     relative_risk: FloatArray
     days: EventDays
     hazard: FloatArray
+    hazard_x: FloatArray
     ties: Ties
     n_steps: int
 
@@ -185,6 +187,11 @@ def time_weighted(fit: CoxFit, rows: AtRisk, covariates: FloatArray, by_day: Flo
     return at.gradient, _score_residuals(problem, at), at.information
 
 
+def weight_at_risk(days: EventDays, weights: FloatArray) -> FloatArray:
+    """(k,) the weight of the rows at risk at each event day."""
+    return _sums_at_risk(days.first, days.last, weights, np.zeros((weights.size, 0)), days.stratum)[0]
+
+
 @dataclass(frozen=True)
 class _Problem:
     rows: AtRisk
@@ -204,6 +211,7 @@ class _At:
     information: FloatArray
     relative_risk: FloatArray
     hazard: FloatArray
+    hazard_x: FloatArray
     mean: FloatArray
     exposure: FloatArray
     exposure_x: FloatArray
@@ -248,6 +256,7 @@ def _evaluate(problem: _Problem, coefficients: FloatArray, by_day: FloatArray | 
         information=x.T @ (x * (risk * exposure)[:, None]) - outer,
         relative_risk=relative_risk,
         hazard=hazard,
+        hazard_x=hazard_x,
         mean=mean,
         exposure=exposure,
         exposure_x=exposure_x,
@@ -337,6 +346,7 @@ def _finish(
         relative_risk=at.relative_risk,
         days=problem.days,
         hazard=at.hazard,
+        hazard_x=at.hazard_x * spread,
         ties=problem.ties,
         n_steps=n_steps,
     )

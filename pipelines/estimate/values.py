@@ -19,6 +19,7 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
     "adjusted_regression": {"weights_are": "fixed"},
     "aipw": {"is_randomised": True},
+    "tmle": {"is_randomised": True},
     "two_part": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""

@@ -12,31 +12,53 @@ from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
-from pipelines.method_settings.times import CumulativeIncidenceSettings
+from pipelines.method_settings.times import (
+    CauseSpecificCoxSettings,
+    CoxSettings,
+    CumulativeIncidenceSettings,
+    FineGraySettings,
+    FirstReadmissionTypeSettings,
+    KaplanMeierSettings,
+    TimeLostSettings,
+)
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
     GComputationSettings,
+    TmleSettings,
     WeightedDifferenceSettings,
 )
-from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
+from pipelines.method_settings.weighting import (
+    BalancingScoreSettings,
+    EntropyBalancingSettings,
+    MatchingWeightsSettings,
+    WeightingSettings,
+)
 
 DesignName = Literal[
     "nearest_neighbour",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
+    "covariate_balancing_score",
 ]
 EffectName = Literal[
     "weighted_difference",
     "g_computation",
     "adjusted_regression",
     "aipw",
+    "tmle",
     "causal_forest",
     "two_part",
     "quasi_poisson",
     "negative_binomial",
     "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
 ]
 
 
@@ -66,6 +88,7 @@ class DesignSection(Section):
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
+    covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
 
 
 class Effects(Section):
@@ -82,8 +105,15 @@ class Effects(Section):
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
+    tmle: TmleSettings = TmleSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+    kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
+    time_lost: TimeLostSettings = TimeLostSettings()
+    first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    cox: CoxSettings = CoxSettings()
+    cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
+    fine_gray: FineGraySettings = FineGraySettings()

@@ -39,3 +39,8 @@ class EntropyBalancingSettings(Section):
     is refused and the covariates are named."""
 
     moments: Literal["means", "variances"] = Field("means", description="variances: the covariates' squares as well")
+
+
+class BalancingScoreSettings(Section):
+    """The just-identified covariate-balancing propensity score (Imai & Ratkovic 2014): its coefficients solve the
+    balance equations. For the ATT and ATC it is entropy balancing, for the ATE inverse probabilities."""

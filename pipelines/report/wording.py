@@ -68,11 +68,13 @@ _LABELS = {
     "propensity_weighting": "Propensity-score weighting",
     "matching_weights": "Matching weights",
     "entropy_balancing": "Entropy balancing",
+    "covariate_balancing_score": "Covariate-balancing propensity score",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
     "g_computation": "Outcome regression (g-computation)",
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
+    "tmle": "Targeted maximum likelihood (TMLE)",
     "causal_forest": "Causal forest",
     "two_part": "Two-part regression",
     "quasi_poisson": "Rates (quasi-Poisson)",
@@ -80,6 +82,12 @@ _LABELS = {
     "mean_cumulative_count": "Mean cumulative count",
     "lwyy": "Proportional rates (Lin–Wei–Yang–Ying)",
     "cumulative_incidence": "Cumulative incidence",
+    "kaplan_meier": "Kaplan-Meier, readmission or death",
+    "time_lost": "Mean time lost",
+    "first_readmission_type": "First readmission by kind",
+    "cox": "Cox model, readmission or death",
+    "cause_specific_cox": "Cause-specific Cox model",
+    "fine_gray": "Fine-Gray model",
     "risk_difference": "Risk difference",
     "risk_ratio": "Risk ratio",
     "odds_ratio": "Odds ratio",
@@ -90,6 +98,10 @@ _LABELS = {
     "mean_count_difference": "Difference in mean count",
     "mean_count_ratio": "Ratio of mean counts",
     "method_reached_its_objective": "Whether the method reached its objective",
+    "hazard_ratio": "Hazard ratio",
+    "subdistribution_hazard_ratio": "Subdistribution hazard ratio",
+    "time_lost_difference": "Difference in mean days lost",
+    "time_lost_ratio": "Ratio of mean days lost",
     "max_abs_smd": "Largest standardised mean difference after the design",
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
@@ -173,7 +185,7 @@ CODE_LEVELS = {
 
 def label(name: str) -> str:
     """Words for an outcome, column, rule, method or check; unknown names are made readable, not guessed."""
-    known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name)
+    known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name) or _title_of_first_event(name)
     if known is not None:
         return known
     if " = " in name:
@@ -190,6 +202,12 @@ def label(name: str) -> str:
         return f"{label(code.group(1))} {code.group(2)}, {CODE_LEVELS[code.group(3)]}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]
+
+
+def _title_of_first_event(name: str) -> str | None:
+    """The composite of the methods for times, which is no outcome of the registry."""
+    found = re.fullmatch(r"readmitted_or_died_(\d+)d", name)
+    return f"Psychiatric readmission or death within {found.group(1)} days" if found else None
 
 
 def reason(name: str) -> str:

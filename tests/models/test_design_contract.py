@@ -19,10 +19,22 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
         "trim": ["none", "common_support", "asymmetric", "preference"],
     },
     "entropy_balancing": {"moments": ["means"]},
+    "covariate_balancing_score": {},
     "matching_weights": {"trim": ["none", "common_support"], "trim_at": [None]},
 }
 # Some groups hold two treated rows: they cannot be given the untreated people's means, and the method must say so.
-NO_BALANCE_EXISTS = {("entropy_balancing", "ATC", "grouped")}
+NO_BALANCE_EXISTS = {("entropy_balancing", "ATC", "grouped"), ("covariate_balancing_score", "ATC", "grouped")}
+FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
+    "nearest_neighbour": [
+        ({"ratio": 2, "distance": "mahalanobis", "caliper": None}, ("ATT", "ATC")),
+        ({"ratio": 2, "distance": "robust_mahalanobis", "order": "closest_first"}, ("ATT", "ATC")),
+        ({"ratio": 2, "max_ratio": 5, "covariate_calipers": {"a": 1.0}}, ("ATT", "ATC")),
+        ({"ratio": 3, "min_ratio": 3, "order": "calendar"}, ("ATT",)),
+        ({"order": "random", "anti_exact": ("c",), "caliper": None}, ("ATT", "ATC")),
+        ({"replace": True, "calendar_days": 60}, ("ATT",)),
+    ],
+}
+"""Options that a full grid would multiply without need; the ATC where there are treated rows enough."""
 WORLDS = ("continuous", "tied", "grouped")
 
 
@@ -48,6 +60,11 @@ def cases() -> list[tuple[str, Estimand, dict[str, Any]]]:
         for name, method in DESIGNS.items()
         for estimand in method.estimands
         for options in product(*GRIDS[name].values())
+    ] + [
+        (name, estimand, options)
+        for name, several in FURTHER.items()
+        for options, estimands in several
+        for estimand in estimands
     ]
 
 

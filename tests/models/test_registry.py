@@ -56,7 +56,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "aipw",
             "ATE",
             "binary",
-            "nearest_neighbour cannot target the ATE; allowed: ATT",
+            "nearest_neighbour cannot target the ATE; allowed: ATT, ATC",
         ),
         (
             "matching_weights",
@@ -91,7 +91,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: " + ", ".join(EFFECTS),
+            f"there is no effect method 'ols'; allowed: {', '.join(EFFECTS)}",
         ),
     ],
 )
