@@ -20,6 +20,7 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "adjusted_regression": {"weights_are": "fixed"},
     "aipw": {"is_randomised": True},
     "tmle": {"is_randomised": True},
+    "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
 

@@ -15,6 +15,7 @@ from pipelines.method_settings.times import CumulativeIncidenceSettings
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
+    ClusterBootstrapSettings,
     GComputationSettings,
     TmleSettings,
     WeightedDifferenceSettings,
@@ -33,6 +34,7 @@ EffectName = Literal[
     "adjusted_regression",
     "aipw",
     "tmle",
+    "cluster_bootstrap",
     "causal_forest",
     "cumulative_incidence",
 ]
@@ -76,5 +78,6 @@ class Effects(Section):
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
     tmle: TmleSettings = TmleSettings()
+    cluster_bootstrap: ClusterBootstrapSettings = ClusterBootstrapSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()

@@ -74,6 +74,7 @@ _LABELS = {
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
     "tmle": "Targeted maximum likelihood (TMLE)",
+    "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
     "cumulative_incidence": "Cumulative incidence",
     "risk_difference": "Risk difference",

@@ -92,7 +92,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "ATT",
             "binary",
             "there is no effect method 'ols'; allowed: weighted_difference, g_computation, adjusted_regression, aipw, "
-            "tmle, causal_forest, cumulative_incidence",
+            "tmle, cluster_bootstrap, causal_forest, cumulative_incidence",
         ),
     ],
 )
