@@ -62,6 +62,9 @@ EFFECTS: dict[str, Method] = {
     ),
     "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
     "tmle": Method("models.targeted:tmle", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "cluster_bootstrap": Method(
+        "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),

@@ -26,6 +26,7 @@ from pipelines.method_settings.times import (
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
+    ClusterBootstrapSettings,
     GComputationSettings,
     TmleSettings,
     WeightedDifferenceSettings,
@@ -50,6 +51,7 @@ EffectName = Literal[
     "adjusted_regression",
     "aipw",
     "tmle",
+    "cluster_bootstrap",
     "causal_forest",
     "two_part",
     "quasi_poisson",
@@ -151,6 +153,7 @@ class Effects(Section):
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
     tmle: TmleSettings = TmleSettings()
+    cluster_bootstrap: ClusterBootstrapSettings = ClusterBootstrapSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()

@@ -199,6 +199,12 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "either model is right, and never outside the range of the outcome.",
             "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
         ),
+        "cluster_bootstrap": (
+            "Cluster bootstrap",
+            "The weighted difference with the spread it has when matched sets, or people, are drawn again; a check of "
+            "the formula behind its standard error.",
+            "Austin & Small 2014, Stat Med 33:4306; Abadie & Spiess 2022, JASA 117:983",
+        ),
         "causal_forest": (
             "Causal forest",
             "Differences between people in the effect, as predicted from covariates.",
