@@ -22,6 +22,7 @@ from pipelines.method_settings.weighting import (
     BalancingScoreSettings,
     EntropyBalancingSettings,
     MatchingWeightsSettings,
+    StableBalancingSettings,
     WeightingSettings,
 )
 
@@ -31,6 +32,7 @@ DesignName = Literal[
     "matching_weights",
     "entropy_balancing",
     "covariate_balancing_score",
+    "stable_balancing",
 ]
 EffectName = Literal[
     "weighted_difference",
@@ -69,6 +71,7 @@ class DesignSection(Section):
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
     covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
+    stable_balancing: StableBalancingSettings = StableBalancingSettings()
 
 
 class Effects(Section):
