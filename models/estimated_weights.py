@@ -27,6 +27,9 @@ SAME_WEIGHT = 1e-6
 CALIBRATED = ("entropy", "balancing_score")
 """Values of `notes["weight_formula"]` of weights that balance covariates instead of following a score."""
 
+CONSTANTS = ("stable",)
+"""The same of weights that count as constants given the covariates and the arms."""
+
 SINGULAR = 1e-10
 """Directions of the information matrix below this share of the largest are constant or collinear columns."""
 
@@ -95,7 +98,7 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if np.any(design.matched_set[inside] >= 0):
         return WeightModel(design, (), None, "clustered by matched set")
     fixed = WeightModel(design, (), None, "weights as fixed")
-    if weights_are == "fixed":
+    if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
         return fixed
     if design.notes.get("weight_formula") in CALIBRATED:
         return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")

@@ -47,6 +47,7 @@ DESIGNS: dict[str, Method] = {
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
     "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
+    "stable_balancing": Method("models.weighting:stable_balancing", ("ATT", "ATE", "ATC")),
     "matching_weights": Method("models.weighting:matching_weights", ("ATO",)),
 }
 

@@ -35,6 +35,7 @@ from pipelines.method_settings.weighting import (
     BalancingScoreSettings,
     EntropyBalancingSettings,
     MatchingWeightsSettings,
+    StableBalancingSettings,
     WeightingSettings,
 )
 
@@ -44,6 +45,7 @@ DesignName = Literal[
     "matching_weights",
     "entropy_balancing",
     "covariate_balancing_score",
+    "stable_balancing",
 ]
 EffectName = Literal[
     "weighted_difference",
@@ -119,6 +121,7 @@ class DesignSection(Section):
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
     covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
+    stable_balancing: StableBalancingSettings = StableBalancingSettings()
 
     @model_validator(mode="after")
     def _specifications_are_sound(self) -> Self:

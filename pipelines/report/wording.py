@@ -68,6 +68,7 @@ _LABELS = {
     "propensity_weighting": "Propensity-score weighting",
     "matching_weights": "Matching weights",
     "entropy_balancing": "Entropy balancing",
+    "stable_balancing": "Stable balancing weights",
     "covariate_balancing_score": "Covariate-balancing propensity score",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
