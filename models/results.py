@@ -114,8 +114,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class BalanceRow:
-    """Balance of one covariate, before and after the design. The standardised difference divides by the treated
-    group's standard deviation before the design (Stuart 2010), for binary covariates too."""
+    """Balance of one covariate, before and after the design, as models/balance.py measures it: standardised difference,
+    variance ratio and Kolmogorov-Smirnov distance of the two weighted distributions."""
 
     covariate: str
     mean_treated_before: float
@@ -126,11 +126,14 @@ class BalanceRow:
     mean_control_after: float
     smd_after: float
     variance_ratio_after: float
+    ks_before: float
+    ks_after: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise 95 % limits."""
+    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise limits and, where there
+    is one, a band that holds the whole curve at the same level (nan on days it does not reach)."""
 
     arm: str
     day: FloatArray
@@ -138,3 +141,5 @@ class Curve:
     lower: FloatArray
     upper: FloatArray
     at_risk: FloatArray
+    band_lower: FloatArray | None = None
+    band_upper: FloatArray | None = None

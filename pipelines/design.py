@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.balance import Overlap, measure_balance, measure_overlap
+from models.balance import measure_balance
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
-from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
+from models.results import Baseline, BoolArray, Design, Propensity
 from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
-from pipelines.protocol import Acceptance, Protocol
+from pipelines.diagnostics import diagnose, judge
+from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
@@ -129,54 +130,27 @@ def _as_randomised(treated: BoolArray) -> Design:
     return Design(RANDOMISED, "ATT", treated, share, np.ones(treated.size), no_set)
 
 
-def judge(balance: tuple[BalanceRow, ...], overlap: Overlap, acceptance: Acceptance) -> list[dict[str, Any]]:
-    """Each threshold of the protocol with what the design reached."""
-    worst_smd = max((abs(row.smd_after) for row in balance), default=float("nan"))
-    verdicts = [
-        _verdict("max_abs_smd", acceptance.max_abs_smd, worst_smd, worst_smd <= acceptance.max_abs_smd),
-        _at_least("min_effective_controls", acceptance.min_effective_controls, overlap.effective_n_controls),
-        _at_least("min_share_treated_kept", acceptance.min_share_treated_kept, overlap.share_treated_kept),
-        _at_least("min_overlap", acceptance.min_overlap, overlap.overlap_coefficient),
-    ]
-    if acceptance.max_variance_ratio is not None:
-        ratios = [row.variance_ratio_after for row in balance if np.isfinite(row.variance_ratio_after)]
-        worst = max((max(ratio, 1 / ratio) if ratio > 0 else float("inf") for ratio in ratios), default=1.0)
-        limit = acceptance.max_variance_ratio
-        verdicts.append(_verdict("max_variance_ratio", limit, worst, worst <= limit))
-    return verdicts
-
-
-def _at_least(check: str, limit: float, value: float) -> dict[str, Any]:
-    return _verdict(check, limit, value, value >= limit)
-
-
-def _verdict(check: str, limit: float, value: float, passed: bool) -> dict[str, Any]:
-    return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}
-
-
 def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
     """What design.json says of one design of one contrast."""
     design = designed.design
-    balance = measure_balance(designed.baseline, design)
-    entry: dict[str, Any] = {
-        "method": design.method,
-        "estimand": design.estimand,
-        "notes": dict(design.notes),
-        "balance": [asdict(row) for row in balance],
-    }
+    entry: dict[str, Any] = {"method": design.method, "estimand": design.estimand, "notes": dict(design.notes)}
     if designed.propensity is None:
-        return {**entry, "accepted": True, "verdicts": [], "overlap": None, "histogram": None}
-    overlap = measure_overlap(designed.baseline, design, designed.propensity)
-    verdicts = judge(balance, overlap, protocol.acceptance)
+        balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
+        nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
+        return {**entry, "balance": balance, **nothing_to_judge}
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    verdicts = judge(found, protocol.acceptance)
     if REFUSAL in design.notes:
-        words = {"words": design.notes[REFUSAL]}
-        verdicts.insert(0, {**_verdict("method_reached_its_objective", 1.0, 0.0, False), **words})
+        refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
+        verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})
     return {
         **entry,
+        "balance": [asdict(row) for row in found.balance],
         "accepted": all(verdict["passed"] for verdict in verdicts),
         "verdicts": verdicts,
-        "overlap": asdict(overlap),
+        "overlap": asdict(found.overlap),
         "histogram": _histogram(design, designed.propensity),
+        "diagnostics": found.as_entry(),
     }
 
 

@@ -12,13 +12,15 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.registry import DESIGNS, EFFECTS, time_methods
+from models.registry import DESIGNS, EFFECTS, methods_for, time_methods
 from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
-from pipelines.method_settings.section import Section, Share
-from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
+from pipelines.method_settings.acceptance import Acceptance, Power
+from pipelines.method_settings.section import Section
+from pipelines.method_settings.times import TIMED
+from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
     "zero_day",
@@ -321,16 +323,6 @@ class Covariates(Section):
         return self.missing_of.get(name, self.missing)
 
 
-class Acceptance(Section):
-    """What a design must reach before any outcome is opened (Rubin 2008)."""
-
-    max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
-    max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")
-    min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
-    min_share_treated_kept: Share = Field(0.8, description="Smallest share of treated people kept in the design")
-    min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
-
-
 class Benchmark(Section):
     """What is known from elsewhere, shown beside the estimate and never used for it."""
 
@@ -358,6 +350,10 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+"""Options of design methods that hold names of covariates."""
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -372,6 +368,7 @@ class Protocol(Section):
     covariates: Covariates
     design: DesignSection = DesignSection()
     acceptance: Acceptance = Acceptance()
+    power: Power = Power()
     effects: Effects = Effects()
     benchmark: Benchmark | None = None
     sensitivity: tuple[Variant, ...] = Field((), description="Only for sources of raw records")
@@ -414,10 +411,12 @@ class Protocol(Section):
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
+        problems += self._what_power_cannot_say()
         timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
         problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
-        if is_table and self.design.nearest_neighbour.calendar_days is not None:
-            problems.append("design.nearest_neighbour.calendar_days needs dates, which a table source has not")
+        problems += self._faults_of_design_options(is_table)
+        problems += self._days_outside_follow_up()
+        problems += self._what_methods_cannot_measure()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -433,6 +432,76 @@ class Protocol(Section):
                 for name in methods
                 if name not in able
             ]
+        return problems
+
+    def _what_methods_cannot_measure(self) -> list[str]:
+        """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""
+        methods, problems = self.effects.methods, []
+        kind = outcome_kinds(self).get(self.outcomes.primary) if self._primary_is_known() else None
+        if kind is not None and not set(methods).intersection(methods_for(kind)):
+            problems.append(
+                f"effects.methods: none can work with the {kind} outcome {self.outcomes.primary}; those that can: "
+                f"{', '.join(methods_for(kind))}"
+            )
+        rates = [name for name in methods if name in methods_for("count")]
+        if rates and self.source.kind == "table":
+            problems += [
+                f"effects.methods: {name} needs counts and time at risk, which a table has not" for name in rates
+            ]
+        elif rates and not any(is_counted(name) for name in (self.outcomes.primary, *self.outcomes.secondary)):
+            problems.append(
+                f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
+            )
+        return problems
+
+    def _primary_is_known(self) -> bool:
+        primary = self.outcomes.primary
+        return primary in self.outcomes.columns if self.source.kind == "table" else family_of(primary) is not None
+
+    def _what_power_cannot_say(self) -> list[str]:
+        """A detectable risk ratio is of an outcome that is a risk, and starts from an assumed one."""
+        primary = self.outcomes.primary
+        if self.source.kind == "table":
+            is_risk = primary not in self.outcomes.columns or self.outcomes.columns[primary].kind == "binary"
+        else:
+            family = family_of(primary)
+            is_risk = family is None or family.scale == "binary"
+        problems = []
+        if self.acceptance.min_detectable_risk_ratio is not None and self.power.baseline_risk is None:
+            problems.append("acceptance.min_detectable_risk_ratio needs power.baseline_risk, an assumed risk")
+        if not is_risk and (self.power.baseline_risk, self.acceptance.min_detectable_risk_ratio) != (None, None):
+            problems.append(
+                "power.baseline_risk and acceptance.min_detectable_risk_ratio are for a primary outcome that is yes or "
+                f"no, and {primary} is not"
+            )
+        return problems
+
+    def _faults_of_design_options(self, is_table: bool) -> list[str]:
+        """Options of designs that name covariates name those the design has; those that count days need dates."""
+        chosen, problems = self.covariates, []
+        has = {*chosen.numeric, *chosen.categorical, *self.design.exact}
+        for method in DESIGNS:
+            settings = getattr(self.design, method)
+            if is_table and getattr(settings, "calendar_days", None) is not None:
+                problems.append(f"design.{method}.calendar_days needs dates, which a table source has not")
+            for option in COVARIATE_OPTIONS:
+                unknown = sorted(set(getattr(settings, option, None) or ()) - has)
+                if unknown:
+                    problems.append(f"design.{method}.{option}: {', '.join(unknown)} not among the covariates")
+            numbers = sorted(set(getattr(settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
+            if numbers and set(numbers) <= has:
+                problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+        return problems
+
+    def _days_outside_follow_up(self) -> list[str]:
+        """Days at which methods for times are to compare, where they are in use."""
+        problems = []
+        for name in (name for name in self.effects.methods if name in TIMED):
+            times = getattr(self.effects, name).times
+            if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
+                problems.append(
+                    f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
+                )
         return problems
 
     def _faults_of_variant_names(self) -> list[str]:
@@ -479,6 +548,8 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "first_readmission_type" in self.effects.methods:
+            problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
@@ -490,7 +561,8 @@ def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous
     """Every outcome of the protocol, primary first, with its scale."""
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
     if protocol.source.kind == "table":
-        return {name: protocol.outcomes.columns[name].kind for name in named}
+        columns = protocol.outcomes.columns
+        return {name: columns[name].kind for name in named if name in columns}
     families = {name: family_of(name) for name in named}
     return {name: family.scale for name, family in families.items() if family is not None}
 
@@ -527,8 +599,12 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
         content[section] = {**(content[section] or {}), **getattr(variant, section)}
     content["outcomes"] |= {"secondary": (), "presets": ()}
     content["design"]["methods"] = content["design"]["methods"][:1]
-    methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
-    content["effects"]["methods"] = methods or content["effects"]["methods"]
+    kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
+    able = {*(methods_for(kind) if kind else ()), *time_methods()}
+    able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
+    named = content["effects"]["methods"]
+    methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
+    content["effects"]["methods"] = methods or [name for name in named if name in able] or named
     return Protocol.model_validate(content)
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import polars as pl
 
-from models.registry import time_methods
+from models.registry import methods_for
 from models.results import Design
 from pipelines import store
 from pipelines.design import contrasts_of
 from pipelines.design_matrix import build_baseline
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
+from pipelines.estimate.counts import estimate_rates, read_observed
+from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
 from pipelines.estimate.times import estimate_times, time_outcome
 from pipelines.estimate.values import estimate_values
 from pipelines.protocol import Protocol, outcome_kinds
@@ -30,10 +32,16 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     """
     results = Results()
     summary = run.read_json(store.DESIGN_SUMMARY)
+    prognostic = pl.DataFrame(schema=PROGNOSTIC_SCHEMA)
     if summary["accepted"]:
         outcomes = run.read(store.OUTCOMES)
+        observed = read_observed(run, protocol)
+        balances = PrognosticBalances(outcomes, protocol)
         for accepted in accepted_designs(run, summary, protocol, results):
-            estimate_design(accepted, outcomes, protocol, results, out)
+            estimate_design(accepted, outcomes, observed, protocol, results, out)
+            balances.add(accepted)
+        prognostic = balances.table()
+    write_parquet(out / store.PROGNOSTIC, prognostic)
     estimates = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
     write_parquet(out / store.ESTIMATES, estimates)
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
@@ -62,9 +70,9 @@ def accepted_designs(
             table = saved.filter(is_this).join(rows, on="row_id", how="left", maintain_order="left")
             exact = [] if contrast.is_randomised else list(protocol.design.exact)
             baseline = build_baseline(table, protocol.covariates, exact)
-            yield AcceptedDesign(
-                contrast, table["row_id"], baseline, _design_of(table, entry), number == 0 and place == 0
-            )
+            design = _design_of(table, entry)
+            is_primary = number == 0 and place == 0
+            yield AcceptedDesign(entry["method"], contrast, table["row_id"], baseline, design, is_primary)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
@@ -84,11 +92,19 @@ def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:
 
 
 def estimate_design(
-    accepted: AcceptedDesign, outcomes: pl.DataFrame, protocol: Protocol, results: Results, out: Path
+    accepted: AcceptedDesign,
+    outcomes: pl.DataFrame,
+    observed: pl.DataFrame | None,
+    protocol: Protocol,
+    results: Results,
+    out: Path,
 ) -> None:
     """Every outcome by every effect method on one design."""
     of_rows = accepted.row_id.to_frame().join(outcomes, on="row_id", how="left", maintain_order="left")
     for outcome, kind in outcome_kinds(protocol).items():
         estimate_values(accepted, of_rows, outcome, kind, protocol, results, out)
-        if outcome == time_outcome(protocol) and set(protocol.effects.methods).intersection(time_methods()):
+        estimate_rates(accepted, observed, outcome, protocol, results)
+        if outcome == time_outcome(protocol) and set(protocol.effects.methods).intersection(
+            methods_for("time_to_event")
+        ):
             estimate_times(accepted, of_rows, protocol, results)

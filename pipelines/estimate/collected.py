@@ -1,4 +1,7 @@
-"""What the estimate stage works on and what it collects."""
+"""What the estimate stage works on and what it collects.
+
+`fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
+"""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -25,24 +28,30 @@ ESTIMATE_SCHEMA = {
     "n_control": pl.Int64,
     "effective_n": pl.Float64,
     "n_unobserved": pl.Int64,
+    "fewest_events": pl.Int64,
 }
 CURVE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
     "design": pl.String,
+    "method": pl.String,
     "arm": pl.String,
     "day": pl.Float64,
     "incidence": pl.Float64,
     "lower": pl.Float64,
     "upper": pl.Float64,
+    "band_lower": pl.Float64,
+    "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
 
 
 @dataclass(frozen=True)
 class AcceptedDesign:
-    """One design of one contrast, ready for outcomes: rows in the order of baseline and design."""
+    """One design of one contrast, ready for outcomes: rows in the order of baseline and design. `name` is the
+    specification's, which is the method's unless the protocol lists the method more than once."""
 
+    name: str
     contrast: Contrast
     row_id: pl.Series
     baseline: Baseline
@@ -67,7 +76,8 @@ class Results:
 def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:
     values = {name: value for name, value in asdict(estimate).items() if name in ESTIMATE_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
-    return {**values, **place, "n_unobserved": n_unobserved}
+    fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
+    return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

@@ -7,15 +7,25 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
-from pipelines.method_settings.times import CumulativeIncidenceSettings
+from pipelines.method_settings.times import (
+    CauseSpecificCoxSettings,
+    CoxSettings,
+    CumulativeIncidenceSettings,
+    FineGraySettings,
+    FirstReadmissionTypeSettings,
+    KaplanMeierSettings,
+    TimeLostSettings,
+)
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
     GComputationSettings,
+    TmleSettings,
     WeightedDifferenceSettings,
 )
 from pipelines.method_settings.weighting import (
@@ -39,8 +49,18 @@ EffectName = Literal[
     "g_computation",
     "adjusted_regression",
     "aipw",
+    "tmle",
     "causal_forest",
+    "two_part",
+    "quasi_poisson",
+    "negative_binomial",
     "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
 ]
 
 
@@ -79,9 +99,24 @@ class Effects(Section):
 
     methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
     confidence: Probability = Field(0.95, description="Level of every interval")
+    time_at_risk: Literal["alive", "out_of_hospital"] = Field(
+        "alive",
+        description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
+        "spent outside psychiatric hospital, in which somebody can be readmitted at all",
+    )
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
+    tmle: TmleSettings = TmleSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
+    two_part: TwoPartSettings = TwoPartSettings()
+    quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
+    negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+    kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
+    time_lost: TimeLostSettings = TimeLostSettings()
+    first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    cox: CoxSettings = CoxSettings()
+    cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
+    fine_gray: FineGraySettings = FineGraySettings()

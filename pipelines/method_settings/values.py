@@ -35,3 +35,10 @@ class AipwSettings(Section):
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+
+
+class TmleSettings(Section):
+    """Cross-fitted targeted maximum likelihood: doubly robust, and never outside the range of the outcome."""
+
+    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")

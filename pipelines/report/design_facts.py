@@ -53,6 +53,9 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
             released = dc.release_share(overlap["n_treated_kept"], overlap["n_treated"], log.rule)
         if released is None:
             log.note(FILE, f"verdicts/{entry['method']}/{check}", dc.SUPPRESSED)
+    elif check == "min_equipoise":
+        kind = "share"
+        released = round(value, 2) if is_finite else None
     elif is_finite:
         released = float(f"{value:.3g}")
     direction = "at most" if check.startswith("max_") else "at least"

@@ -188,8 +188,15 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         "aipw": (
             "Doubly robust estimate",
-            "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",
+            "An outcome model and a propensity model of the designed sample together, cross-fitted and recalibrated: "
+            "consistent when either is right.",
             "Chernozhukov et al. 2018, Econometrics J 21:C1",
+        ),
+        "tmle": (
+            "Targeted maximum likelihood",
+            "The outcome model, cross-fitted and moved until its weighted errors vanish in each group: consistent when "
+            "either model is right, and never outside the range of the outcome.",
+            "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
         ),
         "causal_forest": (
             "Causal forest",
@@ -200,6 +207,36 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Cumulative incidence",
             "Probability of the event by each day, with death as a competing event.",
             "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+        "kaplan_meier": (
+            "Readmission or death",
+            "Probability of having been readmitted or having died by each day.",
+            "Kaplan & Meier 1958, JASA 53:457",
+        ),
+        "time_lost": (
+            "Mean time lost to readmission",
+            "Days of follow-up after the first readmission, on average: the area under the cumulative incidence.",
+            "Andersen 2013, Stat Med 32:5278",
+        ),
+        "first_readmission_type": (
+            "First readmission by kind",
+            "Probability of a voluntary and of a detained first readmission by each day, death competing.",
+            "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+        "cox": (
+            "Cox model",
+            "Ratio of the hazards of readmission or death; errors by person and matched set.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "cause_specific_cox": (
+            "Cause-specific Cox models",
+            "Ratios of the hazards of readmission, and of death, among people without either so far.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "fine_gray": (
+            "Fine-Gray model",
+            "Ratio of the subdistribution hazards of readmission, which orders the cumulative incidences.",
+            "Fine & Gray 1999, JASA 94:496",
         ),
     }
     rows += [chosen[name] for name in protocol.effects.methods if name in chosen]

@@ -83,6 +83,8 @@ def test_everything_of_the_contract_is_there(accepted: RunFolder) -> None:
         "report.html",
         "estimates.csv",
         "balance.csv",
+        "diagnostics.csv",
+        "participants_kept.csv",
         "attrition.csv",
         "data_quality.csv",
         "disclosure_log.json",
