@@ -121,7 +121,7 @@ def test_errors_by_stratum_are_those_of_refitting_each_stratum() -> None:
 
     value, std_error = effect(np.ones_like(treated))
     without = np.array([effect(person != one)[0] for one in range(60)])
-    # Without one person of an arm of 20 or 40 the others' shares move by 20/19 or 40/39: the jackknife is so much wider.
+    # Without one person of 20 or 40 in an arm the others' shares move by 20/19 or 40/39: the jackknife is a bit wider.
     assert std_error == pytest.approx(np.sqrt(((without - value) ** 2).sum()), rel=0.06)
 
 
