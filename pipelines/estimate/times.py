@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
-from models.registry import EFFECTS, check_capability, time_methods
+from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Curve, Design, FloatArray, IntArray
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
 from pipelines.protocol import Protocol
@@ -32,7 +32,7 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
     _, baseline, design = keep_observed(never_seen, accepted.baseline, accepted.design)
     n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
     outcome = time_outcome(protocol)
-    for method in (name for name in protocol.effects.methods if name in time_methods()):
+    for method in (name for name in protocol.effects.methods if name in methods_for("time_to_event")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
             codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)

@@ -86,7 +86,3 @@ class FineGraySettings(Section):
     censoring_by: Literal["arm", "everybody"] = Field(
         "arm", description="Whose curve of being still observed weights the dead: each arm's own, or one for all"
     )
-
-
-TIMED = ("cumulative_incidence", "kaplan_meier", "time_lost", "first_readmission_type")
-"""Methods that compare at days of their own."""

@@ -51,7 +51,7 @@ BALANCE_SCHEMA = {
     **{
         f"{statistic}_{moment}": pl.Float64
         for moment in MOMENTS
-        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio")
+        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio", "ks")
     },
 }
 ATTRITION_SCHEMA = {
@@ -159,6 +159,11 @@ def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float |
     return ratio * control, control
 
 
+def name_of(entry: Mapping[str, Any]) -> str:
+    """What a design of design.json is called: its specification's name, else its method."""
+    return str(entry.get("name", entry["method"]))
+
+
 def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of BALANCE_SCHEMA for every contrast and design of design.json. `proportions` says of raw covariates
     that were seen in the baseline file whether they are 0/1."""
@@ -167,10 +172,10 @@ def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool],
         for design in contrast["designs"]:
             people = people_of(summary, contrast, design)
             for row in design["balance"]:
-                place = f"{contrast['contrast']}/{design['method']}/{row['covariate']}"
+                place = f"{contrast['contrast']}/{name_of(design)}/{row['covariate']}"
                 is_share = is_proportion(row, proportions)
                 released = _release_row(row, people, is_share, place, log)
-                key = {"contrast": contrast["contrast"], "design": design["method"], "covariate": row["covariate"]}
+                key = {"contrast": contrast["contrast"], "design": name_of(design), "covariate": row["covariate"]}
                 rows.append({**key, "is_proportion": is_share, **released})
     if rows:
         log.note(store.RELEASED_BALANCE, "means of 0/1 covariates", dc.RECOMPUTED)
@@ -216,8 +221,9 @@ def is_proportion(row: Mapping[str, Any], proportions: Mapping[str, bool]) -> bo
 def _release_row(
     row: Mapping[str, Any], people: Mapping[str, Any], is_share: bool, place: str, log: dc.DisclosureLog
 ) -> dict[str, float | None]:
-    """Means, standardised differences and variance ratios of one covariate. A standardised difference gives a
-    suppressed mean away, so it goes with it; the variance ratio of a proportion is a function of the two means."""
+    """Means and differences of one covariate. A standardised difference gives a suppressed mean away, and so does the
+    Kolmogorov-Smirnov distance of a proportion, so they go with it; the variance ratio of a proportion is a function of
+    the two means."""
     released: dict[str, float | None] = {}
     for moment in MOMENTS:
         for side in SIDES:
@@ -234,6 +240,8 @@ def _release_row(
         released[f"smd_{moment}"] = None if smd is None or not is_whole else round(smd, 2 if is_share else 3)
         keeps_ratio = ratio is not None and is_whole and not is_share
         released[f"variance_ratio_{moment}"] = round(ratio, 2) if keeps_ratio and ratio is not None else None
+        distance = _finite(row.get(f"ks_{moment}"))
+        released[f"ks_{moment}"] = None if distance is None or not is_whole else round(distance, 2)
     return released
 
 
