@@ -78,10 +78,10 @@ def band_multiplier(
             sums[:, first + place] = np.bincount(code, column, used.size)
     covariance = sums.T @ sums
     error = np.sqrt(np.diag(covariance))
-    return _largest_of(covariance / np.outer(error, error), confidence)
+    return largest_of(covariance / np.outer(error, error), confidence)
 
 
-def _largest_of(correlation: FloatArray, confidence: float) -> float:
+def largest_of(correlation: FloatArray, confidence: float) -> float:
     """Quantile of the largest absolute of normal numbers with this correlation. The symmetric root is used because it
     moves with the last bits of the correlation as little as the correlation itself."""
     values, vectors = np.linalg.eigh(correlation)

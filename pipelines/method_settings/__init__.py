@@ -7,7 +7,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
+from pipelines.method_settings.counts import (
+    LwyySettings,
+    MeanCumulativeCountSettings,
+    NegativeBinomialSettings,
+    QuasiPoissonSettings,
+    TwoPartSettings,
+)
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
@@ -52,6 +58,8 @@ EffectName = Literal[
     "two_part",
     "quasi_poisson",
     "negative_binomial",
+    "mean_cumulative_count",
+    "lwyy",
     "cumulative_incidence",
     "kaplan_meier",
     "time_lost",
@@ -110,6 +118,8 @@ class Effects(Section):
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
+    mean_cumulative_count: MeanCumulativeCountSettings = MeanCumulativeCountSettings()
+    lwyy: LwyySettings = LwyySettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()
