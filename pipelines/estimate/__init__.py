@@ -15,7 +15,7 @@ from models.registry import time_methods
 from models.results import Design
 from pipelines import store
 from pipelines.design import contrasts_of
-from pipelines.design_matrix import build_baseline
+from pipelines.design_matrix import build_baseline, reference_levels
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
 from pipelines.estimate.times import estimate_times, time_outcome
@@ -44,6 +44,7 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     write_parquet(out / store.ESTIMATES, estimates)
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
     write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
+    write_json(out / store.HETEROGENEITY, results.heterogeneity)
     write_json(out / store.EFFECT_NOTES, results.notes)
 
 
@@ -70,7 +71,8 @@ def accepted_designs(
             baseline = build_baseline(table, protocol.covariates, exact)
             design = _design_of(table, entry)
             is_primary = number == 0 and place == 0
-            yield AcceptedDesign(entry["method"], contrast, table["row_id"], baseline, design, is_primary)
+            references = reference_levels(table, protocol.covariates)
+            yield AcceptedDesign(entry["method"], contrast, table["row_id"], baseline, design, is_primary, references)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:

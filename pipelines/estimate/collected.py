@@ -1,5 +1,6 @@
 """What the estimate stage works on and what it collects."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ class AcceptedDesign:
     baseline: Baseline
     design: Design
     is_primary: bool
+    reference_levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,6 +61,7 @@ class Results:
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"row_id": pl.Int64, "effect": pl.Float64, "lower": pl.Float64, "upper": pl.Float64}
