@@ -21,7 +21,9 @@ from numpy.random import Generator
 from scipy.special import ndtri
 
 from models.contrasts import Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
+from models.cross_fitting import DIVISIONS, SURE
 from models.doubly_robust import doubly_robust_means, largest_share
+from models.fold_regressions import cross_predict_all
 from models.forest.arrays import ForestArrays, predict_bags
 from models.forest.growing import Grown, check_trees, grow
 from models.forest.policy import Policy, find_policy
@@ -29,7 +31,7 @@ from models.forest.ranking import Better, Ranking, judge_ranking
 from models.forest.scores import EffectScores, effect_scores
 from models.forest.subgroups import GroupEffect, Interaction, Multiplicity, linear_projection, subgroup_effects
 from models.influence import Clusters, find_clusters
-from models.nuisance import assign_folds, cross_predict, regression_columns, rows_in_order
+from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray, Scale
 
 SMALLEST_TREATED_SHARE = 0.02
@@ -37,9 +39,6 @@ SMALLEST_TREATED_SHARE = 0.02
 
 L2_PENALTY = 1.0
 """Of the cross-fitted regressions behind the residuals."""
-
-DIVISIONS = 5
-"""Divisions into folds over which predictions are averaged, as for AIPW."""
 
 FIRST = 5
 """A covariate is among the first when only four are more important."""
@@ -214,10 +213,11 @@ def find_residuals(
     columns = regression_columns(baseline, rows)
     divisions = [assign_folds(clusters, rows, design.treated, folds, rng) for _ in range(DIVISIONS)]
 
+    fold, everyone = np.column_stack(divisions), np.ones_like(treated)
+
     def predict(target: FloatArray, target_kind: Kind) -> FloatArray:
-        everyone = np.ones_like(treated)
-        each = [cross_predict(columns, target, everyone, fold, target_kind, L2_PENALTY) for fold in divisions]
-        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+        predicted = cross_predict_all(columns, target, everyone, fold, target_kind, L2_PENALTY)
+        return recalibrate(predicted, target, everyone, target_kind)
 
     return Residuals(
         rows=rows,
@@ -225,7 +225,7 @@ def find_residuals(
         x=np.ascontiguousarray(baseline.matrix[rows]),
         y=y,
         treated=treated,
-        score=predict(treated.astype(np.float64), "binary"),
+        score=np.clip(predict(treated.astype(np.float64), "binary"), SURE, 1 - SURE),
         expected=predict(y, kind),
         fold=divisions[0],
     )

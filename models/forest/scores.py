@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
+from models.cross_fitting import balancing_weights
 from models.results import BoolArray, Estimand, FloatArray, IntArray
 
 COLLINEAR = 1e-10
@@ -63,12 +64,7 @@ def effect_scores(
     cluster: IntArray,
 ) -> EffectScores:
     """Scores from out-of-sample predictions, (m,) each; `score` is the propensity."""
-    if estimand == "ATT":
-        count = treated.astype(np.float64)
-        forward, backward = count, np.where(treated, 0.0, score / (1 - score))
-    else:
-        count = np.ones(len(y))
-        forward, backward = np.where(treated, 1 / score, 0.0), np.where(treated, 0.0, 1 / (1 - score))
+    count, forward, backward = balancing_weights(treated, score, estimand)
     forward, backward = (weights * (count.sum() / weights.sum()) for weights in (forward, backward))
     above = y - if_treated - np.average(y - if_treated, weights=forward)
     below = y - if_control - np.average(y - if_control, weights=backward)

@@ -59,10 +59,10 @@ def keep_forest(
         "open_with": OPEN_WITH,
         "not_for": NOT_FOR,
     }
-    save_forest(out / store.MODELS / accepted.contrast.name / accepted.design.method, forest, scores, card)
+    save_forest(out / store.MODELS / accepted.contrast.name / accepted.name, forest, scores, card)
     results.heterogeneity = {
         "contrast": accepted.contrast.name,
-        "design": accepted.design.method,
+        "design": accepted.name,
         "outcome": outcome,
         "scale": forest.estimates[0].scale,
         "settings": options,

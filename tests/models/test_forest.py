@@ -173,6 +173,21 @@ def test_the_mean_effect_on_the_treated_is_found(kind):
     assert difference.std_error < {"continuous": 0.09, "binary": 0.04}[kind]
 
 
+@pytest.mark.parametrize("estimand", ["ATT", "ATE", "ATC", "ATO"])
+def test_each_estimand_has_its_own_mean_effect(estimand):
+    """The effect rises with the probability of treatment, so the four differ: their means are known."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(1_500, 3))
+    share = expit(1.5 * x[:, 0])
+    treated, effect = rng.random(1_500) < share, 2 * share
+    baseline = baseline_of(x)
+    design = replace(weighting_design(baseline, treated), estimand=estimand, weights=np.ones(1_500))
+    people = {"ATT": treated, "ATE": np.ones(1_500), "ATC": ~treated, "ATO": share * (1 - share)}[estimand]
+    found = grow(x[:, 1] + effect * treated + rng.normal(size=1_500), baseline, design).estimates[0]
+    assert found.estimand == estimand
+    assert abs(found.value - np.average(effect, weights=people)) < 3.5 * found.std_error
+
+
 def test_the_error_of_the_mean_effect_does_not_grow_with_the_pool():
     # 80 treated against 240 and 2,400 controls. EconML's own att_ stderr grows with the pool (DEPENDENCIES.md).
     errors = []
