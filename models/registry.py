@@ -67,7 +67,7 @@ EFFECTS: dict[str, Method] = {
         "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
     "causal_forest": Method(
-        "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
+        "models.forest:causal_forest", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous"), individual_effects=True
     ),
     "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
     "quasi_poisson": Method("models.counts:quasi_poisson", EVERY_ESTIMAND, ("count",)),

@@ -16,7 +16,7 @@ from models.registry import methods_for
 from models.results import Baseline, Design
 from pipelines import store
 from pipelines.design import contrasts_of
-from pipelines.design_matrix import build_baseline
+from pipelines.design_matrix import build_baseline, reference_levels
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
@@ -59,6 +59,7 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
     write_parquet(out / store.MEAN_COUNTS, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]))
     write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
+    write_json(out / store.HETEROGENEITY, results.heterogeneity)
     write_json(out / store.EFFECT_NOTES, results.notes)
 
 
@@ -90,7 +91,8 @@ def accepted_designs(
                 baselines[key] = build_baseline(table, protocol.covariates, columns)
             design = _design_of(table, entry)
             is_primary = number == 0 and place == 0
-            yield AcceptedDesign(name, contrast, table["row_id"], baselines[key], design, is_primary)
+            references = reference_levels(table, protocol.covariates)
+            yield AcceptedDesign(name, contrast, table["row_id"], baselines[key], design, is_primary, references)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
