@@ -44,14 +44,16 @@ class ScoreModel:
 class WeightModel:
     """How the weights of a design came about; `score` and `group` are None when that plays no part in the variance.
 
-    group  (n,) number of the exact group within which the weights were scaled
-    says   one phrase for the report
+    group     (n,) number of the exact group or stratum within which the weights were scaled
+    says      one phrase for the report
+    blown_up  (n,) factors for the spread of rows around the mean of their group, or None for none
     """
 
     design: Design
     score: ScoreModel | None
     group: IntArray | None
     says: str
+    blown_up: FloatArray | None = None
 
     def influence(self, per_weight: FloatArray, arm: BoolArray) -> FloatArray:
         """(n, k) influence on k means of one arm, from (n, k) derivatives with respect to its rows' weights.
@@ -61,6 +63,8 @@ class WeightModel:
         moves, influence = per_weight, np.zeros_like(per_weight)
         if self.group is not None:
             moves, influence = _follow_groups(per_weight, arm, self.group, self.design)
+        if self.blown_up is not None:
+            moves = moves * self.blown_up[:, None]
         influence = influence + self.design.weights[:, None] * moves
         if self.score is not None:
             pull = self.score.design_matrix.T @ (self.score.weight_slope[:, None] * moves)
@@ -80,6 +84,8 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if weights_are not in ("estimated", "fixed"):
         raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
     inside = design.weights > 0
+    if design.notes.get("sets_are") == "strata":
+        return _model_strata(design)
     if np.any(design.matched_set[inside] >= 0):
         return WeightModel(design, None, None, "clustered by matched set")
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
@@ -91,6 +97,23 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     scaled = is_scaled_within_groups(design, group)
     score = _score_model(baseline, design, slope)
     return WeightModel(design, score, group if scaled else None, "weights as estimated")
+
+
+def _model_strata(design: Design) -> WeightModel:
+    """Weights scaled to the focal arm (or all) within strata. The spread around the mean of a stratum's n rows is blown
+    up by n / (n - 1); strata with a single row of an arm whose weights are scaled have no spread of their own and are
+    taken together, which can only make the error larger."""
+    used = (design.weights > 0) & (design.matched_set >= 0)
+    number = np.where(used, design.matched_set + 1, 0).astype(np.int64)
+    scaled = used & {"ATT": ~design.treated, "ATC": design.treated}.get(design.estimand, np.ones_like(used))
+    size = np.zeros((2, number.max() + 1))
+    for arm in (0, 1):
+        size[arm] = np.bincount(number[scaled & (design.treated == arm)], minlength=size.shape[1])
+    has_one = (size == 1).any(axis=0)
+    own = size[design.treated.astype(np.int64), number]
+    blown_up = np.sqrt(own / np.maximum(own - 1, 1))
+    blown_up = np.where(scaled & ~has_one[number], blown_up, 1.0)
+    return WeightModel(design, None, np.where(has_one[number], 0, number), "scaled within strata", blown_up)
 
 
 def is_scaled_within_groups(design: Design, group: IntArray) -> bool:
@@ -109,10 +132,12 @@ def _follow_groups(
 ) -> tuple[FloatArray, FloatArray]:
     """(derivatives once a group's total is held, influence of the rows that set that total), both (n, k).
 
-    The total weight of an arm in a group follows the number of treated rows there (ATT) or of all rows (ATE).
+    The total weight of an arm in a group follows the number of treated rows there (ATT), of untreated ones (ATC) or of
+    all rows (ATE).
     """
-    is_source = (design.weights > 0) & (design.treated if design.estimand == "ATT" else True)
-    if design.estimand == "ATT" and np.array_equal(arm, design.treated):
+    focal = {"ATT": design.treated, "ATC": ~design.treated}.get(design.estimand)
+    is_source = (design.weights > 0) & (True if focal is None else focal)
+    if focal is not None and np.array_equal(arm, focal):
         return per_weight, np.zeros_like(per_weight)
     weights = np.where(arm, design.weights, 0.0)
     total = np.bincount(group, weights=weights)

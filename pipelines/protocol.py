@@ -358,7 +358,7 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
-COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates", "cut_points")
 """Options of design methods that hold names of covariates."""
 
 
@@ -450,9 +450,10 @@ class Protocol(Section):
                 unknown = sorted(set(getattr(settings, option, None) or ()) - has)
                 if unknown:
                     problems.append(f"design.{method}.{option}: {', '.join(unknown)} not among the covariates")
-            numbers = sorted(set(getattr(settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
-            if numbers and set(numbers) <= has:
-                problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+            for option in ("covariate_calipers", "cut_points"):
+                texts = sorted(set(getattr(settings, option, None) or ()) & has - set(chosen.numeric))
+                if texts:
+                    problems.append(f"design.{method}.{option}: {', '.join(texts)} not a numeric covariate")
         return problems
 
     def _faults_of_variant_names(self) -> list[str]:

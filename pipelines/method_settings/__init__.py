@@ -8,14 +8,27 @@ from typing import Literal
 from pydantic import Field
 
 from pipelines.method_settings.forest import CausalForestSettings
-from pipelines.method_settings.matching import NearestNeighbourSettings
+from pipelines.method_settings.matching import (
+    CoarsenedExactSettings,
+    FullMatchingSettings,
+    NearestNeighbourSettings,
+    OptimalMatchingSettings,
+    SubclassificationSettings,
+)
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import CumulativeIncidenceSettings
 from pipelines.method_settings.values import AipwSettings, WeightedDifferenceSettings
 from pipelines.method_settings.weighting import WeightingSettings
 
-DesignName = Literal["nearest_neighbour", "propensity_weighting"]
+DesignName = Literal[
+    "nearest_neighbour",
+    "optimal_matching",
+    "full_matching",
+    "coarsened_exact",
+    "subclassification",
+    "propensity_weighting",
+]
 EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
 
 
@@ -42,6 +55,10 @@ class DesignSection(Section):
     candidate_discharges: CandidateDischarges = CandidateDischarges()
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
+    optimal_matching: OptimalMatchingSettings = OptimalMatchingSettings()
+    full_matching: FullMatchingSettings = FullMatchingSettings()
+    coarsened_exact: CoarsenedExactSettings = CoarsenedExactSettings()
+    subclassification: SubclassificationSettings = SubclassificationSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
 
 

@@ -84,7 +84,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "aipw",
             "ATT",
             "binary",
-            "there is no design method 'nearest'; allowed: nearest_neighbour, propensity_weighting, randomised",
+            f"there is no design method 'nearest'; allowed: {', '.join(DESIGNS)}, randomised",
         ),
         (
             "nearest_neighbour",
