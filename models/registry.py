@@ -47,6 +47,8 @@ DESIGNS: dict[str, Method] = {
     "full_matching": Method("models.matching:full_matching", ("ATT", "ATC", "ATE"), makes_matched_sets=True),
     "coarsened_exact": Method("models.matching:coarsened_exact", ("ATT", "ATC", "ATE")),
     "subclassification": Method("models.matching:subclassification", ("ATT", "ATC", "ATE")),
+    "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",)),
+    "risk_set_matching": Method("models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True),
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE")),
 }
 

@@ -442,6 +442,8 @@ class Protocol(Section):
         """Options of designs that name covariates name those the design has; those that count days need dates."""
         chosen, problems = self.covariates, []
         has = {*chosen.numeric, *chosen.categorical, *self.design.exact}
+        if is_table and "risk_set_matching" in self.design.methods:
+            problems.append("design.methods: risk_set_matching needs dates, which a table source has not")
         for method in DESIGNS:
             settings = getattr(self.design, method)
             if is_table and getattr(settings, "calendar_days", None) is not None:

@@ -9,10 +9,12 @@ from pydantic import Field
 
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.matching import (
+    CardinalityMatchingSettings,
     CoarsenedExactSettings,
     FullMatchingSettings,
     NearestNeighbourSettings,
     OptimalMatchingSettings,
+    RiskSetMatchingSettings,
     SubclassificationSettings,
 )
 from pipelines.method_settings.propensity import PropensitySettings
@@ -27,6 +29,8 @@ DesignName = Literal[
     "full_matching",
     "coarsened_exact",
     "subclassification",
+    "cardinality_matching",
+    "risk_set_matching",
     "propensity_weighting",
 ]
 EffectName = Literal["weighted_difference", "aipw", "causal_forest", "cumulative_incidence"]
@@ -59,6 +63,8 @@ class DesignSection(Section):
     full_matching: FullMatchingSettings = FullMatchingSettings()
     coarsened_exact: CoarsenedExactSettings = CoarsenedExactSettings()
     subclassification: SubclassificationSettings = SubclassificationSettings()
+    cardinality_matching: CardinalityMatchingSettings = CardinalityMatchingSettings()
+    risk_set_matching: RiskSetMatchingSettings = RiskSetMatchingSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
 
 

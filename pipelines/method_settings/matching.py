@@ -78,3 +78,44 @@ class SubclassificationSettings(Section):
 
     n_subclasses: int = Field(6, ge=2, le=100, description="Subclasses, at most")
     min_per_arm: int = Field(2, ge=1, description="Subclasses with fewer people of an arm are joined with the next")
+
+
+class CardinalityMatchingSettings(Section):
+    """Cardinality matching: the largest set of people that has the balance asked for."""
+
+    ratio: int = Field(1, ge=1, le=20, description="Controls per treated person kept")
+    tolerance: float = Field(0.05, gt=0, description="Largest standardised difference in each covariate")
+    covariates: tuple[str, ...] = Field((), description="Covariates to balance; none: all")
+    keep_all_treated: bool = Field(False, description="Profile matching: all treated, as many controls as possible")
+    gap: float = Field(0.001, ge=0, lt=1, description="How far from the largest set the answer may be, as a share")
+    seconds: float = Field(120.0, gt=0, description="After which the best set so far is taken, and the report says so")
+
+
+class RiskSetMatchingSettings(Section):
+    """Risk-set matching: participants in calendar order, controls who were eligible on the participant's date."""
+
+    ratio: int = Field(1, ge=1, le=20, description="Controls per treated person, at most")
+    min_ratio: int = Field(1, ge=1, le=20, description="Sets with fewer are dissolved; = ratio: all sets of one size")
+    look_back_days: int | None = Field(365, ge=0, description="A control's time zero lies at most so long before")
+    look_ahead_days: int = Field(0, ge=0, description="and at most so long after the participant's")
+    person_serves: Literal["once", "each_discharge"] = Field(
+        "once", description="once: one discharge of a person; each_discharge: each of them once"
+    )
+    untreated_days: int | None = Field(
+        None, ge=1, description="Later participants serve with discharges at least so long before their own time zero"
+    )
+    distance: DistanceName = Field(
+        "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
+    )
+    distance_covariates: tuple[str, ...] = Field((), description="Covariates of a Mahalanobis distance; none: all")
+    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    covariate_calipers: dict[str, NonNegativeFloat] | None = Field(
+        None, description="Largest differences in single covariates, in their units: {age = 5}"
+    )
+    anti_exact: tuple[str, ...] = Field((), description="Covariates in which treated and control must differ")
+
+    @model_validator(mode="after")
+    def _ratios_fit(self) -> Self:
+        if self.min_ratio > self.ratio:
+            raise ValueError(f"min_ratio must be at most ratio ({self.ratio})")
+        return self

@@ -69,6 +69,8 @@ _LABELS = {
     "full_matching": "Full matching",
     "coarsened_exact": "Coarsened exact matching",
     "subclassification": "Subclassification",
+    "risk_set_matching": "Risk-set matching",
+    "cardinality_matching": "Cardinality matching",
     "propensity_weighting": "Propensity-score weighting",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",

@@ -17,6 +17,8 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
     "full_matching": {"caliper": [None, 0.2], "calendar_days": [None, 60]},
     "coarsened_exact": {"covariates": [("a", "c"), ("a", "b", "c")], "bins": [None, 3]},
     "subclassification": {"n_subclasses": [2, 6], "min_per_arm": [1, 2]},
+    "cardinality_matching": {"ratio": [1, 2], "tolerance": [0.1], "keep_all_treated": [False, True], "gap": [0.02]},
+    "risk_set_matching": {"ratio": [1, 3], "caliper": [None, 0.2], "look_back_days": [90, None]},
     "propensity_weighting": {
         "stabilise": [False, True],
         "truncate_quantile": [1.0, 0.95],
