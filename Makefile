@@ -9,12 +9,13 @@ STUDY ?= configs/studies/enrich_synthetic.toml
 CRON ?= 0 6 1 * *
 RUN_ARGS ?=
 BENCH_ARGS ?=
+TRUTH_ARGS ?=
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup analysis test check fix truth bench bench-ingest bench-features bench-nation bench-truth schedule docs lock clean
+.PHONY: help setup analysis test check fix truth bench bench-ingest bench-features bench-nation bench-truth bench-propensity bench-data schedule docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -54,10 +55,11 @@ fix: $(READY) ## repair what ruff can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-truth: $(READY) ## run the slow simulations against known truth
+truth: $(READY) ## run the slow simulations; every method against known truth, into bench/RESULTS.md (an hour or two)
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python bench/methods_truth.py $(TRUTH_ARGS)
 
-bench: bench-ingest bench-features bench-nation bench-truth ## speed, size and known effects, into bench/RESULTS.md (hours)
+bench: bench-ingest bench-features bench-nation bench-truth bench-propensity ## speed, size and known effects, into bench/RESULTS.md (hours)
 
 bench-ingest: $(READY) ## 20 million contacts into buckets, beside Polars, DuckDB and Dask
 	$(BIN)/python bench/ingest.py $(BENCH_ARGS)
@@ -68,8 +70,14 @@ bench-features: $(READY) ## look-back features from a lake, beside Polars, DuckD
 bench-nation: $(READY) ## 50,000 to 1,000,000 synthetic people, from nothing to a cohort
 	$(BIN)/python bench/nation.py $(BENCH_ARGS)
 
+bench-propensity: $(READY) ## converged propensity scores, beside scikit-learn and glum where it is installed
+	$(BIN)/python bench/propensity.py $(BENCH_ARGS)
+
 bench-truth: $(READY) ## coverage of known effects over 20 synthetic worlds
 	$(BIN)/python bench/synthetic_truth.py $(BENCH_ARGS)
+
+bench-data: $(READY) ## every method on LaLonde, NHEFS, IHDP and ACIC 2016: DATA=folder that holds them
+	$(BIN)/python bench/methods_data.py $(DATA) $(BENCH_ARGS)
 
 schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
 	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"

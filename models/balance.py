@@ -1,10 +1,12 @@
 """A design → how alike the two arms are, covariate by covariate, and how much the treated and the pool overlap.
 
 Standardised difference: difference of means over a standard deviation taken before the design (so that a design
-cannot look balanced by inflating it): the treated group's under the ATT, sqrt((treated + control variance) / 2) under
-the ATE. Binary covariates (all values 0 or 1) use p (1 - p) as variance, others the n - 1 variance; both are what
-R's MatchIt and cobalt do. Where the treated do not vary (a rare level that none of them has) the variance of both arms
-serves, so that one control with that level is not an infinite imbalance. 0 / 0 is 0 and x / 0 is infinite.
+cannot look balanced by inflating it): the treated group's under the ATT, the untreated group's under the ATC,
+sqrt((treated + control variance) / 2) under the ATE and the ATO. Binary covariates (all values 0 or 1) use p (1 - p)
+as variance, others the n - 1 variance; both are what R's MatchIt and cobalt do. Where the treated do not vary (a rare
+level that none of them has) the variance of both arms serves, so that one control with that level is not an infinite
+imbalance. 0 / 0 is 0 and x / 0 is infinite. The Kolmogorov-Smirnov distance is the largest gap between the two weighted
+distribution functions, 0..1; of a binary covariate it is the difference of means.
 
 Sources: Stuart 2010 (Stat Sci 25:1); Austin 2009 (Stat Med 28:3083); Kish 1965; Inman & Bradley 1989
 (Commun Stat 18:3851) for the overlapping coefficient.
@@ -16,7 +18,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from models.propensity import comparable_rows
-from models.results import BalanceRow, Baseline, Design, FloatArray, Propensity
+from models.results import BalanceRow, Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 
 NEGLIGIBLE = 1e-12  # of a covariate's largest absolute value: rounding error of a mean, not a difference
 
@@ -55,7 +57,8 @@ def measure_balance(baseline: Baseline, design: Design) -> tuple[BalanceRow, ...
 
     Variance ratios are treated / control, with weighted variances corrected for the effective number of rows
     (Σw (x - mean)² × Σw / ((Σw)² - Σw²)); nan for binary covariates, whose variance follows from their mean, and where
-    an arm counts fewer than two rows. An arm left without rows has mean nan and standardised difference infinite.
+    an arm counts fewer than two rows. An arm left without rows has mean nan, standardised difference infinite and
+    Kolmogorov-Smirnov distance 1.
     """
     return tuple(_balance(name, baseline.matrix[:, j], design) for j, name in enumerate(baseline.columns))
 
@@ -94,10 +97,8 @@ def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
     is_binary = bool(np.isin(values, (0.0, 1.0)).all())
     before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, size) for arm in arms]
     after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, size) for arm in arms]
-    (_, treated_variance), (_, control_variance) = before
-    shared = (treated_variance + control_variance) / 2.0
-    variance = treated_variance if design.estimand == "ATT" and treated_variance > 0 else shared
-    sd = float(np.sqrt(variance))
+    sd = float(sd_for_standardising(np.array(before[0][1]), np.array(before[1][1]), design.estimand))
+    distances = [_ks(values, arms, by, is_binary) for by in (np.ones(len(values)), design.weights)]
     return BalanceRow(
         covariate=name,
         mean_treated_before=before[0][0],
@@ -108,7 +109,29 @@ def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
         mean_control_after=after[1][0],
         smd_after=_standardised(after[0][0] - after[1][0], sd, size),
         variance_ratio_after=np.nan if is_binary else _ratio(after[0][1], after[1][1]),
+        ks_before=distances[0],
+        ks_after=distances[1],
     )
+
+
+def sd_for_standardising(treated: FloatArray, control: FloatArray, estimand: Estimand) -> FloatArray:
+    """What a difference of means is divided by, from the two arms' variances before the design."""
+    shared = (treated + control) / 2.0
+    own = {"ATT": treated, "ATC": control}.get(estimand, shared)
+    return np.asarray(np.sqrt(np.where(own > 0, own, shared)), dtype=np.float64)
+
+
+def _ks(values: FloatArray, arms: tuple[BoolArray, BoolArray], weights: FloatArray, is_binary: bool) -> float:
+    totals = [float(weights[arm].sum()) for arm in arms]
+    if min(totals) == 0:
+        return 1.0
+    if is_binary:
+        one, other = (float(weights[arm] @ values[arm]) / total for arm, total in zip(arms, totals, strict=True))
+        return abs(one - other)
+    order = np.argsort(values, kind="stable")
+    signed = np.where(arms[0], weights / totals[0], -weights / totals[1])[order]
+    last_of_value = np.append(np.diff(values[order]) > 0, True)
+    return float(np.abs(np.cumsum(signed)[last_of_value]).max())
 
 
 def _mean_and_variance(values: FloatArray, weights: FloatArray, is_binary: bool, size: float) -> tuple[float, float]:

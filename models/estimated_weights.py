@@ -1,10 +1,12 @@
 """Turns derivatives with respect to the weights into influence functions, minding where the weights came from.
 
-Choice made: propensity weights were estimated from the same rows, so the score equations of the logistic regression
-are stacked under the estimating equations of the effect (M-estimation: Lunceford & Davidian 2004, Stat Med 23:2937;
-Stefanski & Boos 2002, Am Stat 56:29). Where the weights were scaled to the treated (ATT) or to everybody (ATE) within
-exact groups, that scaling is part of the estimator too. An approximation where the score was fitted with an L2
-penalty: the shrinkage bias of the coefficients is not part of the variance.
+Choice made: weights were estimated from the same rows, so the equations that made them are stacked under the estimating
+equations of the effect (M-estimation: Lunceford & Davidian 2004, Stat Med 23:2937; Stefanski & Boos 2002, Am Stat
+56:29): the score equations of the logistic regression under the ATT, ATC, ATE and overlap weights (Li, Morgan &
+Zaslavsky 2018, JASA 113:390) and under matching weights, whose kink at a score of one half has probability nought (Li &
+Greene 2013, Int J Biostat 9:215; Mao, Li & Greene 2019, Stat Methods Med Res 28:2439). Where the weights were scaled
+within exact groups, that scaling, and the totals that were scaled to, are part of the estimator too. An approximation
+where the score was fitted with an L2 penalty: the shrinkage bias of the coefficients is not part of the variance.
 """
 
 from dataclasses import dataclass
@@ -14,44 +16,49 @@ import numpy as np
 
 from models.propensity import comparable_rows
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
+from models.score_equations import ScoreModel
+from models.weighting.equations import equations_of
 
 WeightsAre = Literal["estimated", "fixed"]
 
 SAME_WEIGHT = 1e-6
 """A weight this close (relatively) to the formula follows it; a truncated weight does not."""
 
+CALIBRATED = ("entropy", "balancing_score")
+"""Values of `notes["weight_formula"]` of weights that balance covariates instead of following a score."""
+
+CONSTANTS = ("stable",)
+"""The same of weights that count as constants given the covariates and the arms."""
+
 SINGULAR = 1e-10
 """Directions of the information matrix below this share of the largest are constant or collinear columns."""
 
 
 @dataclass(frozen=True)
-class ScoreModel:
-    """The logistic propensity model as far as the variance needs it.
+class Scaling:
+    """Each arm of a group weighs together a total that follows Σ `adds` over the group's rows.
 
-    design_matrix  (n, q) intercept and standardised covariates
-    residual       (n,) treated minus score, 0 for rows the score was not fitted on
-    bread          (q, q) inverse of the (penalised) information
-    weight_slope   (n,) derivative of each weight, before scaling, with respect to the row's log-odds
+    group       (n,) number of the exact group
+    adds        (n,) what a row adds to its group's total; 0 outside the design
+    adds_slope  (n,) derivative of `adds` with respect to the row's log-odds
     """
 
-    design_matrix: FloatArray
-    residual: FloatArray
-    bread: FloatArray
-    weight_slope: FloatArray
+    group: IntArray
+    adds: FloatArray
+    adds_slope: FloatArray
 
 
 @dataclass(frozen=True)
 class WeightModel:
-    """How the weights of a design came about; `score` and `group` are None when that plays no part in the variance.
+    """How the weights of a design came about; `scores` is empty and `scaling` None when that plays no part.
 
-    group     (n,) number of the exact group or stratum within which the weights were scaled
     says      one phrase for the report
-    blown_up  (n,) factors for the spread of rows around the mean of their group, or None for none
+    blown_up  (n,) factors for the spread of rows around the mean of their group, None for 1
     """
 
     design: Design
-    score: ScoreModel | None
-    group: IntArray | None
+    scores: tuple[ScoreModel, ...]
+    scaling: Scaling | None
     says: str
     blown_up: FloatArray | None = None
 
@@ -60,60 +67,73 @@ class WeightModel:
 
         arm is (n,) True for the rows of that arm; the derivatives are 0 elsewhere.
         """
-        moves, influence = per_weight, np.zeros_like(per_weight)
-        if self.group is not None:
-            moves, influence = _follow_groups(per_weight, arm, self.group, self.design)
-        if self.blown_up is not None:
-            moves = moves * self.blown_up[:, None]
-        influence = influence + self.design.weights[:, None] * moves
-        if self.score is not None:
-            pull = self.score.design_matrix.T @ (self.score.weight_slope[:, None] * moves)
-            influence += self.score.residual[:, None] * (self.score.design_matrix @ (self.score.bread @ pull))
-        return influence
+        moves, per_added = per_weight, np.zeros_like(per_weight)
+        adds, adds_slope = np.zeros(len(arm)), np.zeros(len(arm))
+        if self.scaling is not None and not self._weighs_one(arm):
+            moves, per_added = _follow_groups(per_weight, arm, self.scaling, self.design)
+            adds, adds_slope = self.scaling.adds, self.scaling.adds_slope
+            moves = moves if self.blown_up is None else moves * self.blown_up[:, None]
+        influence = adds[:, None] * per_added + self.design.weights[:, None] * moves
+        for score in self.scores:
+            influence += score.influence(score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added)
+        return np.asarray(influence)
+
+    def _weighs_one(self, arm: BoolArray) -> bool:
+        """The arm whose rows are themselves the population was not scaled."""
+        own = {"ATT": self.design.treated, "ATC": ~self.design.treated}.get(self.design.estimand)
+        return own is not None and np.array_equal(arm, own)
 
 
 def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -> WeightModel:
     """Find out what stands behind the weights of a design.
 
-    Matched designs are left to their clusters. "fixed" asks for the classical sandwich. "estimated" needs weights that
-    follow `design.score` as e/(1-e) (ATT) or the inverse probability of the own arm (ATE), up to a factor for each arm
-    and exact group; other weights, and a score that is the same for all (a randomised comparison), count as fixed.
-    Truncated weights are constants, trimmed rows stay trimmed. The penalty of the score is read from
-    `design.notes["l2_penalty"]` (on standardised columns; 0 when absent).
+    Matched designs are left to their clusters, and strata carry their scaling. "fixed" asks for the classical sandwich.
+    "estimated" needs weights that balance the covariates, as `notes["weight_formula"]` then says (entropy balancing,
+    covariate-balancing scores), or that follow `design.score` by the formula of the estimand, or of matching weights
+    where the note says so, up to a
+    factor for each arm and exact group. Other weights count as fixed, and so do those of a score that is no plain
+    logistic regression (a lasso's or a boosted one has no such equations) or the same for all (a randomised
+    comparison). Truncated weights are constants, trimmed rows stay trimmed. The penalty of the score is read from
+    `notes["l2_penalty"]` (on standardised columns; 0 when absent).
     """
     if weights_are not in ("estimated", "fixed"):
         raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
     inside = design.weights > 0
-    if design.notes.get("sets_are") == "strata":
-        return _model_strata(design)
     if np.any(design.matched_set[inside] >= 0):
-        return WeightModel(design, None, None, "clustered by matched set")
+        is_stratified = design.notes.get("sets_are") == "strata"
+        return _model_strata(design) if is_stratified else WeightModel(design, (), None, "clustered by matched set")
+    fixed = WeightModel(design, (), None, "weights as fixed")
+    if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
+        return fixed
+    if design.notes.get("weight_formula") in CALIBRATED:
+        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
+    if design.notes.get("score_model", "logistic") != "logistic" or np.ptp(design.score[inside]) == 0:
+        return fixed
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
-    slope = None
-    if weights_are == "estimated" and np.ptp(design.score[inside]) > 0:
-        slope = _weight_slope(design, group)
+    slope = _weight_slope(design, group)
     if slope is None:
-        return WeightModel(design, None, None, "weights as fixed")
-    scaled = is_scaled_within_groups(design, group)
-    score = _score_model(baseline, design, slope)
-    return WeightModel(design, score, group if scaled else None, "weights as estimated")
+        return fixed
+    scaling = Scaling(group, *_population(design)) if is_scaled_within_groups(design, group) else None
+    return WeightModel(design, (_score_model(baseline, design, slope),), scaling, "weights as estimated")
 
 
 def _model_strata(design: Design) -> WeightModel:
-    """Weights scaled to the focal arm (or all) within strata. The spread around the mean of a stratum's n rows is blown
-    up by n / (n - 1); strata with a single row of an arm whose weights are scaled have no spread of their own and are
-    taken together, which can only make the error larger."""
+    """Weights scaled to the population of the estimand within strata. The spread around the mean of a stratum's n rows
+    is blown up by n / (n - 1); strata with a single row of an arm whose weights are scaled have no spread of their own
+    and are taken together, which can only make the error larger."""
     used = (design.weights > 0) & (design.matched_set >= 0)
     number = np.where(used, design.matched_set + 1, 0).astype(np.int64)
     scaled = used & {"ATT": ~design.treated, "ATC": design.treated}.get(design.estimand, np.ones_like(used))
     size = np.zeros((2, number.max() + 1))
     for arm in (0, 1):
         size[arm] = np.bincount(number[scaled & (design.treated == arm)], minlength=size.shape[1])
-    has_one = (size == 1).any(axis=0)
+    has_one = (size == 1).any(axis=0)[number]
     own = size[design.treated.astype(np.int64), number]
-    blown_up = np.sqrt(own / np.maximum(own - 1, 1))
-    blown_up = np.where(scaled & ~has_one[number], blown_up, 1.0)
-    return WeightModel(design, None, np.where(has_one[number], 0, number), "scaled within strata", blown_up)
+    blown_up = np.where(scaled & ~has_one, np.sqrt(own / np.maximum(own - 1, 1)), 1.0)
+    population = {"ATT": design.treated, "ATC": ~design.treated}.get(design.estimand, np.ones_like(used))
+    adds = (used & population).astype(np.float64)
+    scaling = Scaling(np.where(has_one, 0, number), adds, np.zeros_like(adds))
+    return WeightModel(design, (), scaling, "scaled within strata", blown_up)
 
 
 def is_scaled_within_groups(design: Design, group: IntArray) -> bool:
@@ -128,25 +148,17 @@ def is_scaled_within_groups(design: Design, group: IntArray) -> bool:
 
 
 def _follow_groups(
-    per_weight: FloatArray, arm: BoolArray, group: IntArray, design: Design
+    per_weight: FloatArray, arm: BoolArray, scaling: Scaling, design: Design
 ) -> tuple[FloatArray, FloatArray]:
-    """(derivatives once a group's total is held, influence of the rows that set that total), both (n, k).
-
-    The total weight of an arm in a group follows the number of treated rows there (ATT), of untreated ones (ATC) or of
-    all rows (ATE).
-    """
-    focal = {"ATT": design.treated, "ATC": ~design.treated}.get(design.estimand)
-    is_source = (design.weights > 0) & (True if focal is None else focal)
-    if focal is not None and np.array_equal(arm, focal):
-        return per_weight, np.zeros_like(per_weight)
-    weights = np.where(arm, design.weights, 0.0)
+    """(derivatives once a group's total is held, derivative with respect to what a row adds to it), both (n, k)."""
+    group, weights = scaling.group, np.where(arm, design.weights, 0.0)
     total = np.bincount(group, weights=weights)
-    n_source = np.bincount(group, weights=is_source.astype(np.float64))
+    added = np.bincount(group, weights=scaling.adds)
     sums = np.column_stack([np.bincount(group, weights=weights * column) for column in per_weight.T])
-    with np.errstate(invalid="ignore"):
-        mean, per_source = np.nan_to_num(sums / total[:, None]), np.nan_to_num(sums / n_source[:, None])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean, per_added = np.nan_to_num(sums / total[:, None]), np.nan_to_num(sums / added[:, None])
     moves = np.where((arm & (design.weights > 0))[:, None], per_weight - mean[group], 0.0)
-    return moves, is_source[:, None] * per_source[group]
+    return moves, per_added[group]
 
 
 def _score_model(baseline: Baseline, design: Design, slope: FloatArray) -> ScoreModel:
@@ -165,16 +177,48 @@ def _standardised(matrix: FloatArray, rows: BoolArray) -> FloatArray:
     return np.asarray((matrix[:, varies] - centre[varies]) / spread[varies], dtype=np.float64)
 
 
+def _formula_of(design: Design) -> str:
+    return "matching" if design.notes.get("weight_formula") == "matching" else design.estimand
+
+
+def _population(design: Design) -> tuple[FloatArray, FloatArray]:
+    """(n,) what each row of the design adds to the total of its group, and its derivative in the row's log-odds."""
+    inside = design.weights > 0
+    score = design.score
+    variance, nought = score * (1 - score), np.zeros_like(score)
+    population = {
+        "ATT": (design.treated, nought),
+        "ATC": (~design.treated, nought),
+        "ATE": (np.ones_like(score), nought),
+        "ATO": (variance, variance * (1 - 2 * score)),
+        "matching": (np.minimum(score, 1 - score), np.where(score < 0.5, variance, -variance)),
+    }
+    adds, slope = population[_formula_of(design)]
+    return inside * adds.astype(np.float64), inside * slope
+
+
+def _formulas(design: Design) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
+    """(n,) weights by the formula of the estimand and their derivatives in the log-odds: treated, then controls."""
+    score = np.clip(design.score, 1e-15, 1 - 1e-15)
+    odds, variance = score / (1 - score), score * (1 - score)
+    one, nought = np.ones_like(odds), np.zeros_like(odds)
+    formulas = {
+        "ATT": ((one, nought), (odds, odds)),
+        "ATC": ((1 / odds, -1 / odds), (one, nought)),
+        "ATE": ((1 / score, -1 / odds), (1 / (1 - score), odds)),
+        "ATO": ((1 - score, -variance), (score, variance)),
+        "matching": (
+            (np.minimum(1, 1 / odds), np.where(score > 0.5, -1 / odds, 0.0)),
+            (np.minimum(1, odds), np.where(score < 0.5, odds, 0.0)),
+        ),
+    }
+    return formulas[_formula_of(design)]
+
+
 def _weight_slope(design: Design, group: IntArray) -> FloatArray | None:
     """(n,) derivative of the weights with respect to the log-odds; None when an arm mostly has other weights."""
-    score = np.clip(design.score, 1e-15, 1 - 1e-15)
-    odds = score / (1 - score)
-    if design.estimand == "ATT":
-        formulas = ((design.treated, np.ones_like(odds), np.zeros_like(odds)), (~design.treated, odds, odds))
-    else:
-        formulas = ((design.treated, 1 / score, -1 / odds), (~design.treated, 1 / (1 - score), odds))
-    slope = np.zeros_like(odds)
-    for arm, formula, derivative in formulas:
+    slope = np.zeros(len(design.weights))
+    for arm, (formula, derivative) in zip((design.treated, ~design.treated), _formulas(design), strict=True):
         rows = np.flatnonzero(arm & (design.weights > 0))
         factor = np.zeros(group.max() + 1)
         # Truncation only lowers weights, so the largest factor of a group is the one that was not truncated.

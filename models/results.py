@@ -15,8 +15,9 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 Estimand = Literal["ATT", "ATE", "ATC", "ATO"]
-"""Whose effect: the treated's; everybody's; the untreated's; that of people in equipoise (overlap weights; Li, Morgan &
-Zaslavsky 2018, JASA 113:390)."""
+"""Whose effect: the treated's; everybody's; the untreated's; that of people in equipoise, who could have been in either
+arm (overlap weights; Li, Morgan & Zaslavsky 2018, JASA 113:390; matching weights, whose population is that of a 1:1
+match, go by ATO too and say so in their notes)."""
 
 Scale = Literal[
     "risk_difference",
@@ -59,13 +60,15 @@ class Propensity:
     score            (n,) probability of treatment given baseline
     linear           (n,) its log-odds, computed without passing through the probability
     model            the fitted scikit-learn pipeline, or None
-    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge (or was penalised)
+    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge
+    facts            how the score was made, numbers or short texts (score_model, l2_penalty, ...)
     """
 
     score: FloatArray
     linear: FloatArray
     model: Any
     calibration_gap: float
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class BalanceRow:
-    """Balance of one covariate, before and after the design. The standardised difference divides by the treated
-    group's standard deviation before the design (Stuart 2010), for binary covariates too."""
+    """Balance of one covariate, before and after the design, as models/balance.py measures it: standardised difference,
+    variance ratio and Kolmogorov-Smirnov distance of the two weighted distributions."""
 
     covariate: str
     mean_treated_before: float
@@ -123,11 +126,14 @@ class BalanceRow:
     mean_control_after: float
     smd_after: float
     variance_ratio_after: float
+    ks_before: float
+    ks_after: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise 95 % limits."""
+    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise limits and, where there
+    is one, a band that holds the whole curve at the same level (nan on days it does not reach)."""
 
     arm: str
     day: FloatArray
@@ -135,3 +141,5 @@ class Curve:
     lower: FloatArray
     upper: FloatArray
     at_risk: FloatArray
+    band_lower: FloatArray | None = None
+    band_upper: FloatArray | None = None

@@ -18,7 +18,8 @@ def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | N
         return
     write_bytes(folder / "propensity" / "propensity.skops", model_bytes(propensity.model))
     card = {
-        "model": "logistic regression for the propensity score, ridge penalty on standardised covariates",
+        "model": "logistic regression for the propensity score on standardised covariates",
+        "made_by": dict(propensity.facts),
         "columns": list(baseline.columns),
         "n_rows": len(baseline.matrix),
         "calibration_gap": propensity.calibration_gap,

@@ -6,6 +6,7 @@ study's effects are opened only when it reaches the acceptance thresholds.
 """
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.balance import Overlap, measure_balance, measure_overlap
+from models.balance import measure_balance
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
-from models.results import BalanceRow, Baseline, BoolArray, Design, Propensity
+from models.results import Baseline, BoolArray, Design, Propensity
+from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
-from pipelines.errors import ProtocolError
-from pipelines.protocol import Acceptance, Protocol
+from pipelines.diagnostics import diagnose, judge
+from pipelines.method_settings.grid import Specification
+from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
+REFUSAL = "refusal"  # the note in which a method says why it made no design
 HISTOGRAM_BINS = 30
 
 
@@ -40,8 +44,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class DesignedContrast:
-    """A contrast with one design: its rows, their baseline and propensity, all in one order."""
+    """A contrast with one design: its rows, their baseline and propensity, all in one order. `name` is that of the
+    specification."""
 
+    name: str
     contrast: Contrast
     rows: pl.DataFrame
     baseline: Baseline
@@ -64,35 +70,91 @@ def seeded(protocol: Protocol, *names: str) -> np.random.Generator:
     return np.random.default_rng([protocol.study.seed, zlib.crc32("|".join(names).encode())])
 
 
-def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protocol: Protocol) -> DesignedContrast:
-    """One design of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
+class Groundwork:
+    """What designs of one contrast share: rows, baseline and fitted score, made once for each set of settings."""
 
-    Candidates in exact groups without any treated person cannot serve and are left out first.
-    """
-    if contrast.is_randomised:
-        baseline = build_baseline(rows, protocol.covariates, [])
-        treated = (rows["arm"] == contrast.treated_arm).to_numpy()
-        return DesignedContrast(contrast, rows, baseline, None, _as_randomised(treated))
-    rng = seeded(protocol, "design", contrast.name, method)
-    may_serve = protocol.design.candidate_discharges
-    which = may_serve.matching if DESIGNS[method].makes_matched_sets else may_serve.weighting
-    pool = _first_discharges(rows, contrast) if which == "first" else rows
-    kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
-    baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
-    treated = (kept["arm"] == contrast.treated_arm).to_numpy()
-    propensity = fit_propensity(baseline, treated, **protocol.design.propensity.model_dump())
+    def __init__(self, rows: pl.DataFrame, contrast: Contrast, protocol: Protocol) -> None:
+        """`rows` are eligible rows of the contrast's two arms: cohort columns and covariates, no outcome."""
+        self.rows, self.contrast, self.protocol = rows, contrast, protocol
+        self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
+        self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
+
+    def people(self, specification: Specification) -> tuple[pl.DataFrame, Baseline]:
+        """The rows that may serve, and their baseline.
+
+        Candidates in exact groups without any treated person cannot serve and are left out first.
+        """
+        key = which, _ = self._key(specification)
+        if key not in self._baselines:
+            pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
+            kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
+            baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
+            self._baselines[key] = (kept, baseline)
+        return self._baselines[key]
+
+    def score(self, specification: Specification) -> Propensity:
+        """Their score. Raises ValueError where it cannot be fitted."""
+        settings = specification.propensity
+        key = (*self._key(specification), settings.model_dump_json())
+        if key not in self._scores:
+            rows, baseline = self.people(specification)
+            rng = seeded(self.protocol, "propensity", self.contrast.name)
+            self._scores[key] = fit_propensity(baseline, self.is_treated(rows), rng=rng, **settings.model_dump())
+        return self._scores[key]
+
+    def _key(self, specification: Specification) -> tuple[str, tuple[str, ...]]:
+        may_serve = self.protocol.design.candidate_discharges
+        which = may_serve.matching if DESIGNS[specification.method].makes_matched_sets else may_serve.weighting
+        return which, specification.exact
+
+    def is_treated(self, rows: pl.DataFrame) -> BoolArray:
+        treated: BoolArray = (rows["arm"] == self.contrast.treated_arm).to_numpy()
+        return treated
+
+
+def choose_controls(groundwork: Groundwork, specification: Specification) -> DesignedContrast:
+    """One design of one contrast, without sight of any outcome; empty where the method could not make it."""
+    contrast, protocol = groundwork.contrast, groundwork.protocol
+    rows, baseline = groundwork.people(specification)
+    method, target, treated = specification.method, protocol.estimand.target, groundwork.is_treated(rows)
+    rng = seeded(protocol, "design", contrast.name, specification.name)
+    options = specification.settings.model_dump()
+    propensity = _same_for_all(treated)
     try:
-        design = DESIGNS[method].function(
-            baseline,
-            treated,
-            propensity,
-            estimand=protocol.estimand.target,
-            rng=rng,
-            **getattr(protocol.design, method).model_dump(),
-        )
+        propensity = groundwork.score(specification)
+        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
-        raise ProtocolError(f"design.{method}, {contrast.name}: {refusal}") from refusal
-    return DesignedContrast(contrast, kept, baseline, propensity, design)
+        design = _without_anybody(method, target, treated, propensity, str(refusal))
+    return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design)
+
+
+def take_as_randomised(groundwork: Groundwork) -> DesignedContrast:
+    """The comparison of two randomised arms: nobody is chosen and everybody weighs 1."""
+    baseline = build_baseline(groundwork.rows, groundwork.protocol.covariates, [])
+    design = _as_randomised(groundwork.is_treated(groundwork.rows))
+    return DesignedContrast(RANDOMISED, groundwork.contrast, groundwork.rows, baseline, None, design)
+
+
+def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
+    """Every design of a contrast, the primary one first."""
+    if groundwork.contrast.is_randomised:
+        yield take_as_randomised(groundwork)
+        return
+    for specification in groundwork.protocol.design.specifications():
+        yield choose_controls(groundwork, specification)
+
+
+def _same_for_all(treated: BoolArray) -> Propensity:
+    share = treated.mean()
+    return Propensity(np.full(treated.size, share), np.full(treated.size, np.log(share / (1 - share))), None, 0.0)
+
+
+def _without_anybody(
+    method: str, estimand: TargetEstimand, treated: BoolArray, propensity: Propensity, refusal: str
+) -> Design:
+    """A method that could not reach its objective leaves an empty design, which is refused, and its own words."""
+    nobody, no_set = np.zeros(treated.size), np.full(treated.size, -1, dtype=np.int64)
+    return Design(method, estimand, treated, propensity.score, nobody, no_set, {REFUSAL: refusal})
 
 
 def _first_discharges(rows: pl.DataFrame, contrast: Contrast) -> pl.DataFrame:
@@ -118,51 +180,32 @@ def _as_randomised(treated: BoolArray) -> Design:
     return Design(RANDOMISED, "ATT", treated, share, np.ones(treated.size), no_set)
 
 
-def judge(balance: tuple[BalanceRow, ...], overlap: Overlap, acceptance: Acceptance) -> list[dict[str, Any]]:
-    """Each threshold of the protocol with what the design reached."""
-    worst_smd = max((abs(row.smd_after) for row in balance), default=float("nan"))
-    verdicts = [
-        _verdict("max_abs_smd", acceptance.max_abs_smd, worst_smd, worst_smd <= acceptance.max_abs_smd),
-        _at_least("min_effective_controls", acceptance.min_effective_controls, overlap.effective_n_controls),
-        _at_least("min_share_treated_kept", acceptance.min_share_treated_kept, overlap.share_treated_kept),
-        _at_least("min_overlap", acceptance.min_overlap, overlap.overlap_coefficient),
-    ]
-    if acceptance.max_variance_ratio is not None:
-        ratios = [row.variance_ratio_after for row in balance if np.isfinite(row.variance_ratio_after)]
-        worst = max((max(ratio, 1 / ratio) if ratio > 0 else float("inf") for ratio in ratios), default=1.0)
-        limit = acceptance.max_variance_ratio
-        verdicts.append(_verdict("max_variance_ratio", limit, worst, worst <= limit))
-    return verdicts
-
-
-def _at_least(check: str, limit: float, value: float) -> dict[str, Any]:
-    return _verdict(check, limit, value, value >= limit)
-
-
-def _verdict(check: str, limit: float, value: float, passed: bool) -> dict[str, Any]:
-    return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}
-
-
 def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
     """What design.json says of one design of one contrast."""
     design = designed.design
-    balance = measure_balance(designed.baseline, design)
     entry: dict[str, Any] = {
+        "name": designed.name,
         "method": design.method,
         "estimand": design.estimand,
         "notes": dict(design.notes),
-        "balance": [asdict(row) for row in balance],
     }
     if designed.propensity is None:
-        return {**entry, "accepted": True, "verdicts": [], "overlap": None, "histogram": None}
-    overlap = measure_overlap(designed.baseline, design, designed.propensity)
-    verdicts = judge(balance, overlap, protocol.acceptance)
+        balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
+        nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
+        return {**entry, "balance": balance, **nothing_to_judge}
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    verdicts = judge(found, protocol.acceptance)
+    if REFUSAL in design.notes:
+        refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
+        verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})
     return {
         **entry,
+        "balance": [asdict(row) for row in found.balance],
         "accepted": all(verdict["passed"] for verdict in verdicts),
         "verdicts": verdicts,
-        "overlap": asdict(overlap),
+        "overlap": asdict(found.overlap),
         "histogram": _histogram(design, designed.propensity),
+        "diagnostics": found.as_entry(),
     }
 
 
@@ -198,16 +241,13 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     tables: list[pl.DataFrame] = []
     for contrast in contrasts_of(people, protocol):
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
-        methods = [RANDOMISED] if contrast.is_randomised else protocol.design.methods
-        designs = [choose_controls(of_arms, contrast, method, protocol) for method in methods]
-        arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
-        entries = [summarise(designed, protocol) for designed in designs]
-        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
-        for designed in designs:
+        entries: list[dict[str, Any]] = []
+        for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
+            entries.append(summarise(designed, protocol))
             tables.append(_rows_of(designed))
-            save_propensity(
-                out / store.MODELS / contrast.name / designed.design.method, designed.baseline, designed.propensity
-            )
+            save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)
+        arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
+        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
     write_parquet(out / store.DESIGN, tables[0].drop("contrast", "design"))
     write_parquet(out / store.OTHER_DESIGNS, pl.concat(tables))
     accepted = bool(summaries[0]["designs"][0]["accepted"])
@@ -219,7 +259,7 @@ def _rows_of(designed: DesignedContrast) -> pl.DataFrame:
     design = designed.design
     return designed.rows.select("row_id").with_columns(
         contrast=pl.lit(designed.contrast.name),
-        design=pl.lit(design.method),
+        design=pl.lit(designed.name),
         treated=pl.Series(design.treated),
         score=pl.Series(design.score),
         weight=pl.Series(design.weights),

@@ -74,6 +74,7 @@ class Fake:
     n_peer: int = 283
     n_control: int = 281
     n_pool: int = 18_437
+    n_left_out: int = 4
     participants_removed: Sequence[int] = (3, 6, 2, 0, 4, 0, 0, 0, 1, 5, 0, 9, 2, 1, 8)
     candidates_removed: Sequence[int] = (614, 1_903, 411, 5, 37, 2_218, 15_904, 1_127, 34, 7, 386)
     rows_set_aside: Sequence[int] = (3, 61, 1_294)
@@ -136,6 +137,7 @@ def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:
     write_parquet(run.file(store.OUTCOME_QUALITY), _outcome_quality(fake))
     # Written even when the design is refused: a stale file of effects must not find its way into the page.
     write_parquet(run.file(store.ESTIMATES), _estimates(rng, fake))
+    write_parquet(run.file(store.PROGNOSTIC), _prognostic(fake))
     write_parquet(run.file(store.CURVES), _curves(rng, fake))
     write_parquet(run.file(store.INDIVIDUAL_EFFECTS), _individual(rng, fake))
     notes = {
@@ -249,10 +251,11 @@ def _design(rng: np.random.Generator, fake: Fake) -> dict[str, Any]:
                     "verdicts": [],
                     "overlap": None,
                     "histogram": None,
+                    "diagnostics": None,
                 }
             ]
         else:
-            kept = max(n - 4, 1)
+            kept = max(n - fake.n_left_out, 1)
             accepted = fake.accepted or name != "peer_vs_virtual"
             designs = [
                 _entry(rng, "nearest_neighbour", n, fake.n_pool, kept, kept, accepted, rows(0.3)),
@@ -277,6 +280,8 @@ def _balance_row(rng: np.random.Generator, name: str, mean: float, spread: float
         "mean_control_after": control_after,
         "smd_after": (treated_after - control_after) / spread,
         "variance_ratio_after": 1.04,
+        "ks_before": 0.11,
+        "ks_after": 0.04,
     }
 
 
@@ -327,6 +332,51 @@ def _entry(
             "treated": np.histogram(treated, edges)[0].astype(float).tolist(),
             "pool": np.histogram(pool, edges)[0].astype(float).tolist(),
             "controls": np.histogram(chosen, edges)[0].astype(float).tolist(),
+        },
+        "diagnostics": _diagnostics(n_treated, kept, effective, balance),
+    }
+
+
+def _diagnostics(n_treated: int, kept: int, effective: float, balance: list[dict[str, Any]]) -> dict[str, Any]:
+    """Diagnostics as the design stage writes them; those left out are a little older."""
+    left_out = n_treated - kept
+    rows = [
+        {
+            "covariate": row["covariate"],
+            "mean_all": row["mean_treated_before"],
+            "mean_kept": row["mean_treated_after"],
+            "mean_left_out": row["mean_treated_before"] if left_out else None,
+            "smd_kept_vs_all": 0.01,
+            "smd_left_out_vs_kept": 0.31 if left_out else None,
+        }
+        for row in balance
+    ]
+    worst = [{"product": "age_years × is_female", "smd_before": 0.4, "smd_after": 0.18}]
+    return {
+        "scores": {
+            "equipoise": 0.612,
+            "equipoise_treated": 0.7,
+            "equipoise_control": 0.61,
+            "c_statistic_after": 0.51,
+            "c_statistic_refitted": 0.58,
+            "c_statistic_by_chance": 0.6,
+        },
+        "products": {
+            "n_products": 171,
+            "n_rare": 12,
+            "max_abs_smd": 0.18,
+            "share_over": 0.05,
+            "share_over_before": 0.4,
+            "share_over_by_chance": 0.2,
+            "worst": worst,
+        },
+        "generalisability": {"index": 0.97, "n_left_out": left_out, "max_abs_smd": 0.01, "rows": rows},
+        "detectable": {
+            "effective_n_treated": float(kept),
+            "effective_n_control": effective,
+            "sd_difference": 0.24,
+            "risk_ratio_below": 0.77,
+            "risk_ratio_above": 1.23,
         },
     }
 
@@ -472,6 +522,23 @@ def _estimates(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
+def _prognostic(fake: Fake) -> pl.DataFrame:
+    rows = [
+        {
+            "contrast": "peer_vs_virtual",
+            "design": design,
+            "outcome": OUTCOMES[0],
+            "smd_before": 0.412,
+            "smd_after": 0.031,
+            "n_learnt_from": fake.n_pool,
+            "fit": 0.33,
+            "note": None,
+        }
+        for design in ("nearest_neighbour", "propensity_weighting")
+    ]
+    return pl.DataFrame(rows)
+
+
 def _curves(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
     parts = []
     n = max(fake.n_peer - 4, 1)
@@ -489,11 +556,14 @@ def _curves(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
                         "contrast": "peer_vs_virtual",
                         "outcome": outcome,
                         "design": "nearest_neighbour",
+                        "method": "cumulative_incidence",
                         "arm": arm,
                         "day": day,
                         "incidence": incidence,
                         "lower": np.maximum(incidence - 1.96 * error, 0),
                         "upper": incidence + 1.96 * error,
+                        "band_lower": np.maximum(incidence - 2.9 * error, 0),
+                        "band_upper": np.where(events < 10, np.nan, incidence + 2.9 * error),
                         "at_risk": n - events,
                     }
                 )

@@ -1,19 +1,29 @@
 """Effect methods for outcomes that are one number a person: binary, continuous."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
-from models.registry import EFFECTS, check_capability, time_methods
+from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
 from pipelines.protocol import Protocol
+
+WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
+    "weighted_difference": {"weights_are": "fixed"},
+    "adjusted_regression": {"weights_are": "fixed"},
+    "aipw": {"is_randomised": True},
+    "tmle": {"is_randomised": True},
+    "two_part": {"weights_are": "fixed"},
+    "cluster_bootstrap": {"weights_are": "fixed"},
+}
+"""What the methods are told of a comparison whose score is known and was not fitted."""
 
 
 def estimate_values(
@@ -34,7 +44,7 @@ def estimate_values(
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
-    for method in _methods_for(accepted, outcome, protocol):
+    for method in _methods_for(accepted, outcome, kind, protocol):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
         estimates: tuple[Estimate, ...] = ()
         if refusal is None:
@@ -46,6 +56,20 @@ def estimate_values(
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+        for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
+            results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
+
+
+def remarks_of(estimates: tuple[Estimate, ...], is_primary: bool) -> list[str]:
+    """What a reader should know of one method's estimates: a warning, and for the primary outcome which errors these
+    are. The scales of one outcome share their notes, so the first speaks for all."""
+    if not estimates:
+        return []
+    notes = estimates[0].notes
+    remarks = [str(notes["warning"])] if "warning" in notes else []
+    if is_primary and "variance" in notes:
+        remarks.append(f"standard errors: {notes['variance']}")
+    return remarks
 
 
 def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
@@ -63,10 +87,13 @@ def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
     return of_rows.select(values.fill_null(float("nan"))).to_series().to_numpy()
 
 
-def _methods_for(accepted: AcceptedDesign, outcome: str, protocol: Protocol) -> list[str]:
-    """Forests only where they are read: the primary outcome on the primary design."""
+def _methods_for(
+    accepted: AcceptedDesign, outcome: str, kind: Literal["binary", "continuous"], protocol: Protocol
+) -> list[str]:
+    """The methods of this kind of outcome; forests only where they are read: the primary outcome on the primary
+    design."""
     is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
-    named = [name for name in protocol.effects.methods if name not in time_methods()]
+    named = [name for name in protocol.effects.methods if name in methods_for(kind)]
     return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
 
 
@@ -83,7 +110,7 @@ def _run(
 ) -> tuple[Estimate, ...]:
     options = getattr(protocol.effects, method).model_dump()
     if accepted.contrast.is_randomised:
-        options |= {"weighted_difference": {"weights_are": "fixed"}, "aipw": {"is_randomised": True}}.get(method, {})
+        options |= WHEN_RANDOMISED.get(method, {})
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:

@@ -15,8 +15,39 @@ class WeightedDifferenceSettings(Section):
     )
 
 
+class GComputationSettings(Section):
+    """A regression of the outcome in each arm, averaged over the people of the estimand."""
+
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
+
+
+class AdjustedRegressionSettings(Section):
+    """The same with the design's weights: adjusts for what imbalance the design left."""
+
+    l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty; the larger, the nearer to the weighted difference")
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
+    )
+
+
 class AipwSettings(Section):
     """Cross-fitted doubly robust estimate."""
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+
+
+class TmleSettings(Section):
+    """Cross-fitted targeted maximum likelihood: doubly robust, and never outside the range of the outcome."""
+
+    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+
+
+class ClusterBootstrapSettings(Section):
+    """A check of the weighted difference: its standard error from drawing whole matched sets, or persons, again."""
+
+    replicates: int = Field(1000, ge=50, le=100_000, description="Number of times the clusters are drawn")
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: each replicate moves the score by one Newton step; fixed: weights stay"
+    )

@@ -1,16 +1,18 @@
 """The three tables of results become the three released CSV files: the same rows after disclosure control.
 
 Choice made: an empty cell is a suppressed (or undefined) number, and the disclosure log says which. Effects are exact;
-but a risk difference and a risk ratio together give the two risks away, so where these rest on too few people the whole
-estimate is withheld.
+but a risk difference and a risk ratio together give the two risks away, and the error of a hazard ratio the number of
+events, so where these rest on too few people the whole estimate is withheld.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from models.registry import time_methods
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.store import RunFolder
@@ -35,6 +37,10 @@ ESTIMATE_SCHEMA = {
 NUMBERS = ("value", "std_error", "lower", "upper", "p_value")
 COUNTS = ("n_treated", "n_control", "effective_n")
 GROUP = ("contrast", "outcome", "estimand", "design", "method", "subgroup")
+Key = tuple[Any, ...]
+COMPOSITE = "readmitted_or_died"
+KINDS = ("is_informally_readmitted", "is_formally_readmitted")
+_EVENT_AND_DAY = re.compile(r"([a-z_]+)_(\d+)d")
 SIDES = ("treated", "control")
 MOMENTS = ("before", "after")
 BALANCE_SCHEMA = {
@@ -45,7 +51,7 @@ BALANCE_SCHEMA = {
     **{
         f"{statistic}_{moment}": pl.Float64
         for moment in MOMENTS
-        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio")
+        for statistic in ("mean_treated", "mean_control", "smd", "variance_ratio", "ks")
     },
 }
 ATTRITION_SCHEMA = {
@@ -64,6 +70,7 @@ def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.Data
     if estimates.is_empty():
         return pl.DataFrame(schema=ESTIMATE_SCHEMA)
     withheld = _rests_on_few(estimates, log)
+    withheld |= _apart_by_few(estimates, withheld, log)
     rows = []
     for row in estimates.iter_rows(named=True):
         place = place_of(row)
@@ -71,6 +78,7 @@ def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.Data
         for name in COUNTS:
             released[name] = log.count(_finite(row[name]), store.RELEASED_ESTIMATES, f"{place}/{name}")
         few = released["n_treated"] is None or released["n_control"] is None or tuple(row[n] for n in GROUP) in withheld
+        few = few or (row.get("fewest_events") is not None and _is_few(row["fewest_events"], log))
         if few:
             log.note(store.RELEASED_ESTIMATES, f"{place}/value", dc.SUPPRESSED)
         for name in NUMBERS:
@@ -90,7 +98,7 @@ def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[tuple[Any, ...]]:
+def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[Key]:
     """Groups of estimates whose two risks, solved from risk difference and ratio, rest on too few people."""
     found = set()
     wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
@@ -108,6 +116,37 @@ def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[tuple[A
     return found
 
 
+def _apart_by_few(estimates: pl.DataFrame, withheld: set[Key], log: dc.DisclosureLog) -> set[Key]:
+    """Groups of estimates that would give a withheld or a small number away by subtraction: an earlier day of the same
+    event, readmission or death beside readmission, one kind of readmission beside the other."""
+    studies: dict[tuple[Any, ...], dict[tuple[str, int], tuple[Key, list[int]]]] = {}
+    wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
+    for key, group in wanted.group_by(GROUP, maintain_order=True):
+        named, method = _EVENT_AND_DAY.fullmatch(str(key[1])), str(key[4])
+        values = dict(zip(group["scale"], group["value"], strict=True))
+        risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
+        if named is None or method not in time_methods() or None in risks:
+            continue
+        people = (group["n_treated"][0], group["n_control"][0])
+        counts = [round((risk or 0.0) * n) for risk, n in zip(risks, people, strict=True)]
+        study = (key[0], *key[2:4], key[5])
+        studies.setdefault(study, {})[named[1], int(named[2])] = (key, counts)
+    found = set()
+    for known in studies.values():
+        for (event, day), (key, counts) in known.items():
+            later = [known[event, other][1] for name, other in known if name == event and other > day]
+            beside = [known["readmitted", day][1]] if event == COMPOSITE and ("readmitted", day) in known else []
+            if any(_is_few(abs(a - b), log) for other in later + beside for a, b in zip(counts, other, strict=True)):
+                found.add(key)
+            if event in KINDS and any(known[kind, day][0] in withheld for kind in KINDS if (kind, day) in known):
+                found.update(known[kind, day][0] for kind in KINDS if (kind, day) in known)
+    return found
+
+
+def _is_few(count: int, log: dc.DisclosureLog) -> bool:
+    return dc.release_count(count, log.rule) is None
+
+
 def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float | None, float | None]:
     difference, ratio = _finite(difference), _finite(ratio)
     if difference is None:
@@ -120,6 +159,11 @@ def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float |
     return ratio * control, control
 
 
+def name_of(entry: Mapping[str, Any]) -> str:
+    """What a design of design.json is called: its specification's name, else its method."""
+    return str(entry.get("name", entry["method"]))
+
+
 def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of BALANCE_SCHEMA for every contrast and design of design.json. `proportions` says of raw covariates
     that were seen in the baseline file whether they are 0/1."""
@@ -128,10 +172,10 @@ def release_balance(summary: Mapping[str, Any], proportions: Mapping[str, bool],
         for design in contrast["designs"]:
             people = people_of(summary, contrast, design)
             for row in design["balance"]:
-                place = f"{contrast['contrast']}/{design['method']}/{row['covariate']}"
+                place = f"{contrast['contrast']}/{name_of(design)}/{row['covariate']}"
                 is_share = is_proportion(row, proportions)
                 released = _release_row(row, people, is_share, place, log)
-                key = {"contrast": contrast["contrast"], "design": design["method"], "covariate": row["covariate"]}
+                key = {"contrast": contrast["contrast"], "design": name_of(design), "covariate": row["covariate"]}
                 rows.append({**key, "is_proportion": is_share, **released})
     if rows:
         log.note(store.RELEASED_BALANCE, "means of 0/1 covariates", dc.RECOMPUTED)
@@ -177,8 +221,9 @@ def is_proportion(row: Mapping[str, Any], proportions: Mapping[str, bool]) -> bo
 def _release_row(
     row: Mapping[str, Any], people: Mapping[str, Any], is_share: bool, place: str, log: dc.DisclosureLog
 ) -> dict[str, float | None]:
-    """Means, standardised differences and variance ratios of one covariate. A standardised difference gives a
-    suppressed mean away, so it goes with it; the variance ratio of a proportion is a function of the two means."""
+    """Means and differences of one covariate. A standardised difference gives a suppressed mean away, and so does the
+    Kolmogorov-Smirnov distance of a proportion, so they go with it; the variance ratio of a proportion is a function of
+    the two means."""
     released: dict[str, float | None] = {}
     for moment in MOMENTS:
         for side in SIDES:
@@ -195,6 +240,8 @@ def _release_row(
         released[f"smd_{moment}"] = None if smd is None or not is_whole else round(smd, 2 if is_share else 3)
         keeps_ratio = ratio is not None and is_whole and not is_share
         released[f"variance_ratio_{moment}"] = round(ratio, 2) if keeps_ratio and ratio is not None else None
+        distance = _finite(row.get(f"ks_{moment}"))
+        released[f"ks_{moment}"] = None if distance is None or not is_whole else round(distance, 2)
     return released
 
 

@@ -12,7 +12,15 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.quality import QUALITY_SCHEMA
-from pipelines.report import design_facts, effects_facts, quality_facts, released, sensitivity_facts, trial
+from pipelines.report import (
+    design_facts,
+    diagnostic_facts,
+    effects_facts,
+    quality_facts,
+    released,
+    sensitivity_facts,
+    trial,
+)
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -25,9 +33,13 @@ def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) ->
     measured = [_read(run, store.QUALITY), _read(run, store.OUTCOME_QUALITY) if design["accepted"] else pl.DataFrame()]
     quality = pl.concat([part for part in measured if part.width] or [pl.DataFrame(schema=QUALITY_SCHEMA)])
     estimates = _read(run, store.ESTIMATES) if design["accepted"] else pl.DataFrame()
+    prognostic = _read(run, store.PROGNOSTIC) if design["accepted"] else pl.DataFrame()
+    proportions = released.read_proportions(run)
     return {
         store.RELEASED_ESTIMATES: released.release_estimates(estimates, log),
-        store.RELEASED_BALANCE: released.release_balance(design, released.read_proportions(run), log),
+        store.RELEASED_BALANCE: released.release_balance(design, proportions, log),
+        store.RELEASED_DIAGNOSTICS: diagnostic_facts.release_diagnostics(design, prognostic, log),
+        store.RELEASED_KEPT: diagnostic_facts.release_kept(design, proportions, log),
         store.RELEASED_ATTRITION: released.release_attrition(_read(run, store.ATTRITION), log),
         store.RELEASED_QUALITY: quality_facts.release_quality(quality, protocol, log),
         **sensitivity_facts.release_sensitivity(run, protocol, log),
@@ -44,6 +56,7 @@ def summarise(
     """The whole report as plain numbers and texts, all released. Keys without content are None or empty."""
     design = run.read_json(store.DESIGN_SUMMARY)
     accepted = bool(design["accepted"])
+    primary = (design["contrasts"][0]["contrast"], protocol.design.methods[0])
     summary: dict[str, Any] = {
         "study": _study(protocol),
         "accepted": accepted,
@@ -55,6 +68,9 @@ def summarise(
         "flow": design_facts.draw_up_flow(design, tables[store.RELEASED_ATTRITION], log),
         "table1": design_facts.make_table_1(design, tables[store.RELEASED_BALANCE], protocol, log),
         "love": design_facts.love_points(design, tables[store.RELEASED_BALANCE], protocol),
+        "diagnostics": diagnostic_facts.list_diagnostics(tables[store.RELEASED_DIAGNOSTICS], *primary),
+        "left_out": diagnostic_facts.most_different(tables[store.RELEASED_KEPT], *primary),
+        "power": protocol.power.model_dump(),
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
         "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
@@ -73,7 +89,9 @@ def summarise(
             "individual": _read(run, store.INDIVIDUAL_EFFECTS),
             "notes": _read_json(run, store.EFFECT_NOTES) or [],
         }
-        summary["effects"] = effects_facts.read_effects(private, tables[store.RELEASED_ESTIMATES], protocol, log)
+        summary["effects"] = effects_facts.read_effects(
+            private, tables[store.RELEASED_ESTIMATES], design, protocol, log
+        )
     return summary
 
 

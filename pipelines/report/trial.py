@@ -20,6 +20,13 @@ _EXCLUSIONS = {
     "primary_F10_F19": "a primary substance use disorder (F10–F19)",
 }
 
+_ESTIMANDS = {
+    "ATT": "Average effect in those who were offered the intervention (ATT)",
+    "ATE": "Average effect in everybody in the comparison (ATE)",
+    "ATC": "Average effect in the candidates, had they been offered the intervention (ATC)",
+    "ATO": "Average effect in people who could as well have been participants as candidates (ATO)",
+}
+
 
 def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     """The target trial beside its emulation: component, target trial, emulation."""
@@ -27,11 +34,7 @@ def describe_trial(protocol: Protocol) -> list[dict[str, str]]:
     strategies = protocol.strategies
     outcome = label(protocol.outcomes.primary)
     comparator = mid(strategies.comparator)
-    estimand = (
-        "Average effect in those who were offered the intervention (ATT)"
-        if protocol.estimand.target == "ATT"
-        else "Average effect in everybody in the table (ATE)"
-    )
+    estimand = _ESTIMANDS[protocol.estimand.target]
     rows = [
         ("Eligibility", _eligibility(protocol), _eligibility_emulated(protocol)),
         ("Strategies", f"{strategies.treatment}; or {comparator}", _strategies_emulated(protocol)),
@@ -91,7 +94,7 @@ def _serving(protocol: Protocol) -> str:
         ("weighting", "every"): "Weighting uses all of them, with errors by person. ",
     }
     which = protocol.design.candidate_discharges
-    makes_sets = (DESIGNS[method].makes_matched_sets for method in protocol.design.methods)
+    makes_sets = (DESIGNS[one.method].makes_matched_sets for one in protocol.design.specifications())
     families = dict.fromkeys("matching" if sets else "weighting" for sets in makes_sets)
     return "".join(uses[family, getattr(which, family)] for family in families)
 
@@ -110,11 +113,18 @@ def _assignment(protocol: Protocol) -> str:
     exact = protocol.design.exact
     n = len(protocol.covariates.numeric) + len(protocol.covariates.categorical)
     groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
-    methods = " and ".join(mid(label(name)) for name in protocol.design.methods)
+    methods = " and ".join(dict.fromkeys(mid(label(one.method)) for one in protocol.design.specifications()))
     return (
-        f"Not at random. Controls were chosen {groups}by {methods} on a propensity score of {n} covariates"
+        f"Not at random. Controls were chosen {groups}by {methods} on {_score(protocol)}{n} covariates"
         f"{_codes(protocol)} known before time zero, without sight of any outcome"
     )
+
+
+def _score(protocol: Protocol) -> str:
+    """Balancing methods weigh by the covariates themselves."""
+    without = {"entropy_balancing", "stable_balancing"}
+    used = {one.method for one in protocol.design.specifications()}
+    return "" if without.issuperset(used) else "a propensity score of "
 
 
 def _codes(protocol: Protocol) -> str:
@@ -136,7 +146,7 @@ def _follow_up(protocol: Protocol) -> str:
 
 
 def _analysis(protocol: Protocol) -> str:
-    methods = ", ".join(mid(label(name)) for name in protocol.effects.methods)
+    methods = ", ".join(dict.fromkeys(mid(label(name)) for name in protocol.effects.methods_by_name().values()))
     return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
 
 
@@ -166,10 +176,34 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Weighted mean of each group, with errors that respect matched sets and people.",
             "Lunceford & Davidian 2004, Stat Med 23:2937",
         ),
+        "g_computation": (
+            "Outcome regression (g-computation)",
+            "A regression of the outcome in each group, averaged over the people the effect is about; it rests on the "
+            "regression alone.",
+            "Snowden, Rose & Mortimer 2011, Am J Epidemiol 173:731",
+        ),
+        "adjusted_regression": (
+            "Regression after the design",
+            "The same regression with the design’s weights: it adjusts for what imbalance the design left.",
+            "Lin 2013, Ann Appl Stat 7:295; Kang & Schafer 2007, Stat Sci 22:523",
+        ),
         "aipw": (
             "Doubly robust estimate",
-            "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",
+            "An outcome model and a propensity model of the designed sample together, cross-fitted and recalibrated: "
+            "consistent when either is right.",
             "Chernozhukov et al. 2018, Econometrics J 21:C1",
+        ),
+        "tmle": (
+            "Targeted maximum likelihood",
+            "The outcome model, cross-fitted and moved until its weighted errors vanish in each group: consistent when "
+            "either model is right, and never outside the range of the outcome.",
+            "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
+        ),
+        "cluster_bootstrap": (
+            "Cluster bootstrap",
+            "The weighted difference with the spread it has when matched sets, or people, are drawn again; a check of "
+            "the formula behind its standard error.",
+            "Austin & Small 2014, Stat Med 33:4306; Abadie & Spiess 2022, JASA 117:983",
         ),
         "causal_forest": (
             "Causal forest",
@@ -181,8 +215,48 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Probability of the event by each day, with death as a competing event.",
             "Aalen & Johansen 1978, Scand J Stat 5:141",
         ),
+        "kaplan_meier": (
+            "Readmission or death",
+            "Probability of having been readmitted or having died by each day.",
+            "Kaplan & Meier 1958, JASA 53:457",
+        ),
+        "time_lost": (
+            "Mean time lost to readmission",
+            "Days of follow-up after the first readmission, on average: the area under the cumulative incidence.",
+            "Andersen 2013, Stat Med 32:5278",
+        ),
+        "first_readmission_type": (
+            "First readmission by kind",
+            "Probability of a voluntary and of a detained first readmission by each day, death competing.",
+            "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+        "cox": (
+            "Cox model",
+            "Ratio of the hazards of readmission or death; errors by person and matched set.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "cause_specific_cox": (
+            "Cause-specific Cox models",
+            "Ratios of the hazards of readmission, and of death, among people without either so far.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "fine_gray": (
+            "Fine-Gray model",
+            "Ratio of the subdistribution hazards of readmission, which orders the cumulative incidences.",
+            "Fine & Gray 1999, JASA 94:496",
+        ),
     }
-    rows += [chosen[name] for name in protocol.effects.methods if name in chosen]
+    used = dict.fromkeys(protocol.effects.methods_by_name().values())
+    rows += [chosen[name] for name in used if name in chosen]
+    if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:
+        rows.append(
+            (
+                "Specification curve",
+                "Every design with every effect method that the protocol names, side by side; it shows how far the "
+                "answer hangs on choices that could have been others, and selects nothing.",
+                "Simonsohn, Simmons & Nelson 2020, Nat Hum Behav 4:1208",
+            )
+        )
     return [{"name": name, "text": text, "source": source} for name, text, source in rows]
 
 
@@ -242,7 +316,8 @@ def _cdm_limits(protocol: Protocol) -> list[str]:
 
 
 GLOSSARY = {
-    "ATT, ATE": "Average effect in the treated; average effect in everybody.",
+    "ATT, ATE, ATC, ATO": "Average effect in the treated; in everybody; in the untreated; in people who could as well "
+    "have been in either group.",
     "Caliper": "The largest distance in propensity score at which two people may be matched.",
     "Candidate": "A person outside the trial whose discharge met the same eligibility rules.",
     "Confidence interval": "The range of effects that the data are reasonably compatible with.",

@@ -12,11 +12,18 @@ TINY = {
     "ingest": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "features": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "nation": "--people 500",
+    "methods_truth": (
+        "--replicates 3 --worlds trusts --methods weighted_difference cumulative_incidence --processes 1 "
+        "--numbers numbers.csv"
+    ),
+    "methods_data": f"{ROOT}/tests/data --folders nhefs --methods weighted_difference",
 }
 SAID = {
     "ingest": "## Ingest: 3,000 contacts",
     "features": "All ten features of every person are the same for every tool",
     "nation": "### Where the time goes (500 people",
+    "methods_truth": "### binary outcome, ATT",
+    "methods_data": "| propensity_weighting | weighted_difference | 3.4",
 }
 
 

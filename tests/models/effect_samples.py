@@ -21,9 +21,9 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
-def golden_values() -> dict[tuple[str, str], float]:
+def golden_values(file_name: str = "values.csv") -> dict[tuple[str, str], float]:
     """R's values by (data, quantity)."""
-    with open(GOLDEN / "values.csv", newline="", encoding="utf-8") as file:
+    with open(GOLDEN / file_name, newline="", encoding="utf-8") as file:
         return {(row["data"], row["quantity"]): float(row["value"]) for row in csv.DictReader(file)}
 
 

@@ -30,8 +30,8 @@ def test_effects_take_baseline_and_design_after_the_outcome(name: str, method: M
     positional = [
         p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
-    of_time = ["day", "event", "baseline", "design"]
-    assert positional == (of_time if method.kinds == ("time_to_event",) else ["outcome", "baseline", "design"])
+    of_kind = {"time_to_event": ["day", "event"], "count": ["outcome", "exposure"]}
+    assert positional == [*of_kind.get(method.kinds[0], ["outcome"]), "baseline", "design"]
 
 
 def test_reading_the_registry_imports_no_learning_library() -> None:
@@ -59,11 +59,11 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "nearest_neighbour cannot target the ATE; allowed: ATT, ATC",
         ),
         (
-            "propensity_weighting",
-            "aipw",
+            "matching_weights",
+            "weighted_difference",
             "ATC",
             "binary",
-            "propensity_weighting cannot target the ATC; allowed: ATT, ATE",
+            "matching_weights cannot target the ATC; allowed: ATO",
         ),
         (
             "nearest_neighbour",
@@ -84,14 +84,14 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "aipw",
             "ATT",
             "binary",
-            f"there is no design method 'nearest'; allowed: {', '.join(DESIGNS)}, randomised",
+            "there is no design method 'nearest'; allowed: " + ", ".join([*DESIGNS, "randomised"]),
         ),
         (
             "nearest_neighbour",
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: weighted_difference, aipw, causal_forest, cumulative_incidence",
+            f"there is no effect method 'ols'; allowed: {', '.join(EFFECTS)}",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from models.balance import kish_effective_n
 from models.propensity import fit_propensity
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
-from models.weighting import propensity_weighting
+from models.weighting import matching_weights, propensity_weighting
 from tests.models.golden_design import by_row, lalonde, unpenalised, values
 
 RNG = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def test_truncation_caps_controls_at_their_own_quantile_before_scaling() -> None
 
 def test_trimming_drops_rows_outside_the_other_arms_range() -> None:
     world = people([-2.0, 0.0, 3.0, -3.0, -2.0, 1.0, 2.0], [1, 1, 1, 0, 0, 0, 0])
-    design = weigh(*world, trim_to_overlap=True)
+    design = weigh(*world, trim="common_support")
     assert (design.weights > 0).tolist() == [True, True, False, False, True, True, True]
     assert (design.notes["n_treated_trimmed"], design.notes["n_controls_trimmed"]) == (1, 1)
     assert design.weights[3:].sum() == pytest.approx(2.0)
@@ -105,17 +105,70 @@ def test_trimming_drops_rows_outside_the_other_arms_range() -> None:
 def test_trimming_that_empties_one_arm_of_a_group_drops_the_group() -> None:
     """The control at 5 lies beyond the treated rows' 0 to 2; without it the treated row at 1 has nobody left."""
     world = people([0.0, 2.0, 0.5, 2.0, 1.0, 5.0], [1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1])
-    design = weigh(*world, trim_to_overlap=True)
+    design = weigh(*world, trim="common_support")
     assert (design.weights > 0).tolist() == [False, True, True, True, False, False]
 
 
 def test_trimming_does_not_hang_on_the_last_bits() -> None:
-    design = weigh(*people([1.0 + 1e-13, 0.5, 1.0, 0.5 - 1e-13], [1, 1, 0, 0]), trim_to_overlap=True)
+    design = weigh(*people([1.0 + 1e-13, 0.5, 1.0, 0.5 - 1e-13], [1, 1, 0, 0]), trim="common_support")
     assert (design.weights > 0).all()
 
 
+def test_trimming_rules_by_hand() -> None:
+    """Nine rows, three of them treated, at log-odds of scores 0.05 to 0.95."""
+    score = np.array([0.05, 0.2, 0.6, 0.95, 0.08, 0.3, 0.5, 0.7, 0.92])
+    treated = [0, 1, 1, 1, 0, 0, 0, 0, 0]
+    world = people(list(np.log(score / (1 - score))), treated)
+
+    def kept(**options: Any) -> list[float]:
+        design = weigh(*world, estimand="ATE", **options)
+        return sorted(score[design.weights > 0].round(9))
+
+    assert kept(trim="crump") == [0.2, 0.3, 0.5, 0.6, 0.7]
+    assert kept(trim="crump", trim_at=0.06) == [0.08, 0.2, 0.3, 0.5, 0.6, 0.7, 0.92]
+    # One third is treated, so preference 0.3 and 0.7 are odds 3/14 and 7/6: scores 0.176 and 0.538.
+    assert kept(trim="preference") == [0.2, 0.3, 0.5]
+    # Lower quartile of the treated half-way from 0.2 to 0.6, upper of the untreated between 0.5 and 0.7 (log-odds).
+    assert kept(trim="asymmetric", trim_at=0.25) == [0.5, 0.6]
+
+
+def test_optimal_trimming_has_the_smallest_variance_of_all_limits() -> None:
+    """Crump et al. 2009: with equal variances the average effect of the rows with |log-odds| <= c has the variance
+    mean of 1 / (e (1 - e)) over those rows, divided by their number."""
+    rng = np.random.default_rng(8)
+    linear = rng.normal(-1.0, 2.0, 2_000)
+    treated = rng.random(2_000) < 1 / (1 + np.exp(-linear))
+    design = weigh(*people(list(linear), list(treated.astype(int))), estimand="ATE", trim="crump_optimal")
+    cost = 2 + 2 * np.cosh(linear)
+    by_distance = np.argsort(np.abs(linear))
+    variance = np.cumsum(cost[by_distance]) / np.arange(1, 2_001) ** 2
+    n_kept = int((design.weights > 0).sum())
+    assert variance[n_kept - 1] <= variance.min() * (1 + 1e-4)  # the rule is of a continuum, not of 2,000 rows
+    assert variance[n_kept - 1] < 0.8 * variance[-1]
+
+
+def test_overlap_and_matching_weights_by_hand() -> None:
+    """Scores 1/2, 3/4 (treated) and 1/5, 3/4 (untreated)."""
+    world = people(list(np.log([1.0, 3.0, 0.25, 3.0])), [1, 1, 0, 0])
+    # h = e (1 - e) sums to 1/4 + 3/16 + 4/25 + 3/16 = 0.785; treated 1/2 : 1/4, untreated 1/5 : 3/4
+    overlap = weigh(*world, estimand="ATO")
+    np.testing.assert_allclose(overlap.weights, 0.785 * np.array([2 / 3, 1 / 3, 4 / 19, 15 / 19]))
+    # h = min(e, 1 - e) sums to 1/2 + 1/4 + 1/5 + 1/4 = 1.2; treated 1 : 1/3, untreated 1/4 : 1
+    propensity = Propensity(np.full(4, 0.5), world[2], None, 0.0)
+    matching = matching_weights(world[0], world[1], propensity, rng=RNG)
+    np.testing.assert_allclose(matching.weights, 1.2 * np.array([3 / 4, 1 / 4, 1 / 5, 4 / 5]))
+    with pytest.raises(ValueError, match="1:1 match"):
+        matching_weights(world[0], world[1], propensity, estimand="ATT", rng=RNG)
+
+
+def test_untreated_as_the_population_mirrors_the_treated() -> None:
+    world = people([1.0, 0.3, -0.5, 0.2, -1.0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0])
+    mirrored = people([-1.0, -0.3, 0.5, -0.2, 1.0], [0, 0, 1, 1, 1])
+    np.testing.assert_allclose(weigh(*world, estimand="ATC").weights, weigh(*mirrored).weights)
+
+
 def test_disjoint_arms_trimmed_are_an_empty_design_not_a_crash() -> None:
-    design = weigh(*people([5.0, 6.0, 0.0, 1.0], [1, 1, 0, 0]), trim_to_overlap=True, truncate_quantile=0.9)
+    design = weigh(*people([5.0, 6.0, 0.0, 1.0], [1, 1, 0, 0]), trim="common_support", truncate_quantile=0.9)
     assert not design.weights.any()
     assert design.notes["n_treated_trimmed"] == 2
 
@@ -139,7 +192,11 @@ def test_own_rows_do_not_serve_and_repeated_persons_are_counted() -> None:
 def test_impossible_options_are_refused() -> None:
     world = people([0.0, 0.0], [1, 0])
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"estimand": "ATC"}, "the ATT or the ATE, not ATC"),
+        ({"estimand": "ATM"}, "ATT, ATE, ATC or ATO, not the ATM"),
+        ({"trim": "often"}, "no rule of trimming"),
+        ({"trim": "common_support", "trim_at": 0.1}, "trim_at has no meaning"),
+        ({"trim": "crump", "trim_at": 0.5}, "between 0 and 0.5"),
+        ({"trim": "crump_optimal"}, "derived for the ATE"),
         ({"truncate_quantile": 0.0}, "truncate_quantile"),
         ({"truncate_quantile": 1.5}, "truncate_quantile"),
     ]

@@ -38,7 +38,7 @@ from tests.report_fixture import (
 
 SMALL = range(1, 8)
 FIGURES = (
-    "flow", "overlap", "love", "triad", "incidence", "forest", "individual", "providers", "missing",
+    "flow", "overlap", "love", "triad", "incidence", "forest", "multiverse", "individual", "providers", "missing",
 )  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def test_everything_of_the_contract_is_there(accepted: RunFolder) -> None:
         "report.html",
         "estimates.csv",
         "balance.csv",
+        "diagnostics.csv",
+        "participants_kept.csv",
         "attrition.csv",
         "data_quality.csv",
         "disclosure_log.json",

@@ -1,0 +1,321 @@
+"""Does every method recover effects that are known, and do its 95 % intervals cover them? Simulated worlds × methods.
+
+Every design method is tried with a few effect methods, and every effect method with a matched and a weighted design
+(`REFERENCE_*`); the estimands other than the ATT in one world. Replicates: 500, fewer for the slow
+methods named in `FEW`. All numbers go into bench/truth.csv, a reading of them into bench/RESULTS.md.
+
+    python bench/methods_truth.py [--replicates 500] [--worlds NAME ...] [--methods NAME ...] [--processes 2]
+"""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import polars as pl
+from results import RESULTS, ROOT, write_section
+from simulated_worlds import (
+    HORIZON,
+    WORLDS,
+    Outcomes,
+    World,
+    baseline_of,
+    draw_outcomes,
+    draw_people,
+    draw_population,
+    draw_twins,
+    expected,
+)
+
+from models.propensity import fit_propensity
+from models.registry import DESIGNS, EFFECTS, OutcomeKind, check_capability
+from models.results import Baseline, Design, Estimand, Estimate, Scale
+
+NUMBERS = ROOT / "bench" / "truth.csv"
+REFERENCE_DESIGNS = ("nearest_neighbour", "propensity_weighting")
+REFERENCE_EFFECTS = ("weighted_difference", "aipw", "cumulative_incidence")
+WORLD_OF_OTHER_ESTIMANDS = "effects differ"
+FEW = {"causal_forest": 50}
+"""Replicates of methods that take long; all others get as many as asked for."""
+VALUE_KINDS: tuple[OutcomeKind, ...] = ("binary", "continuous")
+TWINS = 100_000
+POPULATION = 400_000
+RATIOS = frozenset(scale for scale in get_args(Scale) if scale.endswith("ratio"))
+LOWEST, HIGHEST = 0.93, 0.97
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One design with one effect method for one estimand."""
+
+    design: str
+    effect: str
+    estimand: Estimand
+
+    def replicates(self, most: int) -> int:
+        return min(most, FEW.get(self.design, most), FEW.get(self.effect, most))
+
+
+def cells_of(world: World, only: frozenset[str] = frozenset()) -> list[Cell]:
+    """What is tried in one world; with `only`, the cells in which one of these methods takes part."""
+    estimands: tuple[Estimand, ...] = ("ATT",)
+    if world.name == WORLD_OF_OTHER_ESTIMANDS:
+        estimands = ("ATT", "ATE", "ATC", "ATO")
+    found = [
+        Cell(design, effect, estimand)
+        for estimand in estimands
+        for design in DESIGNS
+        for effect in EFFECTS
+        if design in REFERENCE_DESIGNS or effect in REFERENCE_EFFECTS
+        if any(check_capability(design, effect, estimand, kind) is None for kind in EFFECTS[effect].kinds)
+    ]
+    return [cell for cell in found if not only or cell.design in only or cell.effect in only]
+
+
+def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str, Any]]:
+    """Every cell of one world on one draw; the seed is the replicate's number."""
+    world, number, most, only = job
+    rng = np.random.default_rng([number, WORLDS.index(world)])
+    people = draw_people(world, world.treated + world.pool, rng)
+    treated = rng.random(people.chance.size) < people.chance
+    outcomes = draw_outcomes(world, people, treated, rng)
+    baseline = baseline_of(people)
+    at = {
+        kind: (expected(world, people, treated=True)[kind], expected(world, people, treated=False)[kind])
+        for kind in VALUE_KINDS
+    }
+    propensity = fit_propensity(baseline, treated)
+    rows: list[dict[str, Any]] = []
+    cells = [cell for cell in cells_of(world, only) if number < cell.replicates(most)]
+    for name, estimand in dict.fromkeys((cell.design, cell.estimand) for cell in cells):
+        place = {"world": world.name, "design": name, "estimand": estimand, "replicate": number}
+        effects = [cell.effect for cell in cells if (cell.design, cell.estimand) == (name, estimand)]
+        try:
+            design = DESIGNS[name].function(baseline, treated, propensity, estimand=estimand, rng=rng)
+        except ValueError:
+            rows += [{**place, "effect": effect, "kind": "", "scale": "refused"} for effect in effects]
+            continue
+        kept = (design.weights > 0) & treated
+        drops = estimand == "ATT" and kept.sum() < treated.sum()
+        for effect in effects:
+            for kind in EFFECTS[effect].kinds:
+                if check_capability(name, effect, estimand, kind) is not None:
+                    continue
+                where = {**place, "effect": effect, "kind": kind}
+                try:
+                    estimates = estimate(effect, kind, outcomes, baseline, design, rng)
+                except ValueError:
+                    rows.append({**where, "scale": "refused"})
+                    continue
+                means = tuple(float(each[kept].mean()) for each in at[kind]) if kind in at and drops else None
+                rows += [_row(where, item, means) for item in estimates]
+    return rows
+
+
+def _row(where: Mapping[str, Any], item: Estimate, kept: tuple[float, float] | None) -> dict[str, Any]:
+    return {
+        **where,
+        "scale": item.scale,
+        "value": item.value,
+        "std_error": item.std_error,
+        "lower": item.lower,
+        "upper": item.upper,
+        "p_value": item.p_value,
+        "truth_of_kept": None if kept is None else on_scale(kept, item.scale),
+    }
+
+
+def estimate(
+    effect: str,
+    kind: OutcomeKind,
+    outcomes: Outcomes,
+    baseline: Baseline,
+    design: Design,
+    rng: np.random.Generator,
+) -> tuple[Estimate, ...]:
+    """The estimates of all people by one method, as the pipeline calls it."""
+    function = EFFECTS[effect].function
+    if kind in VALUE_KINDS:
+        found = function(getattr(outcomes, kind), baseline, design, rng=rng, kind=kind)
+    else:
+        found = function(outcomes.day, outcomes.event, baseline, design, horizon=HORIZON)
+    listed = found if isinstance(found, tuple) else found.estimates
+    return tuple(item for item in listed if item.subgroup == "all")
+
+
+def on_scale(means: tuple[float, float], scale: str) -> float:
+    """The contrast of two means, treated first."""
+    one, none = means
+    if scale.endswith("difference"):
+        return one - none
+    if scale == "odds_ratio":
+        return (one / (1 - one)) / (none / (1 - none))
+    return one / none
+
+
+@cache
+def truths_of_values(world: World, estimand: Estimand) -> dict[str, tuple[float, float]]:
+    """Expected binary and continuous outcomes of an estimand's population, treated and untreated."""
+    people = draw_population(world, estimand, POPULATION, np.random.default_rng([7, WORLDS.index(world)]))
+    one, none = expected(world, people, treated=True), expected(world, people, treated=False)
+    return {kind: (float(one[kind].mean()), float(none[kind].mean())) for kind in VALUE_KINDS}
+
+
+@cache
+def truths_of_times(world: World, estimand: Estimand, effect: str, kind: OutcomeKind) -> dict[str, float]:
+    """What the method itself says of a large trial, by scale."""
+    rng = np.random.default_rng([8, WORLDS.index(world)])
+    baseline, design, outcomes = draw_twins(world, estimand, TWINS, rng)
+    return {item.scale: item.value for item in estimate(effect, kind, outcomes, baseline, design, rng)}
+
+
+def truth(world: World, estimand: Estimand, effect: str, kind: OutcomeKind, scale: str) -> float:
+    if world.effect == 0.0 and world.varies == 0.0:
+        return 1.0 if scale in RATIOS else 0.0
+    if kind in VALUE_KINDS:
+        return on_scale(truths_of_values(world, estimand)[kind], scale)
+    return truths_of_times(world, estimand, effect, kind)[scale]
+
+
+def judge(rows: pl.DataFrame) -> pl.DataFrame:
+    """A line a world, design, estimand, effect, kind and scale. Errors of ratios are on the log scale; the standard
+    errors compared are of the replicates that gave an interval."""
+    keys = ["world", "design", "estimand", "effect", "kind", "scale"]
+    worlds = {world.name: world for world in WORLDS}
+    found = []
+    for key, group in rows.group_by(keys, maintain_order=True):
+        facts = dict(zip(keys, key, strict=True))
+        if facts["scale"] == "refused":
+            found.append({**facts, "replicates": group.height})
+            continue
+        target = truth(worlds[facts["world"]], facts["estimand"], facts["effect"], facts["kind"], facts["scale"])
+        aim = group["truth_of_kept"].fill_null(target).to_numpy()
+        value, lower, upper, error = (group[name].to_numpy() for name in ("value", "lower", "upper", "std_error"))
+        given = np.isfinite(value) & np.isfinite(error)
+        is_ratio = facts["scale"] in RATIOS
+        with np.errstate(divide="ignore", invalid="ignore"):
+            miss = np.log(value / aim) if is_ratio else value - aim
+        miss = miss[given]
+        found.append(
+            {
+                **facts,
+                "replicates": group.height,
+                "without_interval": int((~given).sum()),
+                "truth": target,
+                "share_dropping_treated": float(group["truth_of_kept"].is_not_null().mean()),
+                "bias": float(miss.mean()) if given.any() else None,
+                "empirical_se": float(miss.std(ddof=1)) if given.sum() > 1 else None,
+                "mean_se": float(error[given].mean()) if given.any() else None,
+                "coverage": float(((lower <= aim) & (aim <= upper))[given].mean()) if given.any() else None,
+                "rejects_no_effect": float((group["p_value"].to_numpy() < 0.05)[given].mean()) if given.any() else None,
+            }
+        )
+    return pl.DataFrame(found, infer_schema_length=None)
+
+
+FIRST_SCALES = (
+    "risk_difference", "mean_difference", "rate_ratio", "hazard_ratio", "subdistribution_hazard_ratio",
+    "time_lost_difference", "mean_count_difference", "rate_difference",
+)  # fmt: skip
+
+
+def with_earlier(table: pl.DataFrame, numbers: Path) -> pl.DataFrame:
+    """The new lines, and those of earlier runs for other worlds and methods that still exist."""
+    if not numbers.exists():
+        return table
+    old = pl.read_csv(numbers, schema_overrides={"kind": pl.String}).with_columns(pl.col("kind").fill_null(""))
+    known = pl.col("design").is_in(list(DESIGNS)) & pl.col("effect").is_in(list(EFFECTS))
+    keys = ["world", "design", "estimand", "effect"]
+    both = pl.concat([old.filter(known).join(table, on=keys, how="anti"), table], how="diagonal_relaxed")
+    places = {name: place for place, name in enumerate([*(world.name for world in WORLDS), *DESIGNS, *EFFECTS])}
+    order = [pl.col(name).replace_strict(places) for name in ("design", "effect", "world")]
+    return both.sort("estimand", "kind", *order, "scale", maintain_order=True)
+
+
+def as_markdown(table: pl.DataFrame) -> str:
+    """Coverage by world, with bias in empirical standard errors, of each method's first scale; misses are marked."""
+    lines = [
+        "## Every method in worlds whose effect is known",
+        "",
+        f"`python bench/methods_truth.py`; {int(table['replicates'].max())} replicates, fewer for {', '.join(FEW)} "
+        "(the numbers are in bench/truth.csv). Each cell: how often the 95 % interval covers the truth, in %; in "
+        "brackets the bias in empirical standard errors and the mean estimated over the empirical standard error. "
+        "**Bold**: outside 93 to 97 % by more than chance (two standard errors of the simulation). In the world "
+        "without effect the complement of the coverage is the type I error. Designs that leave treated people out are "
+        "held against the effect of those kept (binary and continuous outcomes). All scales, biases and errors: "
+        "bench/truth.csv; the worlds: bench/simulated_worlds.py.",
+    ]
+    shown = table.filter(pl.col("scale").is_in(FIRST_SCALES))
+    for (estimand, kind), part in shown.group_by("estimand", "kind", maintain_order=True):
+        worlds = [world.name for world in WORLDS if world.name in set(part["world"])]
+        lines += ["", f"### {kind.replace('_', ' ')} outcome, {estimand}", ""]
+        lines.append(f"| design | effect | {' | '.join(worlds)} |")
+        lines.append(f"|{'---|' * (len(worlds) + 2)}")
+        for (design, effect, scale), cells in part.group_by("design", "effect", "scale", maintain_order=True):
+            by_world = {row["world"]: row for row in cells.to_dicts()}
+            texts = [_cell(by_world.get(name)) for name in worlds]
+            name = effect if scale in ("risk_difference", "mean_difference") else f"{effect} ({scale})"
+            lines.append(f"| {design} | {name} | {' | '.join(texts)} |")
+    refused = table.filter(pl.col("scale") == "refused")
+    if refused.height:
+        lines += ["", "Refused (replicates): "]
+        lines[-1] += "; ".join(
+            f"{row['design']} × {row['effect']} in “{row['world']}” {row['replicates']}" for row in refused.to_dicts()
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["coverage"] is None or row["empirical_se"] is None:
+        return "–"
+    chance = 2 * np.sqrt(0.95 * 0.05 / row["replicates"])
+    misses = not LOWEST - chance <= row["coverage"] <= HIGHEST + chance
+    mark = "**" if misses else ""
+    shift = row["bias"] / row["empirical_se"]
+    return f"{mark}{100 * row['coverage']:.0f}{mark} ({shift:+.1f}, {row['mean_se'] / row['empirical_se']:.2f})"
+
+
+def replicate_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Rows of every replicate; each world's are kept in `--work` and not drawn again."""
+    only = frozenset(options.methods)
+    with get_context("spawn").Pool(options.processes) as pool:
+        for world in (world for world in WORLDS if not options.worlds or world.name in options.worlds):
+            started = time.monotonic()
+            jobs = [(world, number, options.replicates, only) for number in range(options.replicates)]
+            for rows in pool.imap_unordered(one_replicate, jobs, chunksize=4):
+                yield from rows
+            print(f"{world.name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicates", type=int, default=500)
+    parser.add_argument("--worlds", nargs="*", default=[], help="by name; default: all")
+    parser.add_argument("--methods", nargs="*", default=[], help="only cells with one of these designs or effects")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--numbers", type=Path, default=NUMBERS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    started = time.monotonic()
+    rows = pl.DataFrame(list(replicate_all(options)), infer_schema_length=None)
+    table = with_earlier(judge(rows.sort("world", "replicate", maintain_order=True)), options.numbers)
+    table.write_csv(options.numbers, float_precision=5)
+    print(f"{(time.monotonic() - started) / 60:.0f} min", file=sys.stderr)
+    text = as_markdown(table)
+    write_section("methods_truth", text, options.results)
+    print(text)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()

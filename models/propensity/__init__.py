@@ -1,0 +1,15 @@
+"""Baseline covariates and who was treated → the probability of being treated, and what is read off it."""
+
+from models.propensity.fitting import fit_propensity, l2_penalty_of
+from models.propensity.preference import preference_log_odds, preference_score, share_in_equipoise
+from models.propensity.rows import comparable_rows, in_groups_with_both
+
+__all__ = [
+    "comparable_rows",
+    "fit_propensity",
+    "in_groups_with_both",
+    "l2_penalty_of",
+    "preference_log_odds",
+    "preference_score",
+    "share_in_equipoise",
+]

@@ -1,0 +1,80 @@
+"""One design → everything measured of it before outcomes are opened, and the verdict of each threshold.
+
+Choice made: every measure is taken of every design, whether or not the protocol has a threshold for it; thresholds
+decide, measures inform. A value that cannot be computed passes no threshold.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from models.balance import Overlap, measure_balance, measure_overlap
+from models.diagnostics import (
+    Detectable,
+    Generalisability,
+    ProductBalance,
+    ScoreDiagnostics,
+    measure_generalisability,
+    measure_products,
+    measure_scores,
+    minimum_detectable,
+)
+from models.results import BalanceRow, Baseline, Design, Propensity
+from pipelines.method_settings.acceptance import Acceptance, Power
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The measures of one design, by the models/ file that takes them."""
+
+    balance: tuple[BalanceRow, ...]
+    overlap: Overlap
+    scores: ScoreDiagnostics
+    products: ProductBalance
+    generalisability: Generalisability
+    detectable: Detectable
+
+    def as_entry(self) -> dict[str, Any]:
+        """How design.json holds what goes beyond balance and overlap."""
+        return {name: asdict(getattr(self, name)) for name in ("scores", "products", "generalisability", "detectable")}
+
+
+def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: Power) -> Diagnostics:
+    """Take every measure."""
+    return Diagnostics(
+        balance=measure_balance(baseline, design),
+        overlap=measure_overlap(baseline, design, propensity),
+        scores=measure_scores(baseline, design, propensity),
+        products=measure_products(baseline, design),
+        generalisability=measure_generalisability(baseline, design, propensity),
+        detectable=minimum_detectable(baseline, design, **power.model_dump()),
+    )
+
+
+def judge(found: Diagnostics, acceptance: Acceptance) -> list[dict[str, Any]]:
+    """Each threshold of the protocol with what the design reached: check, limit, value, passed."""
+    ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
+    reached = {
+        "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
+        "min_effective_controls": found.overlap.effective_n_controls,
+        "min_share_treated_kept": found.overlap.share_treated_kept,
+        "min_overlap": found.overlap.overlap_coefficient,
+        "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),
+        "max_ks": _worst(row.ks_after for row in found.balance),
+        "max_abs_smd_products": found.products.max_abs_smd,
+        "min_equipoise": found.scores.equipoise,
+        "min_generalisability": found.generalisability.index,
+        "min_detectable_risk_ratio": found.detectable.risk_ratio_below,
+    }
+    limits = {check: getattr(acceptance, check) for check in reached}
+    return [_verdict(check, limit, reached[check]) for check, limit in limits.items() if limit is not None]
+
+
+def _worst(values: Iterable[float]) -> float:
+    return max(values, default=float("nan"))
+
+
+def _verdict(check: str, limit: float, value: float) -> dict[str, Any]:
+    passed = value <= limit if check.startswith("max_") else value >= limit  # nan passes neither
+    return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}

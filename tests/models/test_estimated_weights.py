@@ -1,0 +1,55 @@
+"""Standard errors that mind where the weights came from, against refitting everything in R."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.effects import weighted_difference
+from models.propensity import fit_propensity
+from models.registry import DESIGNS
+from models.results import Estimand
+from tests.models.golden_weights import pool, r_values, r_weights
+
+METHODS: dict[str, tuple[str, Estimand]] = {
+    "score_att": ("propensity_weighting", "ATT"),
+    "score_ate": ("propensity_weighting", "ATE"),
+    "score_atc": ("propensity_weighting", "ATC"),
+    "score_ato": ("propensity_weighting", "ATO"),
+    "entropy_att": ("entropy_balancing", "ATT"),
+    "entropy_atc": ("entropy_balancing", "ATC"),
+    "entropy_ate": ("entropy_balancing", "ATE"),
+    "balancing_ate": ("covariate_balancing_score", "ATE"),
+    "score_matching": ("matching_weights", "ATO"),
+}
+CASES = [(name, variant) for name in METHODS for variant in ("plain", "by_site")]
+
+
+def designed(name: str, variant: str) -> Any:
+    baseline, treated, data = pool(variant)
+    method, estimand = METHODS[name]
+    propensity = fit_propensity(baseline, treated, l2_penalty=0.0)
+    rng = np.random.default_rng(1)
+    return baseline, DESIGNS[method].function(baseline, treated, propensity, estimand=estimand, rng=rng), data
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_weights_are_those_of_r(name: str, variant: str) -> None:
+    _, design, _ = designed(name, variant)
+    expected = r_weights()[f"{name}_{variant}"]
+    for arm in (design.treated, ~design.treated):
+        share = expected[arm] / expected[arm].sum()
+        np.testing.assert_allclose(design.weights[arm] / design.weights[arm].sum(), share, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_errors_are_those_of_refitting_everything_in_r(name: str, variant: str) -> None:
+    baseline, design, data = designed(name, variant)
+    for column, kind in (("y", "binary"), ("z", "continuous")):
+        for found in weighted_difference(data[column], baseline, design, rng=np.random.default_rng(1), kind=kind):
+            assert found.notes["variance"] == "weights as estimated"
+            if found.scale in ("odds_ratio", "mean_ratio"):
+                continue
+            key = f"{name}_{variant}"
+            assert found.value == pytest.approx(r_values()[key, f"{found.scale} value"], rel=1e-8)
+            assert found.std_error == pytest.approx(r_values()[key, f"{found.scale} std_error"], rel=1e-6)

@@ -1,0 +1,145 @@
+"""Diagnostics of a design: what decides, what informs, and what of them may be released."""
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.diagnostics import minimum_detectable
+from models.propensity import fit_propensity
+from models.results import Baseline
+from models.weighting import propensity_weighting
+from pipelines import store
+from pipelines.design import Groundwork, choose_controls, contrasts_of
+from pipelines.diagnostics import Diagnostics, diagnose, judge
+from pipelines.disclosure import DisclosureLog
+from pipelines.method_settings.acceptance import Acceptance, Power
+from pipelines.protocol import Disclosure, Protocol
+from pipelines.report import render_report
+from pipelines.report.diagnostic_facts import KEPT_SCHEMA, release_diagnostics, release_kept
+from tests.report_fixture import FACTS, Fake, make_protocol, make_table_protocol, write_run
+
+NEVER_REACHED = {
+    "max_abs_smd": 1e-9,
+    "max_variance_ratio": 1 + 1e-9,
+    "max_ks": 1e-9,
+    "max_abs_smd_products": 1e-9,
+    "min_effective_controls": 1e9,
+    "min_overlap": 1.0,
+    "min_equipoise": 1.0,
+    "min_detectable_risk_ratio": 1.0,
+}
+
+
+@pytest.fixture(scope="module")
+def measured() -> Diagnostics:
+    rng = np.random.default_rng(4)
+    x = np.column_stack([rng.normal(size=(400, 2)), rng.random(400) < 0.4])
+    treated = rng.random(400) < 1 / (1 + np.exp(1.5 - x[:, 0]))
+    same = np.zeros(400, dtype=np.int64)
+    baseline = Baseline(x, ("a", "b", "c"), same, same, np.arange(400))
+    propensity = fit_propensity(baseline, treated)
+    design = propensity_weighting(baseline, treated, propensity, rng=rng)
+    return diagnose(baseline, design, propensity, Power(baseline_risk=0.5))
+
+
+def verdicts(found: Diagnostics, **limits: float) -> dict[str, dict[str, Any]]:
+    return {verdict["check"]: verdict for verdict in judge(found, Acceptance(**limits))}  # type: ignore[arg-type]
+
+
+def test_thresholds_left_out_decide_nothing(measured: Diagnostics) -> None:
+    assert set(verdicts(measured)) == {"max_abs_smd", "min_effective_controls", "min_share_treated_kept", "min_overlap"}
+
+
+@pytest.mark.parametrize(("check", "limit"), NEVER_REACHED.items())
+def test_every_threshold_can_refuse_and_can_accept(measured: Diagnostics, check: str, limit: float) -> None:
+    refused = verdicts(measured, **{check: limit})[check]
+    assert not refused["passed"]
+    accepted = verdicts(measured, **{check: min(refused["value"], 1e6)})[check]
+    assert accepted["passed"]
+    assert accepted["value"] == refused["value"]
+
+
+def test_a_value_that_cannot_be_computed_passes_no_threshold(measured: Diagnostics) -> None:
+    everybody = replace(measured, generalisability=replace(measured.generalisability, index=float("nan")))
+    assert verdicts(measured, min_generalisability=0.0)["min_generalisability"]["passed"]
+    assert not verdicts(everybody, min_generalisability=0.0)["min_generalisability"]["passed"]
+
+
+def test_settings_of_power_are_those_of_the_function() -> None:
+    parameters = inspect.signature(minimum_detectable).parameters.values()
+    options = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert options == {key: field.default for key, field in Power.model_fields.items()}
+
+
+def design_json(run: store.RunFolder) -> dict[str, Any]:
+    return dict(run.read_json(store.DESIGN_SUMMARY))
+
+
+def test_shares_and_counts_of_people_are_released_rounded(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    table = release_diagnostics(design_json(run), run.read(store.PROGNOSTIC), DisclosureLog(Disclosure()))
+    mine = table.filter((pl.col("contrast") == "peer_vs_virtual") & (pl.col("design") == "nearest_neighbour"))
+    value = dict(mine.select("measure", "value").iter_rows())
+    assert value["equipoise_treated"] == pytest.approx(200 / 285, abs=1e-4)  # 0.7 × 283 = 198.1 of 283
+    assert value["effective_n_treated"] == 280.0
+    assert value["n_left_out"] is None  # four people
+    assert value["prognostic_smd_after"] == 0.031
+    passed = dict(mine.drop_nulls("limit").select("measure", "passed").iter_rows())
+    assert set(passed) == {"max_abs_smd", "effective_n_controls", "share_treated_kept", "overlap_coefficient"}
+
+
+def test_nothing_is_said_of_too_few_who_were_left_out(tmp_path: Path) -> None:
+    log = DisclosureLog(Disclosure())
+    assert release_kept(design_json(write_run(tmp_path)), {}, log).is_empty()
+    assert {"file": store.RELEASED_KEPT, "place": "peer_vs_virtual/nearest_neighbour"}.items() <= log.entries[0].items()
+
+
+def test_those_left_out_are_described_where_they_are_enough(tmp_path: Path) -> None:
+    run = write_run(tmp_path, Fake(n_left_out=40))
+    table = release_kept(design_json(run), {}, DisclosureLog(Disclosure()))
+    assert list(table.schema) == list(KEPT_SCHEMA)
+    age = table.filter((pl.col("covariate") == "age_years") & (pl.col("contrast") == "peer_vs_virtual"))
+    assert age["smd_left_out_vs_kept"].to_list() == [0.31]  # the weighting design leaves nobody out
+    rare = table.filter(pl.col("covariate") == "ethnic_group = other")  # 0.8 %: 2 of 283
+    assert rare["mean_all"].to_list() == [None] * rare.height
+    assert rare["smd_left_out_vs_kept"].to_list() == [None] * rare.height
+    render_report(run, run.path, make_protocol(power={"baseline_risk": 0.5}), FACTS)
+    page = run.file(store.REPORT).read_text()
+    assert "Who was left out" in page
+    assert "from an assumed risk of 50 %" in page
+    assert "it chose nothing" in page
+
+
+def test_a_refused_design_shows_no_prognostic_balance(tmp_path: Path) -> None:
+    run = write_run(tmp_path, Fake(accepted=False))
+    render_report(run, run.path, make_protocol(), FACTS)
+    assert "prognostic" not in run.file(store.RELEASED_DIAGNOSTICS).read_text()
+    assert "rognostic" not in run.file(store.REPORT).read_text()
+
+
+def test_the_design_stage_judges_by_the_new_thresholds(tmp_path: Path) -> None:
+    protocol: Protocol = make_table_protocol()
+    rng = np.random.default_rng(9)
+    n = 300
+    rows = pl.DataFrame(
+        {
+            "row_id": np.arange(n),
+            "person_id": [f"p{k}" for k in range(n)],
+            "index_date": [None] * n,
+            "arm": ["peer"] * 60 + ["virtual"] * (n - 60),
+            "is_eligible": [True] * n,
+            **{name: rng.normal(size=n).round(2) for name in ("age", "education", "black", "re74")},
+        },
+        schema_overrides={"index_date": pl.Date},
+    )
+    groundwork = Groundwork(rows, contrasts_of(rows, protocol)[0], protocol)
+    designed = choose_controls(groundwork, protocol.design.specifications()[0])
+    assert designed.propensity is not None
+    found = diagnose(designed.baseline, designed.design, designed.propensity, protocol.power)
+    assert np.isnan(found.detectable.risk_ratio_below)
+    assert found.detectable.sd_difference > 0
