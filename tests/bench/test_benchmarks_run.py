@@ -12,6 +12,7 @@ TINY = {
     "ingest": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "features": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "nation": "--people 500",
+    "matching": "--treated 60 --candidates 3000 --runs 1 --no-matchit",
     "methods_truth": (
         "--replicates 3 --worlds trusts --methods weighted_difference cumulative_incidence --processes 1 "
         "--numbers numbers.csv"
@@ -22,6 +23,7 @@ SAID = {
     "ingest": "## Ingest: 3,000 contacts",
     "features": "All ten features of every person are the same for every tool",
     "nation": "### Where the time goes (500 people",
+    "matching": "| nearest 1:5, 60 x 30,000 | this project |",
     "methods_truth": "### binary outcome, ATT",
     "methods_data": "| propensity_weighting | weighted_difference | 3.4",
 }
