@@ -349,7 +349,7 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
-COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates", "cut_points")
 """Options of design methods that hold names of covariates."""
 
 
@@ -431,6 +431,8 @@ class Protocol(Section):
         for one in self.design.specifications():
             if getattr(one.settings, "calendar_days", None) is not None:
                 problems.append(f"design.{one.name}.calendar_days needs dates, which a table source has not")
+            if one.method == "risk_set_matching":
+                problems.append(f"design.{one.name} needs dates, which a table source has not")
         return problems
 
     def _what_methods_cannot_target(self) -> list[str]:
@@ -502,9 +504,10 @@ class Protocol(Section):
                 unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)
                 if unknown:
                     problems.append(f"design.{one.name}.{option}: {', '.join(unknown)} not among the covariates")
-            numbers = sorted(set(getattr(one.settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
-            if numbers and set(numbers) <= has:
-                problems.append(f"design.{one.name}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+            for option in ("covariate_calipers", "cut_points"):
+                texts = sorted(set(getattr(one.settings, option, None) or ()) & has - set(chosen.numeric))
+                if texts:
+                    problems.append(f"design.{one.name}.{option}: {', '.join(texts)} not a numeric covariate")
         return problems
 
     def _days_outside_follow_up(self) -> list[str]:

@@ -17,7 +17,15 @@ from pipelines.method_settings.counts import (
 )
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
-from pipelines.method_settings.matching import NearestNeighbourSettings
+from pipelines.method_settings.matching import (
+    CardinalityMatchingSettings,
+    CoarsenedExactSettings,
+    FullMatchingSettings,
+    NearestNeighbourSettings,
+    OptimalMatchingSettings,
+    RiskSetMatchingSettings,
+    SubclassificationSettings,
+)
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.times import (
@@ -47,6 +55,12 @@ from pipelines.method_settings.weighting import (
 
 DesignName = Literal[
     "nearest_neighbour",
+    "optimal_matching",
+    "full_matching",
+    "coarsened_exact",
+    "subclassification",
+    "cardinality_matching",
+    "risk_set_matching",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
@@ -125,6 +139,12 @@ class DesignSection(Section):
     candidate_discharges: CandidateDischarges = CandidateDischarges()
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
+    optimal_matching: OptimalMatchingSettings = OptimalMatchingSettings()
+    full_matching: FullMatchingSettings = FullMatchingSettings()
+    coarsened_exact: CoarsenedExactSettings = CoarsenedExactSettings()
+    subclassification: SubclassificationSettings = SubclassificationSettings()
+    cardinality_matching: CardinalityMatchingSettings = CardinalityMatchingSettings()
+    risk_set_matching: RiskSetMatchingSettings = RiskSetMatchingSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
