@@ -40,5 +40,5 @@ def keep_forest(
         "open_with": "models.forest.predict_trees(numpy.load(path), X): effects for rows with these columns",
         "not_for": "deciding about one person; the intervals are pointwise",
     }
-    folder = out / store.MODELS / accepted.contrast.name / accepted.design.method
+    folder = out / store.MODELS / accepted.contrast.name / accepted.name
     save_forest(folder, forest.trees, card)

@@ -21,6 +21,7 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "aipw": {"is_randomised": True},
     "tmle": {"is_randomised": True},
     "two_part": {"weights_are": "fixed"},
+    "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
 

@@ -76,6 +76,7 @@ _LABELS = {
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
     "tmle": "Targeted maximum likelihood (TMLE)",
+    "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
     "two_part": "Two-part regression",
     "quasi_poisson": "Rates (quasi-Poisson)",

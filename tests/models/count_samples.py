@@ -1,6 +1,5 @@
 """Samples for the tests of methods for counts: the golden ones, and worlds in which everybody has a rate of his own."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +7,6 @@ from scipy.special import expit
 
 from models.results import Baseline, Design
 from tests.models.effect_samples import GOLDEN, baseline_of, read_columns, weighting_design
-
-
-def count_values() -> dict[tuple[str, str], float]:
-    """R's values by (data, quantity)."""
-    with open(GOLDEN / "counts_values.csv", newline="", encoding="utf-8") as file:
-        return {(row["data"], row["quantity"]): float(row["value"]) for row in csv.DictReader(file)}
 
 
 def golden_counts(name: str) -> tuple[dict[str, np.ndarray], Baseline, Design]:

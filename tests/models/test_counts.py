@@ -9,10 +9,10 @@ from models.counts import negative_binomial, quasi_poisson, two_part
 from models.effects import weighted_difference
 from tests.models.contract_counts import expect_good_rates
 from tests.models.contract_estimates import expect_good_estimate
-from tests.models.count_samples import count_values, golden_counts, in_pairs, world_of_rates
-from tests.models.effect_samples import by_hand
+from tests.models.count_samples import golden_counts, in_pairs, world_of_rates
+from tests.models.effect_samples import by_hand, golden_values
 
-R = count_values()
+R = golden_values("counts_values.csv")
 RNG = np.random.default_rng(0)
 RATES = {"nb": negative_binomial, "pois": quasi_poisson}
 DESIGNS = ("matched", "att", "ate")
