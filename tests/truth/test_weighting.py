@@ -53,7 +53,7 @@ def study(method: str, estimand: str, replicates: int) -> tuple[float, float, fl
     """(bias in standard errors of the mean, mean standard error over the spread of the estimates, coverage)."""
     target, found = truth(method, estimand), np.empty((replicates, 2))
     for number in range(replicates):
-        rng = np.random.default_rng([11, number])
+        rng = np.random.default_rng([12, number])
         matrix, _, treated, outcome, _ = draw(rng, N)
         baseline = baseline_of(matrix)
         propensity = fit_propensity(baseline, treated, l2_penalty=0.0)
