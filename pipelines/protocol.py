@@ -496,9 +496,15 @@ class Protocol(Section):
         return problems
 
     def _faults_of_design_options(self) -> list[str]:
-        """Options of designs that name covariates name those the design has."""
+        """Options of designs that name covariates name those the design has; strata and trimming have their basis."""
         chosen, problems = self.covariates, []
         for one in self.design.specifications():
+            if getattr(one.propensity, "by_stratum", False) and not one.exact:
+                problems.append(
+                    f"design.{one.name}: propensity.by_stratum needs design.exact, whose columns are strata"
+                )
+            if getattr(one.settings, "trim", None) == "crump_optimal" and self.estimand.target != "ATE":
+                problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
             has = {*chosen.numeric, *chosen.categorical, *one.exact}
             for option in COVARIATE_OPTIONS:
                 unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)
