@@ -1,6 +1,11 @@
-"""What the estimate stage works on and what it collects."""
+"""What the estimate stage works on and what it collects.
 
-from dataclasses import asdict, dataclass, field
+`fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import polars as pl
@@ -25,16 +30,20 @@ ESTIMATE_SCHEMA = {
     "n_control": pl.Int64,
     "effective_n": pl.Float64,
     "n_unobserved": pl.Int64,
+    "fewest_events": pl.Int64,
 }
 CURVE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
     "design": pl.String,
+    "method": pl.String,
     "arm": pl.String,
     "day": pl.Float64,
     "incidence": pl.Float64,
     "lower": pl.Float64,
     "upper": pl.Float64,
+    "band_lower": pl.Float64,
+    "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
 
@@ -50,6 +59,7 @@ class AcceptedDesign:
     baseline: Baseline
     design: Design
     is_primary: bool
+    reference_levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,18 +68,45 @@ class Results:
 
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
+    mean_counts: list[pl.DataFrame] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"row_id": pl.Int64, "effect": pl.Float64, "lower": pl.Float64, "upper": pl.Float64}
         )
     )
 
+    @contextmanager
+    def named(self, accepted: AcceptedDesign, effect: str | None = None, method: str | None = None) -> Iterator[None]:
+        """What is collected meanwhile goes by the design's name and not its method's; with `effect`, what `method`
+        gives goes by that name, and individual effects and curves stay those of the protocol's own methods."""
+        lists = {one.name: getattr(self, one.name) for one in fields(self) if isinstance(getattr(self, one.name), list)}
+        lengths, individual = {name: len(items) for name, items in lists.items()}, self.individual
+        yield
+        for name, items in lists.items():
+            for place in range(lengths[name], len(items)):
+                items[place] = _renamed(items[place], accepted.name, effect, method)
+        if effect is not None:
+            self.individual = individual
+            del self.curves[lengths["curves"] :]
+
+
+def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> Any:
+    if isinstance(item, pl.DataFrame):
+        return item.with_columns(design=pl.lit(design)) if "design" in item.columns else item
+    if item.get("design"):
+        item["design"] = design
+    if effect is not None and item.get("method") == method:
+        item["method"] = effect
+    return item
+
 
 def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:
     values = {name: value for name, value in asdict(estimate).items() if name in ESTIMATE_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
-    return {**values, **place, "n_unobserved": n_unobserved}
+    fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
+    return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

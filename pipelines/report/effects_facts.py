@@ -6,10 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from models.registry import methods_for
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
+from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
 from pipelines.report.wording import ARM_LABELS, label, mid
 
@@ -17,6 +20,7 @@ FILE = store.SUMMARY
 DIFFERENCES = ("risk_difference", "mean_difference")
 RATIOS = ("risk_ratio", "mean_ratio")
 CURVE_COLUMNS = ("day", "incidence", "lower", "upper", "at_risk")
+BAND_COLUMNS = ("band_lower", "band_upper")
 LANDMARKS = (30, 90, 182, 365)
 N_EFFECT_BINS = 12
 
@@ -24,9 +28,14 @@ Row = dict[str, Any]
 
 
 def read_effects(
-    private: Mapping[str, Any], estimates: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog
+    private: Mapping[str, Any],
+    estimates: pl.DataFrame,
+    design: Mapping[str, Any],
+    protocol: Protocol,
+    log: dc.DisclosureLog,
 ) -> dict[str, Any]:
-    """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one."""
+    """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one, `design`
+    what design.json says."""
     rows = _with_marks(estimates, log)
     arm = protocol.strategies.treated_label
     contrasts = [f"{arm}_vs_virtual", f"{arm}_vs_randomised", "randomised_vs_virtual"]
@@ -34,14 +43,16 @@ def read_effects(
     mine = [row for row in rows if row["outcome"] == primary and row["subgroup"] == "all"]
     method = first_method(mine, contrasts[0], protocol)
     pick = Picker(rows, protocol.design.methods[0], method)
+    headline = pick.one(contrasts[0], primary, DIFFERENCES)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
         "method": method,
         "headline": {
-            "difference": pick.one(contrasts[0], primary, DIFFERENCES),
+            "difference": headline,
             "ratio": pick.one(contrasts[0], primary, RATIOS),
         },
+        "multiverse": _multiverse(rows, private["notes"], design, protocol, headline, log),
         "triad": [
             {
                 "contrast": name,
@@ -53,13 +64,37 @@ def read_effects(
         if has_benchmark_arm
         else [],
         "benchmark": None if protocol.benchmark is None else protocol.benchmark.model_dump(),
-        "forest": [row for row in mine if row["scale"] in DIFFERENCES and row["contrast"] in contrasts[:2]],
+        "forest": [row for row in mine if _is_of_main_lists(row, protocol) and row["contrast"] in contrasts[:2]],
         "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
         "subgroups": [row for row in rows if row["subgroup"] != "all" and row["contrast"] == contrasts[0]],
+        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
+        "time_at_risk": protocol.effects.time_at_risk,
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
+        "times": _times(rows, contrasts[0], protocol),
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
     }
+
+
+def _multiverse(
+    rows: list[Row],
+    notes: list[Mapping[str, Any]],
+    design: Mapping[str, Any],
+    protocol: Protocol,
+    headline: Row | None,
+    log: dc.DisclosureLog,
+) -> Row | None:
+    if headline is None:
+        return None
+    curve = mask_reasons(read_specification_curve(rows, notes, design, protocol, headline["scale"]), log)
+    return None if curve is None or not curve["estimated"] else {**curve, "headline_method": headline["method"]}
+
+
+def _is_of_main_lists(row: Row, protocol: Protocol) -> bool:
+    """Differences by the designs and methods of the main lists; further specifications are in their own figure."""
+    is_main = row["design"] in (*protocol.design.methods, "randomised") and row["method"] in protocol.effects.methods
+    return row["scale"] in DIFFERENCES and is_main
 
 
 def _with_marks(estimates: pl.DataFrame, log: dc.DisclosureLog) -> list[Row]:
@@ -133,17 +168,30 @@ def _unobserved(private: pl.DataFrame, estimate: Row | None, log: dc.DisclosureL
     return {"is_known": True, "n": log.count(same["n_unobserved"][0], FILE, place)}
 
 
-def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:
-    """Cumulative incidence of the primary contrast and design on whole weeks, and at the landmark days."""
+def _curves(
+    curves: pl.DataFrame,
+    contrast: str,
+    protocol: Protocol,
+    log: dc.DisclosureLog,
+    *,
+    most: float = 1.0,
+    figure: str = "incidence",
+) -> Row | None:
+    """Cumulative incidence (at most 1) or mean counts of the primary contrast and design on whole weeks, and at the
+    landmark days. An outcome has the curves of the first method of the protocol that gives it."""
     if curves.is_empty():
         return None
     mine = curves.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
+    mine = mine.filter(pl.col("method") == pl.col("method").first().over("outcome"))
     days = protocol.follow_up.days
     weekly = sorted({*range(0, days + 1, 7), *(day for day in LANDMARKS if day <= days), days})
     lines = []
     for (outcome, arm), part in mine.group_by(["outcome", "arm"], maintain_order=True):
         day, incidence, lower, upper, at_risk = (part[name].to_list() for name in CURVE_COLUMNS)
-        curve = dc.release_curve(day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule)
+        low, high = (part[name].to_list() for name in BAND_COLUMNS)
+        curve = dc.release_curve(
+            day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high), most=most
+        )
         if curve is None:
             continue
         lines.append(
@@ -156,13 +204,27 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
                 "lower": [round(value, 4) for value in curve.lower],
                 "upper": [round(value, 4) for value in curve.upper],
                 "at_risk": curve.at_risk,
+                "band_lower": [None if value is None else round(value, 4) for value in curve.band_lower],
+                "band_upper": [None if value is None else round(value, 4) for value in curve.band_upper],
             }
         )
     if not lines:
         return None
-    log.note(FILE, "effects/curves", dc.MIDPOINT)
-    log.note("release/figures/incidence.svg", "all curves", dc.MIDPOINT)
+    log.note(FILE, "effects/curves" if figure == "incidence" else "effects/mean_counts", dc.MIDPOINT)
+    log.note(f"{store.FIGURES}/{figure}.svg", "all curves", dc.MIDPOINT)
     return {"lines": lines, "landmarks": [day for day in LANDMARKS if day <= days] or [days]}
+
+
+def _times(rows: list[Row], contrast: str, protocol: Protocol) -> list[Row]:
+    """Estimates of the methods for times on the primary contrast and design, as they come."""
+    return [
+        row
+        for row in rows
+        if row["contrast"] == contrast
+        and row["design"] == protocol.design.methods[0]
+        and row["subgroup"] == "all"
+        and row["method"] in methods_for("time_to_event")
+    ]
 
 
 def _individual(effects: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from models.results import FloatArray
 from pipelines.report.flow import draw_flow
 from pipelines.report.heat_maps import draw_missing_months, draw_provider_months
+from pipelines.report.specification_curve import draw_specification_curve
 from pipelines.report.wording import contrast_label, interval, label, mid, no_effect
 
 INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
@@ -57,12 +58,19 @@ def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
         ("love", draw_love, summary["love"]["points"]),
         ("triad", draw_triad, effects.get("triad")),
         ("incidence", draw_incidence, effects.get("curves")),
+        ("mean_count", draw_mean_count, effects.get("mean_counts")),
         ("forest", draw_forest, effects.get("forest")),
+        ("multiverse", draw_multiverse, effects.get("multiverse")),
         ("individual", draw_individual, effects.get("individual")),
         ("providers", draw_provider_months, quality.get("providers")),
         ("missing", draw_missing_months, quality.get("months")),
     ]
     return {name: draw(summary) for name, draw, content in wanted if content}
+
+
+def draw_multiverse(summary: dict[str, Any]) -> str:
+    """The specification curve."""
+    return draw_specification_curve(summary, STYLE, WIDTH, _finish)
 
 
 def draw_flow_figure(summary: dict[str, Any]) -> str:
@@ -248,29 +256,19 @@ def _intervals(
 
 
 def draw_incidence(summary: dict[str, Any]) -> str:
-    """Cumulative incidence with limits; a second event (death) dashed."""
+    """Cumulative incidence with limits and bands: the primary outcome large, other events in small panels below."""
     curves = summary["effects"]["curves"]
     main = _main_outcome(curves, summary["study"]["primary_outcome"])
+    others = [name for name in dict.fromkeys(line["outcome"] for line in curves["lines"]) if name != main]
+    n_rows = -(-len(others) // 2)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
-        axes = figure.add_subplot()
-        for line in curves["lines"]:
-            colour = COLOUR.get(line["arm"], MUTED)
-            is_main = line["outcome"] == main
-            y = [100 * value for value in line["incidence"]]
-            named = line["label"] if is_main else f"{line['label']}: {mid(label(line['outcome']))}"
-            dashes = (0, ()) if is_main else (0, (1.5, 1.5))
-            axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=named)
-            if is_main:
-                lower, upper = ([100 * value for value in line[side]] for side in ("lower", "upper"))
-                axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-        last = max(line["day"][-1] for line in curves["lines"])
-        axes.set_xlim(0, last)
-        axes.set_ylim(bottom=0)
-        axes.set_xticks([0, *curves["landmarks"]])
-        axes.set_xlabel("Days since time zero")
-        axes.set_ylabel("Cumulative incidence, %")
-        axes.legend(loc="upper left", fontsize=9)
+        figure = Figure(figsize=(WIDTH, 4.3 + 2.9 * n_rows), layout="constrained")
+        grid = figure.add_gridspec(1 + n_rows, 2, height_ratios=[4.3, *[2.9] * n_rows])
+        _draw_curves(figure.add_subplot(grid[0, :]), curves, main)
+        for number, outcome in enumerate(others):
+            axes = figure.add_subplot(grid[1 + number // 2, number % 2])
+            _draw_curves(axes, curves, outcome)
+            axes.set_title(label(outcome), fontsize=9, loc="left")
         return _finish(
             figure,
             "incidence",
@@ -278,6 +276,44 @@ def draw_incidence(summary: dict[str, Any]) -> str:
             "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The table below "
             "the figure gives the values.",
         )
+
+
+def draw_mean_count(summary: dict[str, Any]) -> str:
+    """Mean number of readmissions by each day, with limits and band."""
+    curves = summary["effects"]["mean_counts"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_curves(axes, curves, curves["lines"][0]["outcome"], factor=1)
+        axes.set_ylabel("Mean number by person")
+        return _finish(
+            figure,
+            "mean_count",
+            "Mean number of readmissions by each day",
+            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The differences at "
+            "the end are in the table below the figure.",
+        )
+
+
+def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float = 100) -> None:
+    """The groups' curves of one outcome: shaded the limits of each day, thin lines the band of the whole curve."""
+    lines = [line for line in curves["lines"] if line["outcome"] == outcome]
+    for number, line in enumerate(lines):
+        colour = COLOUR.get(line["arm"], MUTED)
+        y = [factor * value for value in line["incidence"]]
+        dashes = (0, ()) if number == 0 else (0, (5, 1.5))
+        axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=line["label"])
+        lower, upper = ([factor * value for value in line[side]] for side in ("lower", "upper"))
+        axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
+        for side in ("band_lower", "band_upper"):
+            edge = [np.nan if value is None else factor * value for value in line[side]]
+            axes.step(line["day"], edge, where="post", color=colour, linestyle=dashes, linewidth=0.6)
+    axes.set_xlim(0, max(line["day"][-1] for line in lines))
+    axes.set_ylim(bottom=0)
+    axes.set_xticks([0, *curves["landmarks"]])
+    axes.set_xlabel("Days since time zero")
+    axes.set_ylabel("Cumulative incidence, %")
+    axes.legend(loc="upper left", fontsize=9)
 
 
 def _main_outcome(curves: dict[str, Any], primary: str) -> str:
