@@ -6,7 +6,7 @@ are counted; times to events use them until they were censored.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,25 @@ from models.registry import methods_for
 from models.results import Baseline, Design
 from pipelines import store
 from pipelines.design import contrasts_of
-from pipelines.design_matrix import build_baseline
+from pipelines.design_matrix import build_baseline, reference_levels
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
+from pipelines.estimate.recurrent import estimate_recurrent, read_readmissions
 from pipelines.estimate.times import estimate_times, time_outcome
 from pipelines.estimate.values import estimate_values
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder, write_json, write_parquet
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What an accepted design may see: outcomes, and where a method needs them the counts with the time behind them and
+    every readmission."""
+
+    outcomes: pl.DataFrame
+    observed: pl.DataFrame | None = None
+    readmissions: pl.DataFrame | None = None
 
 
 def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
@@ -36,17 +47,19 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     prognostic = pl.DataFrame(schema=PROGNOSTIC_SCHEMA)
     if summary["accepted"]:
         outcomes = run.read(store.OUTCOMES)
-        observed = read_observed(run, protocol)
+        opened = Opened(outcomes, read_observed(run, protocol), read_readmissions(run, protocol))
         balances = PrognosticBalances(outcomes, protocol)
         for accepted in accepted_designs(run, summary, protocol, results):
-            estimate_design(accepted, outcomes, observed, protocol, results, out)
+            estimate_design(accepted, opened, protocol, results, out)
             balances.add(accepted)
         prognostic = balances.table()
     write_parquet(out / store.PROGNOSTIC, prognostic)
     estimates = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
     write_parquet(out / store.ESTIMATES, estimates)
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
+    write_parquet(out / store.MEAN_COUNTS, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]))
     write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
+    write_json(out / store.HETEROGENEITY, results.heterogeneity)
     write_json(out / store.EFFECT_NOTES, results.notes)
 
 
@@ -78,7 +91,8 @@ def accepted_designs(
                 baselines[key] = build_baseline(table, protocol.covariates, columns)
             design = _design_of(table, entry)
             is_primary = number == 0 and place == 0
-            yield AcceptedDesign(name, contrast, table["row_id"], baselines[key], design, is_primary)
+            references = reference_levels(table, protocol.covariates)
+            yield AcceptedDesign(name, contrast, table["row_id"], baselines[key], design, is_primary, references)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
@@ -99,31 +113,30 @@ def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:
 
 def estimate_design(
     accepted: AcceptedDesign,
-    outcomes: pl.DataFrame,
-    observed: pl.DataFrame | None,
+    opened: Opened,
     protocol: Protocol,
     results: Results,
     out: Path,
 ) -> None:
     """Every outcome by every effect method on one design; further specifications of the grid, of designs and of
     effects, take the primary outcome alone."""
-    of_rows = accepted.row_id.to_frame().join(outcomes, on="row_id", how="left", maintain_order="left")
+    of_rows = accepted.row_id.to_frame().join(opened.outcomes, on="row_id", how="left", maintain_order="left")
     is_further = not accepted.contrast.is_randomised and accepted.name not in protocol.design.methods
     everything, primary = tuple(outcome_kinds(protocol)), (protocol.outcomes.primary,)
     with results.named(accepted):
-        _estimate_outcomes(accepted, of_rows, observed, primary if is_further else everything, protocol, results, out)
+        _estimate_outcomes(accepted, of_rows, opened, primary if is_further else everything, protocol, results, out)
     for name, effects in protocol.effects.of_specifications().items():
         narrowed = protocol.model_copy(update={"effects": effects})
         with results.named(accepted, name, effects.methods[0]):
             _estimate_outcomes(
-                replace(accepted, name=f"{accepted.name}/{name}"), of_rows, observed, primary, narrowed, results, out
+                replace(accepted, name=f"{accepted.name}/{name}"), of_rows, opened, primary, narrowed, results, out
             )
 
 
 def _estimate_outcomes(
     accepted: AcceptedDesign,
     of_rows: pl.DataFrame,
-    observed: pl.DataFrame | None,
+    opened: Opened,
     outcomes: tuple[str, ...],
     protocol: Protocol,
     results: Results,
@@ -132,7 +145,8 @@ def _estimate_outcomes(
     kinds = outcome_kinds(protocol)
     for outcome in outcomes:
         estimate_values(accepted, of_rows, outcome, kinds[outcome], protocol, results, out)
-        estimate_rates(accepted, observed, outcome, protocol, results)
+        estimate_rates(accepted, opened.observed, outcome, protocol, results)
+        estimate_recurrent(accepted, of_rows, opened.readmissions, outcome, protocol, results)
         timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
         if outcome == time_outcome(protocol) and timed:
             estimate_times(accepted, of_rows, protocol, results)

@@ -3,7 +3,7 @@
 `fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -59,6 +59,7 @@ class AcceptedDesign:
     baseline: Baseline
     design: Design
     is_primary: bool
+    reference_levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +68,9 @@ class Results:
 
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
+    mean_counts: list[pl.DataFrame] = field(default_factory=list)
     notes: list[dict[str, str]] = field(default_factory=list)
+    heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"row_id": pl.Int64, "effect": pl.Float64, "lower": pl.Float64, "upper": pl.Float64}

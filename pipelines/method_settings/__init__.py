@@ -8,7 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
+from pipelines.method_settings.counts import (
+    LwyySettings,
+    MeanCumulativeCountSettings,
+    NegativeBinomialSettings,
+    QuasiPoissonSettings,
+    TwoPartSettings,
+)
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import NearestNeighbourSettings
@@ -35,6 +41,7 @@ from pipelines.method_settings.weighting import (
     BalancingScoreSettings,
     EntropyBalancingSettings,
     MatchingWeightsSettings,
+    StableBalancingSettings,
     WeightingSettings,
 )
 
@@ -44,6 +51,7 @@ DesignName = Literal[
     "matching_weights",
     "entropy_balancing",
     "covariate_balancing_score",
+    "stable_balancing",
 ]
 EffectName = Literal[
     "weighted_difference",
@@ -56,6 +64,8 @@ EffectName = Literal[
     "two_part",
     "quasi_poisson",
     "negative_binomial",
+    "mean_cumulative_count",
+    "lwyy",
     "cumulative_incidence",
     "kaplan_meier",
     "time_lost",
@@ -119,6 +129,7 @@ class DesignSection(Section):
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
     covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
+    stable_balancing: StableBalancingSettings = StableBalancingSettings()
 
     @model_validator(mode="after")
     def _specifications_are_sound(self) -> Self:
@@ -158,6 +169,8 @@ class Effects(Section):
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
+    mean_cumulative_count: MeanCumulativeCountSettings = MeanCumulativeCountSettings()
+    lwyy: LwyySettings = LwyySettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()

@@ -150,6 +150,36 @@ def _analysis(protocol: Protocol) -> str:
     return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
 
 
+_MODELS_OF_SCORES = {
+    "logistic": "Logistic regression",
+    "elastic_net": "Logistic regression with a cross-validated elastic-net penalty (Tian et al. 2018, Int J Epidemiol "
+    "47:2005)",
+    "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
+}
+_WEIGHTING = {
+    "matching_weights": (
+        "Matching weights",
+        "Weights whose population is that of a one-to-one match: people who could have been in either group.",
+        "Li & Greene 2013, Int J Biostat 9:215",
+    ),
+    "entropy_balancing": (
+        "Entropy balancing",
+        "The weights nearest to equal ones under which the groups have exactly the same means of the covariates.",
+        "Hainmueller 2012, Polit Anal 20:25; Zhao & Percival 2017, J Causal Inference 5:20160010",
+    ),
+    "covariate_balancing_score": (
+        "Covariate-balancing propensity score",
+        "A propensity score whose coefficients are chosen so that the weights balance the covariates.",
+        "Imai & Ratkovic 2014, JRSS B 76:243",
+    ),
+    "stable_balancing": (
+        "Stable balancing weights",
+        "The weights of least variance that keep the groups’ means of the covariates within a tolerance.",
+        "Zubizarreta 2015, JASA 110:910",
+    ),
+}
+
+
 def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
     """What was done and on whose authority: name, text, source."""
     rows = [
@@ -165,10 +195,12 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         (
             "Propensity score",
-            "Logistic regression of being a participant on the covariates; balance is the standardised mean "
-            "difference, divided by the treated group’s standard deviation before the design.",
+            f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; "
+            "balance is the standardised mean difference, divided by the treated group’s standard deviation before the "
+            "design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
+        *(_WEIGHTING[name] for name in protocol.design.methods if name in _WEIGHTING),
     ]
     chosen = {
         "weighted_difference": (
