@@ -244,6 +244,9 @@ class _Study:
         std_error = float("nan")
         if per_weight is not None:
             std_error = self._error(per_weight)
+            if not std_error > 0:
+                std_error = float("nan")
+                notes["not_estimable"] = "the error: too few people or sets with events"
             if np.isfinite(p_value):
                 notes["proportional_hazards_p"] = p_value
         else:
