@@ -16,6 +16,7 @@ from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, 
 from pipelines.protocol import Protocol
 
 BY_KIND = "first_readmission_type"
+BEFORE_DAY_1 = 0.5
 STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
 
 
@@ -25,7 +26,8 @@ def time_outcome(protocol: Protocol) -> str:
 
 
 def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Protocol, results: Results) -> None:
-    """Every effect method for times on one design; everybody counts until censored."""
+    """Every effect method for times on one design; everybody counts until censored. Who was never observed is left out,
+    except where censoring is weighted for: there they were lost before the first day, and others stand for them."""
     day, event = time_and_event(of_rows, protocol.follow_up.days)
     seen = day > 0
     never_seen = np.where(seen, 0.0, np.nan)
@@ -36,13 +38,21 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
             codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None:
+            if refusal is None and _weights_censoring(method, protocol):
+                lost_at_once = np.where(seen, day, BEFORE_DAY_1)
+                found = _run(method, lost_at_once, codes, accepted.baseline, accepted.design, protocol)
+                _collect(found, method, accepted, protocol, n_unobserved, results)
+            elif refusal is None:
                 found = _run(method, day[seen], codes[seen], baseline, design, protocol)
                 _collect(found, method, accepted, protocol, n_unobserved, results)
         except ValueError as error:
             refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+
+
+def _weights_censoring(method: str, protocol: Protocol) -> bool:
+    return getattr(getattr(protocol.effects, method), "censoring", "none") == "weights"
 
 
 def _run(method: str, day: FloatArray, event: IntArray, baseline: Baseline, design: Design, protocol: Protocol) -> Any:
