@@ -417,6 +417,7 @@ class Protocol(Section):
         problems += self._faults_of_design_options(is_table)
         problems += self._days_outside_follow_up()
         problems += self._what_methods_cannot_measure()
+        problems += self._faults_of_sites()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -456,6 +457,17 @@ class Protocol(Section):
         wanted = recurrent_outcome(self)
         if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
             problems.append(f"effects.methods: {repeated[0]} is of {wanted}, which is not among the outcomes")
+        return problems
+
+    def _faults_of_sites(self) -> list[str]:
+        """A site is compared within itself, and no number of it may rest on fewer people than may be released."""
+        sites, problems = self.effects.sites, []
+        if sites.by is not None and sites.by not in self.design.exact:
+            problems.append(
+                f"effects.sites.by: {sites.by} must be one of design.exact, so that each site compares its own people"
+            )
+        if sites.by is not None and min(sites.min_treated, sites.min_controls) < self.disclosure.suppress_below:
+            problems.append("effects.sites: min_treated and min_controls must be at least disclosure.suppress_below")
         return problems
 
     def _primary_is_known(self) -> bool:
@@ -615,6 +627,7 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     named = content["effects"]["methods"]
     methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
     content["effects"]["methods"] = methods or [name for name in named if name in able] or named
+    content["effects"]["sites"]["by"] = None
     return Protocol.model_validate(content)
 
 

@@ -66,6 +66,7 @@ class Results:
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
+    sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(

@@ -26,6 +26,7 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "mid": wording.mid,
         "percent": wording.percent,
         "interval": wording.interval,
+        "effect": wording.effect,
         "cell": _cell,
         "reason": wording.reason,
         "arm": wording.arm_label,
