@@ -11,8 +11,9 @@ import numpy as np
 from numpy.random import Generator
 
 from models.contrasts import Kind
+from models.fold_regressions import cross_predict_all
 from models.influence import Clusters, find_clusters
-from models.nuisance import assign_folds, cross_predict, recalibrate, regression_columns, rows_in_order
+from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray
 
 DIVISIONS = 5
@@ -62,10 +63,11 @@ def cross_fit(
     rows = rows_in_order(values, baseline, design)
     treated, matrix, y = design.treated[rows], regression_columns(baseline, rows), values[rows]
     divisions = [assign_folds(clusters, rows, design.treated, folds, rng) for _ in range(DIVISIONS)]
+    fold = np.column_stack(divisions)
 
     def predict(target: FloatArray, learn_from: BoolArray, target_kind: Kind) -> FloatArray:
-        each = [cross_predict(matrix, target, learn_from, fold, target_kind, l2_penalty) for fold in divisions]
-        return recalibrate(np.mean(each, axis=0), target, learn_from, target_kind)
+        predicted = cross_predict_all(matrix, target, learn_from, fold, target_kind, l2_penalty)
+        return recalibrate(predicted, target, learn_from, target_kind)
 
     known = design.score[rows]
     score = known if is_randomised else predict(treated.astype(np.float64), np.ones_like(treated), "binary")

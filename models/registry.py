@@ -47,6 +47,7 @@ DESIGNS: dict[str, Method] = {
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
     "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
+    "stable_balancing": Method("models.weighting:stable_balancing", ("ATT", "ATE", "ATC")),
     "matching_weights": Method("models.weighting:matching_weights", ("ATO",)),
 }
 
@@ -62,8 +63,11 @@ EFFECTS: dict[str, Method] = {
     ),
     "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
     "tmle": Method("models.targeted:tmle", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "cluster_bootstrap": Method(
+        "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
     "causal_forest": Method(
-        "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
+        "models.forest:causal_forest", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous"), individual_effects=True
     ),
     "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
     "quasi_poisson": Method("models.counts:quasi_poisson", EVERY_ESTIMAND, ("count",)),

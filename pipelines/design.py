@@ -6,6 +6,7 @@ study's effects are opened only when it reaches the acceptance thresholds.
 """
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, group_codes
 from pipelines.diagnostics import diagnose, judge
+from pipelines.method_settings.grid import Specification
 from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
 
@@ -42,8 +44,10 @@ class Contrast:
 
 @dataclass(frozen=True)
 class DesignedContrast:
-    """A contrast with one design: its rows, their baseline and propensity, all in one order."""
+    """A contrast with one design: its rows, their baseline and propensity, all in one order. `name` is that of the
+    specification."""
 
+    name: str
     contrast: Contrast
     rows: pl.DataFrame
     baseline: Baseline
@@ -66,32 +70,78 @@ def seeded(protocol: Protocol, *names: str) -> np.random.Generator:
     return np.random.default_rng([protocol.study.seed, zlib.crc32("|".join(names).encode())])
 
 
-def choose_controls(rows: pl.DataFrame, contrast: Contrast, method: str, protocol: Protocol) -> DesignedContrast:
-    """One design of one contrast. `rows` are eligible rows of its two arms: cohort columns and covariates, no outcome.
+class Groundwork:
+    """What designs of one contrast share: rows, baseline and fitted score, made once for each set of settings."""
 
-    Candidates in exact groups without any treated person cannot serve and are left out first.
-    """
-    if contrast.is_randomised:
-        baseline = build_baseline(rows, protocol.covariates, [])
-        treated = (rows["arm"] == contrast.treated_arm).to_numpy()
-        return DesignedContrast(contrast, rows, baseline, None, _as_randomised(treated))
-    rng = seeded(protocol, "design", contrast.name, method)
-    may_serve = protocol.design.candidate_discharges
-    which = may_serve.matching if DESIGNS[method].makes_matched_sets else may_serve.weighting
-    pool = _first_discharges(rows, contrast) if which == "first" else rows
-    kept = _in_treated_groups(pool, contrast, list(protocol.design.exact))
-    baseline = build_baseline(kept, protocol.covariates, list(protocol.design.exact))
-    treated = (kept["arm"] == contrast.treated_arm).to_numpy()
-    of_score = protocol.design.propensity.model_dump()
-    target = protocol.estimand.target
-    options = getattr(protocol.design, method).model_dump()
+    def __init__(self, rows: pl.DataFrame, contrast: Contrast, protocol: Protocol) -> None:
+        """`rows` are eligible rows of the contrast's two arms: cohort columns and covariates, no outcome."""
+        self.rows, self.contrast, self.protocol = rows, contrast, protocol
+        self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
+        self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
+
+    def people(self, specification: Specification) -> tuple[pl.DataFrame, Baseline]:
+        """The rows that may serve, and their baseline.
+
+        Candidates in exact groups without any treated person cannot serve and are left out first.
+        """
+        key = which, _ = self._key(specification)
+        if key not in self._baselines:
+            pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
+            kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
+            baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
+            self._baselines[key] = (kept, baseline)
+        return self._baselines[key]
+
+    def score(self, specification: Specification) -> Propensity:
+        """Their score. Raises ValueError where it cannot be fitted."""
+        settings = specification.propensity
+        key = (*self._key(specification), settings.model_dump_json())
+        if key not in self._scores:
+            rows, baseline = self.people(specification)
+            rng = seeded(self.protocol, "propensity", self.contrast.name)
+            self._scores[key] = fit_propensity(baseline, self.is_treated(rows), rng=rng, **settings.model_dump())
+        return self._scores[key]
+
+    def _key(self, specification: Specification) -> tuple[str, tuple[str, ...]]:
+        may_serve = self.protocol.design.candidate_discharges
+        which = may_serve.matching if DESIGNS[specification.method].makes_matched_sets else may_serve.weighting
+        return which, specification.exact
+
+    def is_treated(self, rows: pl.DataFrame) -> BoolArray:
+        treated: BoolArray = (rows["arm"] == self.contrast.treated_arm).to_numpy()
+        return treated
+
+
+def choose_controls(groundwork: Groundwork, specification: Specification) -> DesignedContrast:
+    """One design of one contrast, without sight of any outcome; empty where the method could not make it."""
+    contrast, protocol = groundwork.contrast, groundwork.protocol
+    rows, baseline = groundwork.people(specification)
+    method, target, treated = specification.method, protocol.estimand.target, groundwork.is_treated(rows)
+    rng = seeded(protocol, "design", contrast.name, specification.name)
+    options = specification.settings.model_dump()
     propensity = _same_for_all(treated)
     try:
-        propensity = fit_propensity(baseline, treated, rng=seeded(protocol, "propensity", contrast.name), **of_score)
+        propensity = groundwork.score(specification)
         design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
-    return DesignedContrast(contrast, kept, baseline, propensity, design)
+    return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design)
+
+
+def take_as_randomised(groundwork: Groundwork) -> DesignedContrast:
+    """The comparison of two randomised arms: nobody is chosen and everybody weighs 1."""
+    baseline = build_baseline(groundwork.rows, groundwork.protocol.covariates, [])
+    design = _as_randomised(groundwork.is_treated(groundwork.rows))
+    return DesignedContrast(RANDOMISED, groundwork.contrast, groundwork.rows, baseline, None, design)
+
+
+def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
+    """Every design of a contrast, the primary one first."""
+    if groundwork.contrast.is_randomised:
+        yield take_as_randomised(groundwork)
+        return
+    for specification in groundwork.protocol.design.specifications():
+        yield choose_controls(groundwork, specification)
 
 
 def _same_for_all(treated: BoolArray) -> Propensity:
@@ -133,7 +183,12 @@ def _as_randomised(treated: BoolArray) -> Design:
 def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
     """What design.json says of one design of one contrast."""
     design = designed.design
-    entry: dict[str, Any] = {"method": design.method, "estimand": design.estimand, "notes": dict(design.notes)}
+    entry: dict[str, Any] = {
+        "name": designed.name,
+        "method": design.method,
+        "estimand": design.estimand,
+        "notes": dict(design.notes),
+    }
     if designed.propensity is None:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
@@ -186,16 +241,13 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     tables: list[pl.DataFrame] = []
     for contrast in contrasts_of(people, protocol):
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
-        methods = [RANDOMISED] if contrast.is_randomised else protocol.design.methods
-        designs = [choose_controls(of_arms, contrast, method, protocol) for method in methods]
-        arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
-        entries = [summarise(designed, protocol) for designed in designs]
-        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
-        for designed in designs:
+        entries: list[dict[str, Any]] = []
+        for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
+            entries.append(summarise(designed, protocol))
             tables.append(_rows_of(designed))
-            save_propensity(
-                out / store.MODELS / contrast.name / designed.design.method, designed.baseline, designed.propensity
-            )
+            save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)
+        arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
+        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
     write_parquet(out / store.DESIGN, tables[0].drop("contrast", "design"))
     write_parquet(out / store.OTHER_DESIGNS, pl.concat(tables))
     accepted = bool(summaries[0]["designs"][0]["accepted"])
@@ -207,7 +259,7 @@ def _rows_of(designed: DesignedContrast) -> pl.DataFrame:
     design = designed.design
     return designed.rows.select("row_id").with_columns(
         contrast=pl.lit(designed.contrast.name),
-        design=pl.lit(design.method),
+        design=pl.lit(designed.name),
         treated=pl.Series(design.treated),
         score=pl.Series(design.score),
         weight=pl.Series(design.weights),

@@ -19,7 +19,6 @@ from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
-from pipelines.method_settings.times import TIMED
 from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
@@ -411,10 +410,13 @@ class Protocol(Section):
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
+        entered = {*self.covariates.numeric, *self.covariates.categorical}
+        unknown = [name for name in self.effects.causal_forest.subgroups if name not in entered]
+        if unknown:
+            problems.append(f"effects.causal_forest.subgroups must be among the covariates: {', '.join(unknown)}")
         problems += self._what_power_cannot_say()
-        timed = [name for name in self.effects.methods if name in time_methods()] if is_table else []
-        problems += [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
-        problems += self._faults_of_design_options(is_table)
+        problems += self._what_a_table_lacks() if is_table else []
+        problems += self._faults_of_design_options()
         problems += self._days_outside_follow_up()
         problems += self._what_methods_cannot_measure()
         problems += self._faults_of_sites()
@@ -422,11 +424,22 @@ class Protocol(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def _what_a_table_lacks(self) -> list[str]:
+        """Methods that need dates."""
+        named = self.effects.methods_by_name().items()
+        timed = [name for name, method in named if method in time_methods()]
+        problems = [f"effects.methods: {name} needs dated outcomes, which a table source has not" for name in timed]
+        for one in self.design.specifications():
+            if getattr(one.settings, "calendar_days", None) is not None:
+                problems.append(f"design.{one.name}.calendar_days needs dates, which a table source has not")
+        return problems
+
     def _what_methods_cannot_target(self) -> list[str]:
         """The capability table, before any data is read."""
         target, problems = self.estimand.target, []
-        chosen = (("design", self.design.methods, DESIGNS), ("effects", self.effects.methods, EFFECTS))
-        for section, methods, registry in chosen:
+        designs = dict.fromkeys(one.method for one in self.design.specifications())
+        effects = dict.fromkeys(self.effects.methods_by_name().values())
+        for section, methods, registry in (("design", designs, DESIGNS), ("effects", effects, EFFECTS)):
             able = [name for name, method in registry.items() if target in method.estimands]
             problems += [
                 f"{section}.methods: {name} cannot target the {target}; those that can: {', '.join(able) or 'none'}"
@@ -453,6 +466,11 @@ class Protocol(Section):
             problems.append(
                 f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
             )
+        for one in self.effects.also:
+            primary = self.outcomes.primary
+            is_able = {"count": is_counted(primary), "recurrent": primary == recurrent_outcome(self)}
+            if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
+                problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
         repeated = [name for name in methods if name in methods_for("recurrent")]
         wanted = recurrent_outcome(self)
         if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
@@ -492,28 +510,27 @@ class Protocol(Section):
             )
         return problems
 
-    def _faults_of_design_options(self, is_table: bool) -> list[str]:
-        """Options of designs that name covariates name those the design has; those that count days need dates."""
+    def _faults_of_design_options(self) -> list[str]:
+        """Options of designs that name covariates name those the design has."""
         chosen, problems = self.covariates, []
-        has = {*chosen.numeric, *chosen.categorical, *self.design.exact}
-        for method in DESIGNS:
-            settings = getattr(self.design, method)
-            if is_table and getattr(settings, "calendar_days", None) is not None:
-                problems.append(f"design.{method}.calendar_days needs dates, which a table source has not")
+        for one in self.design.specifications():
+            has = {*chosen.numeric, *chosen.categorical, *one.exact}
             for option in COVARIATE_OPTIONS:
-                unknown = sorted(set(getattr(settings, option, None) or ()) - has)
+                unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)
                 if unknown:
-                    problems.append(f"design.{method}.{option}: {', '.join(unknown)} not among the covariates")
-            numbers = sorted(set(getattr(settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
+                    problems.append(f"design.{one.name}.{option}: {', '.join(unknown)} not among the covariates")
+            numbers = sorted(set(getattr(one.settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
             if numbers and set(numbers) <= has:
-                problems.append(f"design.{method}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+                problems.append(f"design.{one.name}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
         return problems
 
     def _days_outside_follow_up(self) -> list[str]:
         """Days at which methods for times are to compare, where they are in use."""
         problems = []
-        for name in (name for name in self.effects.methods if name in TIMED):
-            times = getattr(self.effects, name).times
+        further = {name: getattr(one, one.methods[0]) for name, one in self.effects.of_specifications().items()}
+        chosen = {name: getattr(self.effects, name) for name in self.effects.methods} | further
+        for name, settings in chosen.items():
+            times = getattr(settings, "times", ())
             if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
                 problems.append(
                     f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
@@ -536,7 +553,8 @@ class Protocol(Section):
         chosen, codes = self.covariates, self.covariates.codes
         if self.source.kind == "table":
             return [] if codes is None else ["covariates.codes needs raw records; a table holds its covariates already"]
-        problems = unknown_names(list(dict.fromkeys([*chosen.numeric, *chosen.categorical, *self.design.exact])))
+        exact = [name for one in self.design.specifications() for name in one.exact]
+        problems = unknown_names(list(dict.fromkeys([*chosen.numeric, *chosen.categorical, *exact])))
         texts = [name for name in chosen.numeric if name in REGISTRY and REGISTRY[name].form == "category"]
         problems += [f"covariates.numeric: '{name}' is a category; list it under categorical" for name in texts]
         if codes is not None and codes.min_persons < self.disclosure.suppress_below:
@@ -619,7 +637,8 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     for section in ("eligibility", "follow_up"):
         content[section] = {**(content[section] or {}), **getattr(variant, section)}
     content["outcomes"] |= {"secondary": (), "presets": ()}
-    content["design"]["methods"] = content["design"]["methods"][:1]
+    content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
+    content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
     able = {*(methods_for(kind) if kind else ()), *methods_for("time_to_event")}
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()

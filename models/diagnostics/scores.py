@@ -1,22 +1,21 @@
 """Propensity scores and a design → equipoise before it, and how well scores still tell the arms apart after it.
 
-Equipoise: the preference score F has log-odds of the propensity score less the log-odds of being treated at all; a row
-with 0.3 <= F <= 0.7 could have gone either way (Walker et al. 2013, Comp Eff Res 3:11). It does not depend on how rare
-treatment is. The c-statistic after the design is that of a score fitted anew to the designed sample (Franklin et al.
-2014, Stat Med 33:1685). Fitted and judged on the same rows it exceeds 0.5 by chance alone, so what chance gives stands
-beside it: under balance the sample distance D² between two arms of n1 and n0 rows in p covariates is on average
+Equipoise: a row with a preference score of 0.3 to 0.7 could have gone either way (models/propensity/preference.py).
+The c-statistic after the design is that of a score fitted anew to the designed sample (Franklin et al. 2014, Stat Med
+33:1685). Fitted and judged on the same rows it exceeds 0.5 by chance alone, so what chance gives stands beside it:
+under balance the sample distance D² between two arms of n1 and n0 rows in p covariates is on average
 p (n1 + n0) / (n1 n0) × (n1 + n0 - 2) / (n1 + n0 - p - 3), and c = Φ(D / √2).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
 
 from models.propensity import comparable_rows
+from models.propensity.preference import EQUIPOISE, preference_score
 from models.results import Baseline, BoolArray, Design, FloatArray, Propensity
 
-EQUIPOISE = (0.3, 0.7)
 SAME = 1e-9  # log-odds this close are tied: the last bits of a fit decide nothing
 SINGULAR = 1e-10  # a spread below this share of the column's size is none
 
@@ -72,12 +71,10 @@ def weighted_c_statistic(score: FloatArray, treated: BoolArray, weights: FloatAr
 
 
 def _in_equipoise(linear: FloatArray, treated: BoolArray, usable: BoolArray) -> BoolArray:
-    share = float(treated[usable].mean()) if usable.any() else 0.0
-    if share in (0.0, 1.0):
+    if not (usable & treated).any() or treated[usable].all():
         return np.zeros(len(treated), dtype=np.bool_)
-    preference = expit(linear - np.log(share / (1.0 - share)))
-    low, high = EQUIPOISE
-    inside: BoolArray = (preference >= low) & (preference <= high)
+    preference = preference_score(linear, treated, usable)
+    inside: BoolArray = (preference >= EQUIPOISE[0]) & (preference <= EQUIPOISE[1])
     return inside
 
 

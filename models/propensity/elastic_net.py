@@ -12,9 +12,9 @@ conditions of the optimum hold for every column to `OPTIMAL`: exact where glmnet
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy.special import expit
 
+from models.coordinate_descent import coordinate_descent
 from models.results import BoolArray, FloatArray, IntArray
 
 OPTIMAL = 1e-10
@@ -170,38 +170,7 @@ def _information(columns: FloatArray, weights: FloatArray) -> FloatArray:
 
 
 def _descend(information: FloatArray, slopes: FloatArray, at: FloatArray, l1: FloatArray) -> FloatArray:
-    found, converged = _coordinate_descent(information, slopes, at, l1, 1e-3 * OPTIMAL, DESCENTS)
+    found, converged = coordinate_descent(information, slopes, at, l1, 1e-3 * OPTIMAL, DESCENTS)
     if not converged:
         raise ValueError("the elastic-net propensity score did not converge; drop nearly identical covariates")
     return np.asarray(found)
-
-
-@njit(cache=True)
-def _coordinate_descent(
-    information: FloatArray, slopes: FloatArray, start: FloatArray, l1: FloatArray, tolerance: float, most: int
-) -> tuple[FloatArray, bool]:
-    """Minimum over b of -slopes (b - start) + (b - start)' information (b - start) / 2 + Σ l1 |b|."""
-    b = start.copy()
-    slope = slopes.copy()
-    for _ in range(most):
-        largest = 0.0
-        for j in range(len(b)):
-            curvature = information[j, j]
-            if curvature <= 0.0:
-                continue
-            wanted = slope[j] + curvature * b[j]
-            if wanted > l1[j]:
-                new = (wanted - l1[j]) / curvature
-            elif wanted < -l1[j]:
-                new = (wanted + l1[j]) / curvature
-            else:
-                new = 0.0
-            move = new - b[j]
-            if move != 0.0:
-                b[j] = new
-                for k in range(len(b)):
-                    slope[k] -= move * information[k, j]
-                largest = max(largest, abs(move) * curvature)
-        if largest <= tolerance:
-            return b, True
-    return b, False

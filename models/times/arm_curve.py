@@ -27,7 +27,7 @@ class ArmCurve:
 
     day, incidence, at_risk  (k,) `at_risk` is the weight under observation just before the day
     n_events                 (k,) rows with one of the events until the day, for judging how far to trust the curve
-    rows                     (m,) the rows of the design that make the curve
+    rows                     (m,) the rows of the design that make the curve, of either arm
     per_weight               (k, j) combinations of the incidences → (m, j) their derivatives by the rows' weights
     known_until              the last day for which the curve is known; infinite when nobody was left to follow
     """
@@ -46,7 +46,11 @@ class ArmCurve:
         design = model.design
         moves = np.zeros((design.weights.size, combinations.shape[1]))
         moves[self.rows] = self.per_weight(combinations)
-        return model.influence(moves, is_arm(design, self.arm))
+        influence = np.zeros_like(moves)
+        for arm in (design.treated, ~design.treated):
+            if arm[self.rows].any():
+                influence += model.influence(np.where(arm[:, None], moves, 0.0), arm)
+        return influence
 
     def at(self, time: float) -> FloatArray:
         """(k, 1) the combination that is the incidence at a time."""

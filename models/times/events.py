@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.results import Curve, Design, Estimate, FloatArray, IntArray
+from models.results import BoolArray, Curve, Design, Estimate, FloatArray, IntArray
 
 CENSORED, READMITTED, DIED, DETAINED = 0, 1, 2, 3
 """The event codes; people may have any number of columns but only one first event. Only the method that tells kinds of
@@ -85,6 +85,11 @@ def within_horizon(
         )
     day, event = np.where(inside, day, horizon), np.where(inside, event, CENSORED)
     return np.minimum(day, horizon), np.where(day > horizon, CENSORED, event)
+
+
+def censored_early(day: FloatArray, event: IntArray, horizon: float) -> BoolArray:
+    """Whose observation ended before the horizon without an event; being seen to the horizon is no censoring."""
+    return np.asarray((event == CENSORED) & (day < horizon))
 
 
 def days_to_report(times: tuple[int, ...], horizon: int) -> tuple[int, ...]:

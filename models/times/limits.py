@@ -11,11 +11,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from models.estimated_weights import WeightModel
-from models.influence import Clusters, robust_covariance
+from models.influence import Clusters
 from models.results import BoolArray, Curve, FloatArray, IntArray
 from models.times.arm_curve import ArmCurve
 
-DAYS_AT_ONCE = 32
+DAYS_AT_ONCE = 16
 
 BAND_FROM_EVENTS = 10
 """A band begins on the day of this event: before, the normal approximation says little."""
@@ -30,14 +30,14 @@ BAND_SEED = 20_240_601
 
 def with_limits(steps: ArmCurve, model: WeightModel, clusters: Clusters, confidence: float) -> Curve:
     """The curve from day 0 with pointwise limits and the band; the band is nan where there is none."""
-    error = pointwise_errors(steps, model, clusters)
+    is_possible = (steps.incidence > 0) & (steps.incidence < 1) & (steps.n_events >= BAND_FROM_EVENTS)
+    error, sums = errors_and_sums(steps, model, clusters, np.flatnonzero(is_possible))
     is_inner = (steps.incidence > 0) & (steps.incidence < 1) & (error > 0)
     lower, upper = _around(steps.incidence, error, is_inner, float(ndtri(0.5 + confidence / 2)))
-    in_band = is_inner & (steps.n_events >= BAND_FROM_EVENTS)
+    in_band = is_inner & is_possible
     band_lower, band_upper = np.full(error.size, np.nan), np.full(error.size, np.nan)
-    if in_band.any() and clusters.count > 1:
-        reach = band_multiplier(steps, model, clusters, np.flatnonzero(in_band), confidence)
-        low, high = _around(steps.incidence, error, in_band, reach)
+    if in_band.any():
+        low, high = _around(steps.incidence, error, in_band, band_multiplier(sums, confidence))
         band_lower[in_band], band_upper[in_band] = low[in_band], high[in_band]
     start, none = np.zeros(1), np.full(1, np.nan)
     return Curve(
@@ -52,33 +52,39 @@ def with_limits(steps: ArmCurve, model: WeightModel, clusters: Clusters, confide
     )
 
 
-def pointwise_errors(steps: ArmCurve, model: WeightModel, clusters: Clusters) -> FloatArray:
-    """(k,) standard errors of the incidence, a few days at a time: people × days would not fit for a large pool."""
-    every = np.eye(steps.day.size)
-    errors = [
-        np.sqrt(np.diag(robust_covariance(steps.influence(model, every[:, first : first + DAYS_AT_ONCE]), clusters)))
-        for first in range(0, steps.day.size, DAYS_AT_ONCE)
-    ]
-    return np.concatenate(errors)
+def errors_and_sums(
+    steps: ArmCurve, model: WeightModel, clusters: Clusters, band_days: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """(k,) standard errors of the incidence, nan with fewer than two clusters, and (clusters, days) the influence of
+    each cluster on the incidence of the band's days, or of as many of them as may be held at once.
+
+    A few days at a time: people × days would not fit for a large pool.
+    """
+    inside = model.design.weights > 0
+    used, code = np.unique(clusters.code[inside], return_inverse=True)
+    most = max(int(MOST_IN_BAND / used.size), DAYS_AT_ONCE)
+    if band_days.size > most:
+        band_days = band_days[np.unique(np.linspace(0, band_days.size - 1, most).round().astype(np.int64))]
+    column_of = {day: column for column, day in enumerate(band_days.tolist())}
+    every, error = np.eye(steps.day.size), np.zeros(steps.day.size)
+    sums = np.empty((used.size, band_days.size))
+    for first in range(0, steps.day.size, DAYS_AT_ONCE):
+        influence = steps.influence(model, every[:, first : first + DAYS_AT_ONCE])[inside]
+        for day, column in enumerate(influence.T, start=first):
+            of_clusters = np.bincount(code, column, used.size)
+            error[day] = np.sqrt(of_clusters @ of_clusters * clusters.factor) if used.size > 1 else np.nan
+            if day in column_of:
+                sums[:, column_of[day]] = of_clusters
+    return error, sums
 
 
-def band_multiplier(
-    steps: ArmCurve, model: WeightModel, clusters: Clusters, days: IntArray, confidence: float
-) -> float:
-    """The quantile of the largest absolute standardised error of the incidence over some of its days (positions)."""
-    most = max(int(MOST_IN_BAND / clusters.count), DAYS_AT_ONCE)
-    if days.size > most:
-        days = days[np.unique(np.linspace(0, days.size - 1, most).round().astype(np.int64))]
-    every = np.eye(steps.day.size)[:, days]
-    used, code = np.unique(clusters.code[model.design.weights > 0], return_inverse=True)
-    sums = np.empty((used.size, days.size))
-    for first in range(0, days.size, DAYS_AT_ONCE):
-        part = steps.influence(model, every[:, first : first + DAYS_AT_ONCE])[model.design.weights > 0]
-        for place, column in enumerate(part.T):
-            sums[:, first + place] = np.bincount(code, column, used.size)
+def band_multiplier(sums: FloatArray, confidence: float) -> float:
+    """The quantile of the largest absolute standardised error over days, from the (clusters, days) influences."""
     covariance = sums.T @ sums
     error = np.sqrt(np.diag(covariance))
-    return largest_of(covariance / np.outer(error, error), confidence)
+    varies = error > 0
+    correlation = covariance[np.ix_(varies, varies)] / np.outer(error[varies], error[varies])
+    return largest_of(correlation, confidence)
 
 
 def largest_of(correlation: FloatArray, confidence: float) -> float:

@@ -14,7 +14,8 @@ from models.contrasts import ArmMeans, check_confidence, contrast_arms
 from models.estimated_weights import WeightModel, model_weights
 from models.influence import Clusters, find_clusters
 from models.results import Baseline, Curve, Design, Estimate, FloatArray, IntArray, Scale
-from models.times.arm_curve import ArmCurve, aalen_johansen
+from models.times.arm_curve import Arm, ArmCurve, aalen_johansen
+from models.times.censoring import censoring_weights, describe_weights, weighted_incidence
 from models.times.events import (
     DETAINED,
     DIED,
@@ -34,6 +35,7 @@ RISKS: tuple[Scale, ...] = ("risk_difference", "risk_ratio")
 TIMES_LOST: tuple[Scale, ...] = ("time_lost_difference", "time_lost_ratio")
 
 Measure = Literal["risk", "time_lost"]
+Censoring = Literal["none", "weights"]
 Pair = tuple[ArmCurve, ArmCurve]
 
 
@@ -46,6 +48,9 @@ def cumulative_incidence(
     horizon: int = 365,
     confidence: float = 0.95,
     times: tuple[int, ...] = (),
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Cumulative incidence of readmission to `horizon` days; risk difference and ratio there and at `times`.
 
@@ -53,6 +58,9 @@ def cumulative_incidence(
            as event-free at the horizon, an event on the horizon's own day counts
     event  (n,) 0 censored, 1 readmission, 2 death before readmission; censoring on a day comes after its events
     times  further days at which the risks are compared
+    censoring  "none": whoever is lost to observation has the risk of those who stay, in each arm; "weights": of those
+           who stay and are alike in the baseline covariates (models/times/censoring.py), with that model's ridge
+           penalty and the weight above which a row counts no more
 
     A curve starts with day 0, has a step on every day on which somebody's follow-up ends, and lasts to the horizon, or
     to the arm's last day when follow-up of everyone ends before; later contrasts are then nan with a note. Pointwise
@@ -60,7 +68,8 @@ def cumulative_incidence(
     `at_risk` is the weight under observation just before each day. Rows of weight 0 are not looked at.
     Raises ValueError on days, events, times or designs out of range.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN, weighting)
     return study.compare("cumulative_incidence", {"readmitted": (READMITTED,)}, times, "risk")
 
 
@@ -73,12 +82,16 @@ def kaplan_meier(
     horizon: int = 365,
     confidence: float = 0.95,
     times: tuple[int, ...] = (),
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Readmission or death, whichever comes first: one minus the weighted Kaplan-Meier curve of staying well outside.
 
     The risks of having been readmitted or having died; arguments, limits and errors as in `cumulative_incidence`.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN, weighting)
     return study.compare("kaplan_meier", {"readmitted_or_died": (READMITTED, DIED)}, times, "risk")
 
 
@@ -91,6 +104,9 @@ def time_lost(
     horizon: int = 365,
     confidence: float = 0.95,
     times: tuple[int, ...] = (),
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Mean days lost to readmission until `horizon` (and until `times`): the area under the cumulative incidence.
 
@@ -98,7 +114,8 @@ def time_lost(
     minus the restricted mean time to readmission (Royston & Parmar 2013, BMC Med Res Methodol 13:152). Difference in
     days, and ratio; arguments as in `cumulative_incidence`. No curves.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, KNOWN, weighting)
     return study.compare("time_lost", {"readmitted": (READMITTED,)}, times, "time_lost")
 
 
@@ -111,11 +128,15 @@ def first_readmission_type(
     horizon: int = 365,
     confidence: float = 0.95,
     times: tuple[int, ...] = (),
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """The first readmission by its kind, voluntary (event 1) or under detention (3), the other kind and death
     competing: the two curves add up to the cumulative incidence of readmission. Arguments as there.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, (*KNOWN, DETAINED))
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, (*KNOWN, DETAINED), weighting)
     kinds: dict[Event, tuple[int, ...]] = {
         "is_informally_readmitted": (READMITTED,),
         "is_formally_readmitted": (DETAINED,),
@@ -135,12 +156,20 @@ class _Study:
         horizon: int,
         confidence: float,
         known: tuple[int, ...],
+        weighting: tuple[Censoring, float, float],
     ) -> None:
         check_confidence(confidence)
+        if weighting[0] not in ("none", "weights"):
+            raise ValueError(f'censoring must be "none" or "weights", not {weighting[0]!r}')
         self.day, self.event = within_horizon(day, event, design, horizon, known)
         self.design, self.horizon, self.confidence = design, horizon, confidence
         self.clusters: Clusters = find_clusters(baseline, design)
         self.model: WeightModel = model_weights(baseline, design, "estimated")
+        self.by = None
+        if weighting[0] == "weights":
+            self.by = censoring_weights(
+                self.day, self.event, baseline.matrix, design, horizon, l2_penalty=weighting[1], largest=weighting[2]
+            )
 
     def compare(
         self, method: str, events: dict[Event, tuple[int, ...]], times: tuple[int, ...], measure: Measure
@@ -150,17 +179,20 @@ class _Study:
         effects: list[TimeEffect] = []
         curves: list[EventCurves] = []
         for event, causes in events.items():
-            treated, control = (
-                aalen_johansen(self.day, self.event, self.design, arm, self.horizon, causes)
-                for arm in ("treated", "control")
-            )
+            treated, control = self._curve("treated", causes), self._curve("control", causes)
             effects += [
                 TimeEffect(event, time, self._contrast(method, (treated, control), time, measure)) for time in until
             ]
             if measure == "risk":
                 drawn = (self._drawn(treated), self._drawn(control))
                 curves.append(EventCurves(event, drawn))
-        return TimeEffects(tuple(effects), tuple(curves))
+        remarks = () if self.by is None else (describe_weights(self.by, self.event),)
+        return TimeEffects(tuple(effects), tuple(curves), remarks)
+
+    def _curve(self, arm: Arm, causes: tuple[int, ...]) -> ArmCurve:
+        if self.by is None:
+            return aalen_johansen(self.day, self.event, self.design, arm, self.horizon, causes)
+        return weighted_incidence(self.day, self.event, self.design, arm, self.horizon, causes, self.by)
 
     def _drawn(self, steps: ArmCurve) -> Curve:
         return with_limits(steps, self.model, self.clusters, self.confidence)

@@ -6,17 +6,17 @@ are counted; times to events use them until they were censored.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from models.registry import methods_for
-from models.results import Design
+from models.results import Baseline, Design
 from pipelines import store
 from pipelines.design import contrasts_of
-from pipelines.design_matrix import build_baseline
+from pipelines.design_matrix import build_baseline, reference_levels
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
@@ -64,6 +64,7 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     write_parquet(out / store.MEAN_COUNTS, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]))
     write_json(out / store.SITES, results.sites)
     write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
+    write_json(out / store.HETEROGENEITY, results.heterogeneity)
     write_json(out / store.EFFECT_NOTES, results.notes)
 
 
@@ -77,20 +78,26 @@ def accepted_designs(
     rows = people.join(covariates.drop(shared), on="row_id", how="inner")
     saved = run.read(store.OTHER_DESIGNS)
     contrasts = {contrast.name: contrast for contrast in contrasts_of(people, protocol)}
+    exact = {one.name: one.exact for one in protocol.design.specifications()}
+    baselines: dict[tuple[str, tuple[str, ...], int], Baseline] = {}
     for number, contrast_entry in enumerate(summary["contrasts"]):
         contrast = contrasts[contrast_entry["contrast"]]
         for place, entry in enumerate(contrast_entry["designs"]):
+            name = entry["name"]
             if not entry["accepted"]:
                 note = "design not accepted, no effect estimated: " + "; ".join(_shortfalls(entry))
-                results.notes.append(note_of(contrast.name, "", entry["method"], "", note))
+                results.notes.append(note_of(contrast.name, "", name, "", note))
                 continue
-            is_this = (pl.col("contrast") == contrast.name) & (pl.col("design") == entry["method"])
+            is_this = (pl.col("contrast") == contrast.name) & (pl.col("design") == name)
             table = saved.filter(is_this).join(rows, on="row_id", how="left", maintain_order="left")
-            exact = [] if contrast.is_randomised else list(protocol.design.exact)
-            baseline = build_baseline(table, protocol.covariates, exact)
+            columns = () if contrast.is_randomised else exact[name]
+            key = (contrast.name, columns, hash(table["row_id"].to_numpy().tobytes()))
+            if key not in baselines:
+                baselines[key] = build_baseline(table, protocol.covariates, columns)
             design = _design_of(table, entry)
             is_primary = number == 0 and place == 0
-            yield AcceptedDesign(entry["method"], contrast, table["row_id"], baseline, design, is_primary)
+            references = reference_levels(table, protocol.covariates)
+            yield AcceptedDesign(name, contrast, table["row_id"], baselines[key], design, is_primary, references)
 
 
 def _shortfalls(entry: dict[str, Any]) -> list[str]:
@@ -116,14 +123,36 @@ def estimate_design(
     results: Results,
     out: Path,
 ) -> None:
-    """Every outcome by every effect method on one design."""
+    """Every outcome by every effect method on one design; further specifications of the grid, of designs and of
+    effects, take the primary outcome alone."""
     of_rows = accepted.row_id.to_frame().join(opened.outcomes, on="row_id", how="left", maintain_order="left")
-    estimate_sites(accepted, of_rows, opened.sites, protocol, results)
-    for outcome, kind in outcome_kinds(protocol).items():
-        estimate_values(accepted, of_rows, outcome, kind, protocol, results, out)
+    is_further = not accepted.contrast.is_randomised and accepted.name not in protocol.design.methods
+    everything, primary = tuple(outcome_kinds(protocol)), (protocol.outcomes.primary,)
+    with results.named(accepted):
+        _estimate_outcomes(accepted, of_rows, opened, primary if is_further else everything, protocol, results, out)
+        estimate_sites(accepted, of_rows, opened.sites, protocol, results)
+    for name, effects in protocol.effects.of_specifications().items():
+        narrowed = protocol.model_copy(update={"effects": effects})
+        with results.named(accepted, name, effects.methods[0]):
+            _estimate_outcomes(
+                replace(accepted, name=f"{accepted.name}/{name}"), of_rows, opened, primary, narrowed, results, out
+            )
+
+
+def _estimate_outcomes(
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    opened: Opened,
+    outcomes: tuple[str, ...],
+    protocol: Protocol,
+    results: Results,
+    out: Path,
+) -> None:
+    kinds = outcome_kinds(protocol)
+    for outcome in outcomes:
+        estimate_values(accepted, of_rows, outcome, kinds[outcome], protocol, results, out)
         estimate_rates(accepted, opened.observed, outcome, protocol, results)
         estimate_recurrent(accepted, of_rows, opened.readmissions, outcome, protocol, results)
-        if outcome == time_outcome(protocol) and set(protocol.effects.methods).intersection(
-            methods_for("time_to_event")
-        ):
+        timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
+        if outcome == time_outcome(protocol) and timed:
             estimate_times(accepted, of_rows, protocol, results)

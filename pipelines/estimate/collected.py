@@ -3,7 +3,9 @@
 `fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import polars as pl
@@ -57,6 +59,7 @@ class AcceptedDesign:
     baseline: Baseline
     design: Design
     is_primary: bool
+    reference_levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,11 +71,37 @@ class Results:
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
     sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
+    heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"row_id": pl.Int64, "effect": pl.Float64, "lower": pl.Float64, "upper": pl.Float64}
         )
     )
+
+    @contextmanager
+    def named(self, accepted: AcceptedDesign, effect: str | None = None, method: str | None = None) -> Iterator[None]:
+        """What is collected meanwhile goes by the design's name and not its method's; with `effect`, what `method`
+        gives goes by that name, and individual effects and curves stay those of the protocol's own methods."""
+        lists = {one.name: getattr(self, one.name) for one in fields(self) if isinstance(getattr(self, one.name), list)}
+        lengths, individual = {name: len(items) for name, items in lists.items()}, self.individual
+        yield
+        for name, items in lists.items():
+            for place in range(lengths[name], len(items)):
+                items[place] = _renamed(items[place], accepted.name, effect, method)
+        if effect is not None:
+            self.individual = individual
+            del self.curves[lengths["curves"] :]
+            del self.mean_counts[lengths["mean_counts"] :]
+
+
+def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> Any:
+    if isinstance(item, pl.DataFrame):
+        return item.with_columns(design=pl.lit(design)) if "design" in item.columns else item
+    if item.get("design"):
+        item["design"] = design
+    if effect is not None and item.get("method") == method:
+        item["method"] = effect
+    return item
 
 
 def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:

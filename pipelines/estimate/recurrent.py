@@ -17,9 +17,8 @@ from pipelines.store import RunFolder
 
 def read_readmissions(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
     """Every readmission of a run, where a method of the protocol needs them."""
-    return (
-        run.read(store.READMISSIONS) if set(protocol.effects.methods).intersection(methods_for("recurrent")) else None
-    )
+    used = protocol.effects.methods_by_name().values()
+    return run.read(store.READMISSIONS) if set(used).intersection(methods_for("recurrent")) else None
 
 
 def estimate_recurrent(

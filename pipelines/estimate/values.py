@@ -21,6 +21,7 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "aipw": {"is_randomised": True},
     "tmle": {"is_randomised": True},
     "two_part": {"weights_are": "fixed"},
+    "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
 
@@ -118,5 +119,4 @@ def _run(
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
-    return tuple(result.estimates)
+    return keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)

@@ -17,29 +17,51 @@ Adjust = Annotated[
     bool, Field(description="Covariates in the model too: a ratio among people alike, no longer the marginal one")
 ]
 
+Censoring = Annotated[
+    Literal["none", "weights"],
+    Field(
+        description="none: people lost to observation are taken to have the risk of those of their arm who stay; "
+        "weights: of those who stay and are alike in the covariates (inverse probability of censoring)"
+    ),
+]
+Penalty = Annotated[float, Field(ge=0, description="Ridge penalty of the model of the end of observation")]
+LargestWeight = Annotated[float, Field(gt=1, description="Where censoring weights are capped")]
+
 
 class CumulativeIncidenceSettings(Section):
     """Aalen-Johansen curves of readmission with death competing; risk difference and ratio."""
 
     times: Days = ()
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class KaplanMeierSettings(Section):
     """Curves of readmission or death, whichever comes first; risk difference and ratio."""
 
     times: Days = ()
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class TimeLostSettings(Section):
     """Mean days lost to readmission, with death competing; difference and ratio."""
 
     times: Days = ()
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class FirstReadmissionTypeSettings(Section):
     """Curves of voluntary and detained first readmission, competing with each other and death."""
 
     times: Days = ()
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class CoxSettings(Section):
@@ -64,7 +86,3 @@ class FineGraySettings(Section):
     censoring_by: Literal["arm", "everybody"] = Field(
         "arm", description="Whose curve of being still observed weights the dead: each arm's own, or one for all"
     )
-
-
-TIMED = ("cumulative_incidence", "kaplan_meier", "time_lost", "first_readmission_type")
-"""Methods that compare at days of their own."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import polars as pl
 
+from models.registry import DESIGNS
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.protocol import Protocol
+from pipelines.report.released import name_of
 from pipelines.report.wording import ARM_LABELS, label
 
 FILE = store.SUMMARY
@@ -24,7 +26,7 @@ def released_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[st
     if not exact:
         return {}
     released: dict[str, Any] = {
-        name: log.count(exact[name], FILE, f"overlap/{entry['method']}/{name}") for name in OVERLAP_COUNTS
+        name: log.count(exact[name], FILE, f"overlap/{name_of(entry)}/{name}") for name in OVERLAP_COUNTS
     }
     released["share_treated_kept"] = dc.release_share(exact["n_treated_kept"], exact["n_treated"], log.rule)
     for name in ("overlap_coefficient", "c_statistic_before"):
@@ -45,14 +47,14 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
     kind = "number"
     if check == "min_effective_controls":
         kind = "count"
-        released = log.count(value, FILE, f"verdicts/{entry['method']}/{check}") if is_finite else None
+        released = log.count(value, FILE, f"verdicts/{name_of(entry)}/{check}") if is_finite else None
     elif check == "min_share_treated_kept":
         kind = "share"
         overlap = entry.get("overlap") or {}
         if "n_treated" in overlap:
             released = dc.release_share(overlap["n_treated_kept"], overlap["n_treated"], log.rule)
         if released is None:
-            log.note(FILE, f"verdicts/{entry['method']}/{check}", dc.SUPPRESSED)
+            log.note(FILE, f"verdicts/{name_of(entry)}/{check}", dc.SUPPRESSED)
     elif check == "min_equipoise":
         kind = "share"
         released = round(value, 2) if is_finite else None
@@ -81,11 +83,12 @@ def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[
             rows.append(
                 {
                     "contrast": contrast["contrast"],
-                    "method": entry["method"],
+                    "method": name_of(entry),
                     "estimand": entry["estimand"],
                     "accepted": bool(entry["accepted"]),
                     "failed": [v["check"] for v in verdicts if not v["passed"]],
                     "is_judged": bool(verdicts),
+                    "refused": next((v["words"] for v in verdicts if v["words"]), None),
                     "max_abs_smd": worst,
                     **{name: overlap.get(name) for name in (*OVERLAP_COUNTS, "overlap_coefficient")},
                 }
@@ -112,7 +115,7 @@ def draw_up_flow(design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.Dis
     return {
         "columns": columns,
         "arms": [{"label": ARM_LABELS.get(arm["arm"], label(arm["arm"])), "n": arm["n"]} for arm in arms],
-        "method": primary["method"],
+        "method": name_of(primary),
         "accepted": bool(primary["accepted"]),
         **overlap,
     }
@@ -141,14 +144,15 @@ def make_table_1(
 ) -> dict[str, Any]:
     """Characteristics under the primary design: rows grouped by covariate, squares left to the CSV file."""
     contrast, entry = design["contrasts"][0], design["contrasts"][0]["designs"][0]
-    rows = balance.filter((pl.col("contrast") == contrast["contrast"]) & (pl.col("design") == entry["method"]))
+    rows = balance.filter((pl.col("contrast") == contrast["contrast"]) & (pl.col("design") == name_of(entry)))
     rows = rows.filter(pl.col("covariate").str.ends_with(" squared").not_())
+    is_matched = entry["method"] in DESIGNS and DESIGNS[entry["method"]].makes_matched_sets
     left_out = _with_many_levels(rows["covariate"].to_list())
     kept = [row for row in rows.to_dicts() if _base(row["covariate"]) not in left_out]
     return {
         "rows": [{**row, "variable": _base(row["covariate"])} for row in kept],
         "left_out": left_out,
-        "exact": list(protocol.design.exact) if entry["method"] == "nearest_neighbour" else [],
+        "exact": list(protocol.design.exact) if is_matched else [],
         **released_overlap(entry, log),
     }
 
@@ -166,7 +170,7 @@ def _with_many_levels(covariates: list[str]) -> list[str]:
 def love_points(design: Mapping[str, Any], balance: pl.DataFrame, protocol: Protocol) -> dict[str, Any]:
     """Absolute standardised differences of the primary contrast before and after each design; withheld ones counted."""
     contrast = design["contrasts"][0]
-    methods = [entry["method"] for entry in contrast["designs"]]
+    methods = [name_of(entry) for entry in contrast["designs"]]
     mine = balance.filter(pl.col("contrast") == contrast["contrast"])
     points: dict[str, dict[str, Any]] = {}
     n_withheld = 0
@@ -197,7 +201,7 @@ def read_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, A
     if not histogram:
         return None
     histogram = _coarse_enough(histogram, log)
-    place = f"overlap/{entry['method']}/histogram"
+    place = f"overlap/{name_of(entry)}/histogram"
     groups = {
         name: [log.count(n, FILE, f"{place}/{name}/{i}") for i, n in enumerate(histogram[name])]
         for name in ("treated", "pool", "controls")

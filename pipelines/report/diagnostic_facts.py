@@ -12,7 +12,7 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
-from pipelines.report.released import is_proportion
+from pipelines.report.released import is_proportion, name_of
 from pipelines.report.wording import label
 
 FILE = store.RELEASED_DIAGNOSTICS
@@ -97,11 +97,6 @@ def release_diagnostics(design: Mapping[str, Any], prognostic: pl.DataFrame, log
         log.note(FILE, f"measures {', '.join(COUNTS)}", dc.ROUNDED)
         log.note(FILE, f"measures {', '.join(SHARES)}", dc.RECOMPUTED)
     return pl.DataFrame(rows, schema=DIAGNOSTICS_SCHEMA)
-
-
-def name_of(entry: Mapping[str, Any]) -> str:
-    """What a design is called: its specification's name, else its method."""
-    return str(entry.get("name", entry["method"]))
 
 
 def _measured(design: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -223,7 +218,7 @@ def list_diagnostics(table: pl.DataFrame, contrast: str, primary: str) -> list[d
     mine = table.filter(pl.col("contrast") == contrast)
     names = mine["design"].unique(maintain_order=True).to_list()
     names.sort(key=lambda name: name != primary)
-    n_designs, names = len(names), names[:MOST_DESIGNS]
+    total, names = len(names), names[:MOST_DESIGNS]
     rows = []
     for measure in SHOWN:
         of_measure = {row["design"]: row for row in mine.filter(pl.col("measure") == measure).to_dicts()}
@@ -231,7 +226,7 @@ def list_diagnostics(table: pl.DataFrame, contrast: str, primary: str) -> list[d
             cells = [of_measure.get(name) for name in names]
             limit = next((cell["limit"] for cell in cells if cell and cell["limit"] is not None), None)
             rows.append({"measure": measure, "kind": _kind(measure), "limit": limit, "cells": cells})
-    return [{"designs": names, "n_designs": n_designs, "rows": rows}] if rows else []
+    return [{"designs": names, "total": total, "rows": rows}] if rows else []
 
 
 def _kind(measure: str) -> str:

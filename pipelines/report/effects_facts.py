@@ -11,6 +11,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
 from pipelines.report.sites_facts import is_of_sites, read_sites
@@ -28,9 +29,14 @@ Row = dict[str, Any]
 
 
 def read_effects(
-    private: Mapping[str, Any], estimates: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog
+    private: Mapping[str, Any],
+    estimates: pl.DataFrame,
+    design: Mapping[str, Any],
+    protocol: Protocol,
+    log: dc.DisclosureLog,
 ) -> dict[str, Any]:
-    """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one."""
+    """Everything the report says of effects. `private` holds the exact tables, `estimates` the released one, `design`
+    what design.json says."""
     rows = _with_marks(estimates, log)
     arm = protocol.strategies.treated_label
     contrasts = [f"{arm}_vs_virtual", f"{arm}_vs_randomised", "randomised_vs_virtual"]
@@ -38,14 +44,16 @@ def read_effects(
     mine = [row for row in rows if row["outcome"] == primary and row["subgroup"] == "all"]
     method = first_method(mine, contrasts[0], protocol)
     pick = Picker(rows, protocol.design.methods[0], method)
+    headline = pick.one(contrasts[0], primary, DIFFERENCES)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
         "method": method,
         "headline": {
-            "difference": pick.one(contrasts[0], primary, DIFFERENCES),
+            "difference": headline,
             "ratio": pick.one(contrasts[0], primary, RATIOS),
         },
+        "multiverse": _multiverse(rows, private["notes"], design, protocol, headline, log),
         "triad": [
             {
                 "contrast": name,
@@ -57,7 +65,7 @@ def read_effects(
         if has_benchmark_arm
         else [],
         "benchmark": None if protocol.benchmark is None else protocol.benchmark.model_dump(),
-        "forest": [row for row in mine if row["scale"] in DIFFERENCES and row["contrast"] in contrasts[:2]],
+        "forest": [row for row in mine if _is_of_main_lists(row, protocol) and row["contrast"] in contrasts[:2]],
         "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
         "subgroups": [
             row
@@ -73,6 +81,26 @@ def read_effects(
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
     }
+
+
+def _multiverse(
+    rows: list[Row],
+    notes: list[Mapping[str, Any]],
+    design: Mapping[str, Any],
+    protocol: Protocol,
+    headline: Row | None,
+    log: dc.DisclosureLog,
+) -> Row | None:
+    if headline is None:
+        return None
+    curve = mask_reasons(read_specification_curve(rows, notes, design, protocol, headline["scale"]), log)
+    return None if curve is None or not curve["estimated"] else {**curve, "headline_method": headline["method"]}
+
+
+def _is_of_main_lists(row: Row, protocol: Protocol) -> bool:
+    """Differences by the designs and methods of the main lists; further specifications are in their own figure."""
+    is_main = row["design"] in (*protocol.design.methods, "randomised") and row["method"] in protocol.effects.methods
+    return row["scale"] in DIFFERENCES and is_main
 
 
 def _with_marks(estimates: pl.DataFrame, log: dc.DisclosureLog) -> list[Row]:

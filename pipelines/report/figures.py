@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from models.results import FloatArray
 from pipelines.report.flow import draw_flow
 from pipelines.report.heat_maps import draw_missing_months, draw_provider_months
+from pipelines.report.specification_curve import draw_specification_curve
 from pipelines.report.wording import contrast_label, interval, label, mid, no_effect
 
 INK, MUTED, RULE = "#1f2933", "#616e7c", "#cbd2d9"
@@ -60,11 +61,17 @@ def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
         ("mean_count", draw_mean_count, effects.get("mean_counts")),
         ("forest", draw_forest, effects.get("forest")),
         ("sites", draw_sites, (effects.get("sites") or {}).get("rows")),
+        ("multiverse", draw_multiverse, effects.get("multiverse")),
         ("individual", draw_individual, effects.get("individual")),
         ("providers", draw_provider_months, quality.get("providers")),
         ("missing", draw_missing_months, quality.get("months")),
     ]
     return {name: draw(summary) for name, draw, content in wanted if content}
+
+
+def draw_multiverse(summary: dict[str, Any]) -> str:
+    """The specification curve."""
+    return draw_specification_curve(summary, STYLE, WIDTH, _finish)
 
 
 def draw_flow_figure(summary: dict[str, Any]) -> str:

@@ -22,7 +22,8 @@ def read_rates(rows: Iterable[Mapping[str, Any]], contrast: str, designs: tuple[
     for row in rows:
         if row["contrast"] != contrast or row["design"] not in designs or row["subgroup"] != "all":
             continue
-        if not set(EFFECTS[row["method"]].kinds).intersection(PER_EVENT):
+        method = EFFECTS.get(row["method"])  # none: a further specification, which the specification curve shows
+        if method is None or not set(method.kinds).intersection(PER_EVENT):
             continue
         entry = found.setdefault(
             (row["outcome"], row["design"], row["method"]),

@@ -91,7 +91,9 @@ def summarise(
             "individual": _read(run, store.INDIVIDUAL_EFFECTS),
             "notes": _read_json(run, store.EFFECT_NOTES) or [],
         }
-        summary["effects"] = effects_facts.read_effects(private, tables[store.RELEASED_ESTIMATES], protocol, log)
+        summary["effects"] = effects_facts.read_effects(
+            private, tables[store.RELEASED_ESTIMATES], design, protocol, log
+        )
     return summary
 
 

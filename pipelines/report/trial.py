@@ -94,7 +94,7 @@ def _serving(protocol: Protocol) -> str:
         ("weighting", "every"): "Weighting uses all of them, with errors by person. ",
     }
     which = protocol.design.candidate_discharges
-    makes_sets = (DESIGNS[method].makes_matched_sets for method in protocol.design.methods)
+    makes_sets = (DESIGNS[one.method].makes_matched_sets for one in protocol.design.specifications())
     families = dict.fromkeys("matching" if sets else "weighting" for sets in makes_sets)
     return "".join(uses[family, getattr(which, family)] for family in families)
 
@@ -113,7 +113,7 @@ def _assignment(protocol: Protocol) -> str:
     exact = protocol.design.exact
     n = len(protocol.covariates.numeric) + len(protocol.covariates.categorical)
     groups = f"within the same {' and '.join(mid(label(name)) for name in exact)}, " if exact else ""
-    methods = " and ".join(mid(label(name)) for name in protocol.design.methods)
+    methods = " and ".join(dict.fromkeys(mid(label(one.method)) for one in protocol.design.specifications()))
     return (
         f"Not at random. Controls were chosen {groups}by {methods} on {_score(protocol)}{n} covariates"
         f"{_codes(protocol)} known before time zero, without sight of any outcome"
@@ -123,7 +123,8 @@ def _assignment(protocol: Protocol) -> str:
 def _score(protocol: Protocol) -> str:
     """Balancing methods weigh by the covariates themselves."""
     without = {"entropy_balancing", "stable_balancing"}
-    return "" if without.issuperset(protocol.design.methods) else "a propensity score of "
+    used = {one.method for one in protocol.design.specifications()}
+    return "" if without.issuperset(used) else "a propensity score of "
 
 
 def _codes(protocol: Protocol) -> str:
@@ -145,8 +146,38 @@ def _follow_up(protocol: Protocol) -> str:
 
 
 def _analysis(protocol: Protocol) -> str:
-    methods = ", ".join(mid(label(name)) for name in protocol.effects.methods)
+    methods = ", ".join(dict.fromkeys(mid(label(name)) for name in protocol.effects.methods_by_name().values()))
     return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
+
+
+_MODELS_OF_SCORES = {
+    "logistic": "Logistic regression",
+    "elastic_net": "Logistic regression with a cross-validated elastic-net penalty (Tian et al. 2018, Int J Epidemiol "
+    "47:2005)",
+    "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
+}
+_WEIGHTING = {
+    "matching_weights": (
+        "Matching weights",
+        "Weights whose population is that of a one-to-one match: people who could have been in either group.",
+        "Li & Greene 2013, Int J Biostat 9:215",
+    ),
+    "entropy_balancing": (
+        "Entropy balancing",
+        "The weights nearest to equal ones under which the groups have exactly the same means of the covariates.",
+        "Hainmueller 2012, Polit Anal 20:25; Zhao & Percival 2017, J Causal Inference 5:20160010",
+    ),
+    "covariate_balancing_score": (
+        "Covariate-balancing propensity score",
+        "A propensity score whose coefficients are chosen so that the weights balance the covariates.",
+        "Imai & Ratkovic 2014, JRSS B 76:243",
+    ),
+    "stable_balancing": (
+        "Stable balancing weights",
+        "The weights of least variance that keep the groups’ means of the covariates within a tolerance.",
+        "Zubizarreta 2015, JASA 110:910",
+    ),
+}
 
 
 def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
@@ -164,10 +195,12 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         (
             "Propensity score",
-            "Logistic regression of being a participant on the covariates; balance is the standardised mean "
-            "difference, divided by the treated group’s standard deviation before the design.",
+            f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; "
+            "balance is the standardised mean difference, divided by the treated group’s standard deviation before the "
+            "design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
+        *(_WEIGHTING[name] for name in protocol.design.methods if name in _WEIGHTING),
     ]
     chosen = {
         "weighted_difference": (
@@ -197,6 +230,12 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "The outcome model, cross-fitted and moved until its weighted errors vanish in each group: consistent when "
             "either model is right, and never outside the range of the outcome.",
             "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
+        ),
+        "cluster_bootstrap": (
+            "Cluster bootstrap",
+            "The weighted difference with the spread it has when matched sets, or people, are drawn again; a check of "
+            "the formula behind its standard error.",
+            "Austin & Small 2014, Stat Med 33:4306; Abadie & Spiess 2022, JASA 117:983",
         ),
         "causal_forest": (
             "Causal forest",
@@ -239,7 +278,17 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Fine & Gray 1999, JASA 94:496",
         ),
     }
-    rows += [chosen[name] for name in protocol.effects.methods if name in chosen]
+    used = dict.fromkeys(protocol.effects.methods_by_name().values())
+    rows += [chosen[name] for name in used if name in chosen]
+    if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:
+        rows.append(
+            (
+                "Specification curve",
+                "Every design with every effect method that the protocol names, side by side; it shows how far the "
+                "answer hangs on choices that could have been others, and selects nothing.",
+                "Simonsohn, Simmons & Nelson 2020, Nat Hum Behav 4:1208",
+            )
+        )
     return [{"name": name, "text": text, "source": source} for name, text, source in rows]
 
 

@@ -68,6 +68,7 @@ _LABELS = {
     "propensity_weighting": "Propensity-score weighting",
     "matching_weights": "Matching weights",
     "entropy_balancing": "Entropy balancing",
+    "stable_balancing": "Stable balancing weights",
     "covariate_balancing_score": "Covariate-balancing propensity score",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
@@ -75,6 +76,7 @@ _LABELS = {
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
     "tmle": "Targeted maximum likelihood (TMLE)",
+    "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
     "two_part": "Two-part regression",
     "quasi_poisson": "Rates (quasi-Poisson)",
@@ -188,9 +190,10 @@ def label(name: str) -> str:
     known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name) or _title_of_first_event(name)
     if known is not None:
         return known
-    if " = " in name:
-        column, level = name.split(" = ", 1)
-        return f"{label(column)}: {label(level)}"
+    for sign, words in ((" = ", ""), (" <= ", "at most "), (" > ", "above ")):
+        if sign in name:
+            column, level = name.split(sign, 1)
+            return f"{label(column)}: {words}{level if words else label(level)}"
     for ending in (" squared", " is zero", " missing"):
         if name.endswith(ending):
             return label(name.removesuffix(ending)) + "," + ending

@@ -22,7 +22,7 @@ def test_every_section_and_key_is_on_the_page() -> None:
     for section in Protocol.model_fields:
         assert f"## `[{section}]`" in page or f"## `[[{section}]]`" in page
     for key in (*Eligibility.model_fields, *DesignSection.model_fields):
-        assert f"`{key}`" in page or f".{key}]`" in page
+        assert f"`{key}`" in page or f".{key}]`" in page or f".{key}]]`" in page
     assert "| `caliper` | number, > 0 | `0.2` |" in page
 
 

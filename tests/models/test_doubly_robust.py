@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from models.cross_fitting import DIVISIONS
 from models.doubly_robust import aipw, doubly_robust_means
 from models.effects import weighted_difference
+from models.fold_regressions import cross_predict_all
 from models.influence import find_clusters, robust_covariance
 from models.nuisance import (
     assign_folds,
@@ -93,6 +94,32 @@ def test_nobody_is_predicted_by_a_model_that_saw_him():
     learn = np.array([True, True, True, True, True, False])
     # Without covariates the prediction is the mean of the other folds' rows to learn from.
     np.testing.assert_allclose(cross_predict(x, target, learn, fold, "continuous", 1.0), [4, 4, 8 / 3, 8 / 3, 2.5, 2.5])
+
+
+@pytest.mark.parametrize("kind", ["binary", "continuous"])
+@pytest.mark.parametrize(("n", "level"), [(60, -0.5), (400, -2.5), (20_000, -4.0), (90, -3.0)])
+def test_all_regressions_at_once_are_those_made_one_by_one(kind, n, level):
+    rng = np.random.default_rng(n)
+    x = np.exp(rng.normal(size=(n, 5))) - 1.6
+    target = (rng.random(n) < expit(level + x[:, 0] / 2)).astype(float) if kind == "binary" else x @ np.ones(5)
+    learn = rng.random(n) < 0.7
+    folds = np.column_stack([rng.permutation(np.arange(n) % 4) for _ in range(3)])
+    each = [cross_predict(x, target, learn, folds[:, division], kind, 0.5) for division in range(3)]
+    found = cross_predict_all(x, target, learn, folds, kind, 0.5)
+    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-8, atol=1e-10)
+
+
+def test_all_regressions_at_once_when_the_target_never_varies_without_a_fold():
+    # The only event lies in fold 0: the model that predicts fold 0 has seen none.
+    target, folds = np.zeros(40), np.arange(40)[:, None] % 4
+    target[4] = 1.0
+    x = np.linspace(-1, 1, 40)[:, None]
+    everyone = np.ones(40, dtype=bool)
+    found = cross_predict_all(x, target, everyone, folds, "binary", 1.0)
+    np.testing.assert_array_equal(found[folds[:, 0] == 0], 0.0)
+    np.testing.assert_allclose(found, cross_predict(x, target, everyone, folds[:, 0], "binary", 1.0), rtol=1e-8)
+    with pytest.raises(ValueError, match="use fewer folds"):
+        cross_predict_all(x, target, folds[:, 0] == 0, folds, "binary", 1.0)
 
 
 def test_exact_groups_become_indicators_and_constant_columns_go():

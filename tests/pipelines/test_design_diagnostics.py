@@ -14,7 +14,7 @@ from models.propensity import fit_propensity
 from models.results import Baseline
 from models.weighting import propensity_weighting
 from pipelines import store
-from pipelines.design import choose_controls, contrasts_of
+from pipelines.design import Groundwork, choose_controls, contrasts_of
 from pipelines.diagnostics import Diagnostics, diagnose, judge
 from pipelines.disclosure import DisclosureLog
 from pipelines.method_settings.acceptance import Acceptance, Power
@@ -137,7 +137,8 @@ def test_the_design_stage_judges_by_the_new_thresholds(tmp_path: Path) -> None:
         },
         schema_overrides={"index_date": pl.Date},
     )
-    designed = choose_controls(rows, contrasts_of(rows, protocol)[0], "nearest_neighbour", protocol)
+    groundwork = Groundwork(rows, contrasts_of(rows, protocol)[0], protocol)
+    designed = choose_controls(groundwork, protocol.design.specifications()[0])
     assert designed.propensity is not None
     found = diagnose(designed.baseline, designed.design, designed.propensity, protocol.power)
     assert np.isnan(found.detectable.risk_ratio_below)

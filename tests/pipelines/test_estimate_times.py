@@ -47,9 +47,14 @@ def results() -> Results:
     effects = protocol.effects.model_validate({"methods": METHODS, **timed})
     protocol = protocol.model_copy(update={"effects": effects})
     contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
-    design = replace(design, method="nearest_neighbour")
-    row_id = pl.Series(range(day.size))
-    accepted = AcceptedDesign(design.method, contrast, row_id, baseline, design, is_primary=True)
+    accepted = AcceptedDesign(
+        "nearest_neighbour",
+        contrast,
+        pl.Series(range(day.size)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
+    )
     collected = Results()
     estimate_times(accepted, of_rows, protocol, collected)
     return collected

@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 
-from pipelines.design import Contrast, choose_controls, summarise
+from pipelines.design import Contrast, Groundwork, choose_controls, summarise
 from pipelines.protocol import Protocol
 
 PROTOCOL = {
@@ -31,7 +31,8 @@ def test_entropy_balancing_that_fails_is_a_refused_design_in_words() -> None:
         }
     )
     protocol = Protocol.model_validate(PROTOCOL)
-    designed = choose_controls(rows, Contrast("peer_vs_virtual", "peer", "virtual"), "entropy_balancing", protocol)
+    groundwork = Groundwork(rows, Contrast("peer_vs_virtual", "peer", "virtual"), protocol)
+    designed = choose_controls(groundwork, protocol.design.specifications()[0])
     assert not designed.design.weights.any()
     entry = summarise(designed, protocol)
     assert not entry["accepted"]

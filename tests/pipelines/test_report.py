@@ -38,7 +38,7 @@ from tests.report_fixture import (
 
 SMALL = range(1, 8)
 FIGURES = (
-    "flow", "overlap", "love", "triad", "incidence", "forest", "individual", "providers", "missing",
+    "flow", "overlap", "love", "triad", "incidence", "forest", "multiverse", "individual", "providers", "missing",
 )  # fmt: skip
 
 
