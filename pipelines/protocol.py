@@ -419,6 +419,7 @@ class Protocol(Section):
         problems += self._faults_of_design_options()
         problems += self._days_outside_follow_up()
         problems += self._what_methods_cannot_measure()
+        problems += self._faults_of_sites()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -467,10 +468,26 @@ class Protocol(Section):
             problems.append(
                 f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
             )
+        for one in self.effects.also:
+            primary = self.outcomes.primary
+            is_able = {"count": is_counted(primary), "recurrent": primary == recurrent_outcome(self)}
+            if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
+                problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
         repeated = [name for name in methods if name in methods_for("recurrent")]
         wanted = recurrent_outcome(self)
         if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
             problems.append(f"effects.methods: {repeated[0]} is of {wanted}, which is not among the outcomes")
+        return problems
+
+    def _faults_of_sites(self) -> list[str]:
+        """A site is compared within itself, and no number of it may rest on fewer people than may be released."""
+        sites, problems = self.effects.sites, []
+        if sites.by is not None and sites.by not in self.design.exact:
+            problems.append(
+                f"effects.sites.by: {sites.by} must be one of design.exact, so that each site compares its own people"
+            )
+        if sites.by is not None and min(sites.min_treated, sites.min_controls) < self.disclosure.suppress_below:
+            problems.append("effects.sites: min_treated and min_controls must be at least disclosure.suppress_below")
         return problems
 
     def _primary_is_known(self) -> bool:
@@ -638,6 +655,7 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     named = content["effects"]["methods"]
     methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
     content["effects"]["methods"] = methods or [name for name in named if name in able] or named
+    content["effects"]["sites"]["by"] = None
     return Protocol.model_validate(content)
 
 

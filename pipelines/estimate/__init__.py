@@ -21,6 +21,7 @@ from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, Accepted
 from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA, PrognosticBalances
 from pipelines.estimate.recurrent import estimate_recurrent, read_readmissions
+from pipelines.estimate.sites import estimate_sites, read_sites
 from pipelines.estimate.times import estimate_times, time_outcome
 from pipelines.estimate.values import estimate_values
 from pipelines.protocol import Protocol, outcome_kinds
@@ -30,11 +31,12 @@ from pipelines.store import RunFolder, write_json, write_parquet
 @dataclass(frozen=True)
 class Opened:
     """What an accepted design may see: outcomes, and where a method needs them the counts with the time behind them and
-    every readmission."""
+    every readmission, and where sites are compared the site of each row."""
 
     outcomes: pl.DataFrame
     observed: pl.DataFrame | None = None
     readmissions: pl.DataFrame | None = None
+    sites: pl.DataFrame | None = None
 
 
 def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
@@ -47,7 +49,9 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     prognostic = pl.DataFrame(schema=PROGNOSTIC_SCHEMA)
     if summary["accepted"]:
         outcomes = run.read(store.OUTCOMES)
-        opened = Opened(outcomes, read_observed(run, protocol), read_readmissions(run, protocol))
+        opened = Opened(
+            outcomes, read_observed(run, protocol), read_readmissions(run, protocol), read_sites(run, protocol)
+        )
         balances = PrognosticBalances(outcomes, protocol)
         for accepted in accepted_designs(run, summary, protocol, results):
             estimate_design(accepted, opened, protocol, results, out)
@@ -58,6 +62,7 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     write_parquet(out / store.ESTIMATES, estimates)
     write_parquet(out / store.CURVES, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]))
     write_parquet(out / store.MEAN_COUNTS, pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]))
+    write_json(out / store.SITES, results.sites)
     write_parquet(out / store.INDIVIDUAL_EFFECTS, results.individual)
     write_json(out / store.HETEROGENEITY, results.heterogeneity)
     write_json(out / store.EFFECT_NOTES, results.notes)
@@ -125,6 +130,7 @@ def estimate_design(
     everything, primary = tuple(outcome_kinds(protocol)), (protocol.outcomes.primary,)
     with results.named(accepted):
         _estimate_outcomes(accepted, of_rows, opened, primary if is_further else everything, protocol, results, out)
+        estimate_sites(accepted, of_rows, opened.sites, protocol, results)
     for name, effects in protocol.effects.of_specifications().items():
         narrowed = protocol.model_copy(update={"effects": effects})
         with results.named(accepted, name, effects.methods[0]):

@@ -69,6 +69,7 @@ class Results:
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
+    sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
     heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
@@ -90,6 +91,7 @@ class Results:
         if effect is not None:
             self.individual = individual
             del self.curves[lengths["curves"] :]
+            del self.mean_counts[lengths["mean_counts"] :]
 
 
 def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> Any:

@@ -28,6 +28,7 @@ from pipelines.method_settings.matching import (
 )
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
+from pipelines.method_settings.sites import SiteSettings
 from pipelines.method_settings.times import (
     CauseSpecificCoxSettings,
     CoxSettings,
@@ -179,6 +180,7 @@ class Effects(Section):
         description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
         "spent outside psychiatric hospital, in which somebody can be readmitted at all",
     )
+    sites: SiteSettings = SiteSettings()
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()

@@ -86,6 +86,7 @@ def summarise(
         private = {
             "estimates": _read(run, store.ESTIMATES),
             "curves": _read(run, store.CURVES),
+            "sites": _read_json(run, store.SITES),
             "mean_counts": _read(run, store.MEAN_COUNTS),
             "individual": _read(run, store.INDIVIDUAL_EFFECTS),
             "notes": _read_json(run, store.EFFECT_NOTES) or [],
