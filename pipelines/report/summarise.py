@@ -86,6 +86,7 @@ def summarise(
         private = {
             "estimates": _read(run, store.ESTIMATES),
             "curves": _read(run, store.CURVES),
+            "heterogeneity": _read_json(run, store.HETEROGENEITY),
             "individual": _read(run, store.INDIVIDUAL_EFFECTS),
             "notes": _read_json(run, store.EFFECT_NOTES) or [],
         }
