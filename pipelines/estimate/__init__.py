@@ -137,4 +137,4 @@ def _estimate_outcomes(
         estimate_rates(accepted, observed, outcome, protocol, results)
         timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
         if outcome == time_outcome(protocol) and timed:
-            estimate_times(accepted, of_rows, protocol, results)
+            estimate_times(accepted, of_rows, protocol, results, out)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
-from pipelines.method_settings.forest import CausalForestSettings
+from pipelines.method_settings.forest import CausalForestSettings, CensoredForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
@@ -62,6 +62,7 @@ EffectName = Literal[
     "kaplan_meier",
     "time_lost",
     "first_readmission_type",
+    "censored_forest",
     "cox",
     "cause_specific_cox",
     "fine_gray",
@@ -165,6 +166,7 @@ class Effects(Section):
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()
     first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    censored_forest: CensoredForestSettings = CensoredForestSettings()
     cox: CoxSettings = CoxSettings()
     cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
     fine_gray: FineGraySettings = FineGraySettings()

@@ -212,6 +212,12 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Athey, Tibshirani & Wager 2019, Ann Stat 47:1148; Semenova & Chernozhukov 2021, Econom J 24:264; "
             "Yadlowsky et al. 2021, arXiv:2111.07966; Zhou, Athey & Wager 2023, Oper Res 71:148",
         ),
+        "censored_forest": (
+            "Causal forest with censoring weights",
+            "The same for readmission until the end of follow-up and for days lost to it; people seen to the end stand "
+            "for those alike who were lost to observation.",
+            "Robins & Finkelstein 2000, Biometrics 56:779",
+        ),
         "cumulative_incidence": (
             "Cumulative incidence",
             "Probability of the event by each day, with death as a competing event.",

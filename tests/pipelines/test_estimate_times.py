@@ -48,10 +48,15 @@ def results() -> Results:
     protocol = protocol.model_copy(update={"effects": effects})
     contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
     accepted = AcceptedDesign(
-        contrast, pl.Series(range(day.size)), baseline, replace(design, method="nearest_neighbour"), is_primary=True
+        "nearest_neighbour",
+        contrast,
+        pl.Series(range(day.size)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
     )
     collected = Results()
-    estimate_times(accepted, of_rows, protocol, collected)
+    estimate_times(accepted, of_rows, protocol, collected, Path("unused"))
     return collected
 
 
