@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup analysis test check fix truth bench bench-matching bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects bench-data schedule docs lock clean
+.PHONY: help setup analysis test check fix truth bench bench-matching bench-forest bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects bench-data schedule docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -84,6 +84,9 @@ bench-truth: $(READY) ## coverage of known effects over 20 synthetic worlds
 
 bench-data: $(READY) ## every method on LaLonde, NHEFS, IHDP and ACIC 2016: DATA=folder that holds them
 	$(BIN)/python bench/methods_data.py $(DATA) $(BENCH_ARGS)
+
+bench-forest: $(READY) ## causal forest beside EconML's on ACIC 2016: DATA=folder that holds it
+	$(BIN)/python bench/forest.py $(DATA) $(BENCH_ARGS)
 
 schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
 	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"

@@ -85,6 +85,9 @@ EFFECTS: dict[str, Method] = {
     "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
     "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
     "first_readmission_type": Method("models.times.risks:first_readmission_type", EVERY_ESTIMAND, ("time_to_event",)),
+    "censored_forest": Method(
+        "models.forest:censored_forest", EVERY_ESTIMAND, ("time_to_event",), individual_effects=True
+    ),
     "cox": Method("models.times.hazards:cox", EVERY_ESTIMAND, ("time_to_event",)),
     "cause_specific_cox": Method("models.times.hazards:cause_specific_cox", EVERY_ESTIMAND, ("time_to_event",)),
     "fine_gray": Method("models.times.hazards:fine_gray", EVERY_ESTIMAND, ("time_to_event",)),

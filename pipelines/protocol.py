@@ -411,9 +411,10 @@ class Protocol(Section):
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
         entered = {*self.covariates.numeric, *self.covariates.categorical}
-        unknown = [name for name in self.effects.causal_forest.subgroups if name not in entered]
-        if unknown:
-            problems.append(f"effects.causal_forest.subgroups must be among the covariates: {', '.join(unknown)}")
+        for forest in ("causal_forest", "censored_forest"):
+            unknown = [name for name in getattr(self.effects, forest).subgroups if name not in entered]
+            if unknown:
+                problems.append(f"effects.{forest}.subgroups must be among the covariates: {', '.join(unknown)}")
         problems += self._what_power_cannot_say()
         problems += self._what_a_table_lacks() if is_table else []
         problems += self._faults_of_design_options()

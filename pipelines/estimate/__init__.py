@@ -155,4 +155,4 @@ def _estimate_outcomes(
         estimate_recurrent(accepted, of_rows, opened.readmissions, outcome, protocol, results)
         timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
         if outcome == time_outcome(protocol) and timed:
-            estimate_times(accepted, of_rows, protocol, results)
+            estimate_times(accepted, of_rows, protocol, results, out)

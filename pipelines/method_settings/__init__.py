@@ -15,7 +15,7 @@ from pipelines.method_settings.counts import (
     QuasiPoissonSettings,
     TwoPartSettings,
 )
-from pipelines.method_settings.forest import CausalForestSettings
+from pipelines.method_settings.forest import CausalForestSettings, CensoredForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import (
     CardinalityMatchingSettings,
@@ -85,6 +85,7 @@ EffectName = Literal[
     "kaplan_meier",
     "time_lost",
     "first_readmission_type",
+    "censored_forest",
     "cox",
     "cause_specific_cox",
     "fine_gray",
@@ -197,6 +198,7 @@ class Effects(Section):
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()
     first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    censored_forest: CensoredForestSettings = CensoredForestSettings()
     cox: CoxSettings = CoxSettings()
     cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
     fine_gray: FineGraySettings = FineGraySettings()

@@ -88,6 +88,7 @@ def summarise(
             "curves": _read(run, store.CURVES),
             "sites": _read_json(run, store.SITES),
             "mean_counts": _read(run, store.MEAN_COUNTS),
+            "heterogeneity": _read_json(run, store.HETEROGENEITY),
             "individual": _read(run, store.INDIVIDUAL_EFFECTS),
             "notes": _read_json(run, store.EFFECT_NOTES) or [],
         }

@@ -239,8 +239,16 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         "causal_forest": (
             "Causal forest",
-            "Differences between people in the effect, as predicted from covariates.",
-            "Athey, Tibshirani & Wager 2019, Ann Stat 47:1148",
+            "Differences between people in the effect, as predicted from covariates by trees that did not know them; "
+            "effects of groups, tests and rules rest on doubly robust scores, not on the predictions.",
+            "Athey, Tibshirani & Wager 2019, Ann Stat 47:1148; Semenova & Chernozhukov 2021, Econom J 24:264; "
+            "Yadlowsky et al. 2021, arXiv:2111.07966; Zhou, Athey & Wager 2023, Oper Res 71:148",
+        ),
+        "censored_forest": (
+            "Causal forest with censoring weights",
+            "The same for readmission until the end of follow-up and for days lost to it; people seen to the end stand "
+            "for those alike who were lost to observation.",
+            "Robins & Finkelstein 2000, Biometrics 56:779",
         ),
         "cumulative_incidence": (
             "Cumulative incidence",

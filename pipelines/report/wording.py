@@ -84,6 +84,7 @@ _LABELS = {
     "tmle": "Targeted maximum likelihood (TMLE)",
     "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
+    "censored_forest": "Causal forest with censoring weights",
     "two_part": "Two-part regression",
     "quasi_poisson": "Rates (quasi-Poisson)",
     "negative_binomial": "Rates (negative binomial)",

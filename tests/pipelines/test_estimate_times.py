@@ -56,7 +56,7 @@ def results() -> Results:
         is_primary=True,
     )
     collected = Results()
-    estimate_times(accepted, of_rows, protocol, collected)
+    estimate_times(accepted, of_rows, protocol, collected, Path("unused"))
     return collected
 
 
