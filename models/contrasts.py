@@ -17,6 +17,10 @@ from models.results import Design, Estimate, FloatArray, Scale
 
 Kind = Literal["binary", "continuous"]
 
+LARGE_SHARE = 0.1
+MANY_CONTROLS = 30
+"""Among fewer a tenth of the weight is nothing unusual."""
+
 
 @dataclass(frozen=True)
 class ArmMeans:
@@ -82,6 +86,7 @@ def contrast_arms(
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
     effective_n = effective_number(means.control_weights)
     facts: dict[str, float | str] = {
+        **_warn_of_few(means.control_weights, n_control),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
@@ -94,6 +99,41 @@ def contrast_arms(
         said = {"not_estimable": why_not, **facts} if why_not else facts
         made.append(Estimate(method, design.estimand, scale, *numbers, n_treated, n_control, effective_n, notes=said))
     return tuple(made)
+
+
+def log_ratio(
+    log_value: float,
+    influence: FloatArray,
+    clusters: Clusters,
+    design: Design,
+    *,
+    method: str,
+    scale: Scale,
+    confidence: float,
+    notes: Mapping[str, float | str] | None = None,
+) -> Estimate:
+    """The Estimate of a ratio whose log a regression gives, with the (n,) influence on that log."""
+    inside = design.weights > 0
+    variance = float(robust_covariance(influence[:, None], clusters)[0, 0])
+    std_error = float(np.sqrt(variance)) if variance > 0 else np.nan
+    reach = float(ndtri(0.5 + confidence / 2)) * std_error
+    facts: dict[str, float | str] = {"n_clusters": float(clusters.count), **(notes or {})}
+    if not variance > 0:
+        facts["not_estimable"] = "fewer than two clusters" if np.isnan(variance) else "no variation between clusters"
+    return Estimate(
+        method=method,
+        estimand=design.estimand,
+        scale=scale,
+        value=float(np.exp(log_value)),
+        std_error=std_error,
+        lower=float(np.exp(log_value - reach)),
+        upper=float(np.exp(log_value + reach)),
+        p_value=float(2 * ndtr(-abs(log_value) / std_error)),
+        n_treated=int((inside & design.treated).sum()),
+        n_control=int((inside & ~design.treated).sum()),
+        effective_n=effective_number(np.where(design.treated, 0.0, design.weights)),
+        notes=facts,
+    )
 
 
 def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> tuple[Scale, ...]:
@@ -110,12 +150,23 @@ def effective_number(weights: FloatArray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
+def _warn_of_few(control_weights: FloatArray, n_control: int) -> dict[str, float | str]:
+    """A warning where one control of many stands for more than a tenth of all."""
+    weights = np.abs(control_weights)
+    if n_control < MANY_CONTROLS or weights.max() <= LARGE_SHARE * weights.sum():
+        return {}
+    return {
+        "warning": "a single control carries more than a tenth of the controls’ weight, so the estimate and its error "
+        "lean on few people; narrow the sample to where the groups overlap"
+    }
+
+
 def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:
-    if scale in ("risk_difference", "mean_difference"):
+    if scale.endswith("_difference"):
         return _Contrast(scale, treated - control, (1.0, -1.0), False)
-    if scale in ("risk_ratio", "mean_ratio"):
+    if scale != "odds_ratio":
         if min(treated, control) <= 0:
-            return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean is not above 0")
+            return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's mean, rate or risk is not above 0")
         return _Contrast(scale, treated / control, (1 / treated, -1 / control), True)
     if min(treated, control) <= 0 or max(treated, control) >= 1:
         return _Contrast(scale, np.nan, (np.nan, np.nan), True, "an arm's risk is not strictly between 0 and 1")

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.propensity import comparable_rows
+from models.propensity import comparable_rows, strata_of
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 from models.score_equations import ScoreModel
 from models.weighting.equations import equations_of
@@ -24,8 +24,11 @@ WeightsAre = Literal["estimated", "fixed"]
 SAME_WEIGHT = 1e-6
 """A weight this close (relatively) to the formula follows it; a truncated weight does not."""
 
-CALIBRATED = ("entropy",)
+CALIBRATED = ("entropy", "balancing_score")
 """Values of `notes["weight_formula"]` of weights that balance covariates instead of following a score."""
+
+CONSTANTS = ("stable",)
+"""The same of weights that count as constants given the covariates and the arms."""
 
 SINGULAR = 1e-10
 """Directions of the information matrix below this share of the largest are constant or collinear columns."""
@@ -82,11 +85,12 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     """Find out what stands behind the weights of a design.
 
     Matched designs are left to their clusters. "fixed" asks for the classical sandwich. "estimated" needs weights that
-    balance the covariates, as `notes["weight_formula"]` then says (entropy balancing), or that follow `design.score` by
-    the formula of the estimand, or of matching weights where the note says so, up to a factor for each arm and exact
-    group; other weights, and a score that is the same for all (a randomised comparison), count as fixed. Truncated
-    weights are constants, trimmed rows stay trimmed. The penalty of the score is read from `notes["l2_penalty"]` (on
-    standardised columns; 0 when absent).
+    balance the covariates, as `notes["weight_formula"]` then says (entropy balancing, covariate-balancing scores), or
+    that follow `design.score` by the formula of the estimand, or of matching weights where the note says so, up to a
+    factor for each arm and exact group. Other weights count as fixed, and so do those of a score that is no plain
+    logistic regression (a lasso's or a boosted one has no such equations) or the same for all (a randomised
+    comparison). Truncated weights are constants, trimmed rows stay trimmed. The penalty of the score is read from
+    `notes["l2_penalty"]` (on standardised columns; 0 when absent).
     """
     if weights_are not in ("estimated", "fixed"):
         raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
@@ -94,18 +98,24 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if np.any(design.matched_set[inside] >= 0):
         return WeightModel(design, (), None, "clustered by matched set")
     fixed = WeightModel(design, (), None, "weights as fixed")
-    if weights_are == "fixed":
+    if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
         return fixed
     if design.notes.get("weight_formula") in CALIBRATED:
         return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
-    if np.ptp(design.score[inside]) == 0:
+    score_model = design.notes.get("score_model", "logistic")
+    if score_model not in ("logistic", "logistic_by_stratum") or np.ptp(design.score[inside]) == 0:
         return fixed
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     slope = _weight_slope(design, group)
     if slope is None:
         return fixed
     scaling = Scaling(group, *_population(design)) if is_scaled_within_groups(design, group) else None
-    return WeightModel(design, (_score_model(baseline, design, slope),), scaling, "weights as estimated")
+    strata = [comparable_rows(baseline, design.treated)]
+    if score_model == "logistic_by_stratum":
+        least = int(design.notes["least_in_a_stratum"])
+        strata = strata_of(baseline, design.treated, strata[0], least)
+    scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
+    return WeightModel(design, scores, scaling, "weights as estimated")
 
 
 def is_scaled_within_groups(design: Design, group: IntArray) -> bool:
@@ -133,13 +143,12 @@ def _follow_groups(
     return moves, per_added[group]
 
 
-def _score_model(baseline: Baseline, design: Design, slope: FloatArray) -> ScoreModel:
-    fitted_on = comparable_rows(baseline, design.treated)
+def _score_model(baseline: Baseline, design: Design, slope: FloatArray, fitted_on: BoolArray) -> ScoreModel:
     matrix = np.column_stack([np.ones(len(baseline.matrix)), _standardised(baseline.matrix, fitted_on)])
     information = matrix.T @ (matrix * (fitted_on * design.score * (1 - design.score))[:, None])
     information[1:, 1:] += float(design.notes.get("l2_penalty", 0.0)) * np.eye(matrix.shape[1] - 1)
     bread = np.asarray(np.linalg.pinv(information, rcond=SINGULAR, hermitian=True), dtype=np.float64)
-    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, slope)
+    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, fitted_on * slope)
 
 
 def _standardised(matrix: FloatArray, rows: BoolArray) -> FloatArray:

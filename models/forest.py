@@ -22,7 +22,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from models.contrasts import Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.doubly_robust import DIVISIONS, doubly_robust_means, largest_share
+from models.cross_fitting import DIVISIONS
+from models.doubly_robust import doubly_robust_means, largest_share
 from models.influence import find_clusters
 from models.nuisance import assign_folds, cross_predict, regression_columns, rows_in_order
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray

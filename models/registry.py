@@ -14,6 +14,8 @@ from models.results import Estimand
 OutcomeKind = Literal["binary", "continuous", "count", "time_to_event", "recurrent"]
 """count: events with each person's time at risk; recurrent: every event's day, death ending them."""
 EVERY_KIND: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
+EVERY_ESTIMAND: tuple[Estimand, ...] = get_args(Estimand)
+"""What a method can estimate that compares the weighted arms as they are: the design carries the estimand."""
 TIME_KINDS: frozenset[OutcomeKind] = frozenset({"time_to_event", "recurrent"})
 
 
@@ -41,9 +43,11 @@ class Method:
 
 
 DESIGNS: dict[str, Method] = {
-    "nearest_neighbour": Method("models.matching:nearest_neighbour", ("ATT",), makes_matched_sets=True),
+    "nearest_neighbour": Method("models.matching:nearest_neighbour", ("ATT", "ATC"), makes_matched_sets=True),
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
+    "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
+    "stable_balancing": Method("models.weighting:stable_balancing", ("ATT", "ATE", "ATC")),
     "matching_weights": Method("models.weighting:matching_weights", ("ATO",)),
 }
 
@@ -57,13 +61,24 @@ EFFECTS: dict[str, Method] = {
     "adjusted_regression": Method(
         "models.standardisation:adjusted_regression", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
-    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE"), ("binary", "continuous")),
+    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "tmle": Method("models.targeted:tmle", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "cluster_bootstrap": Method(
+        "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
+    ),
     "causal_forest": Method(
         "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
     ),
-    "cumulative_incidence": Method(
-        "models.times.aalen_johansen:cumulative_incidence", ("ATT", "ATE", "ATC", "ATO"), ("time_to_event",)
-    ),
+    "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
+    "quasi_poisson": Method("models.counts:quasi_poisson", get_args(Estimand), ("count",)),
+    "negative_binomial": Method("models.counts:negative_binomial", get_args(Estimand), ("count",)),
+    "cumulative_incidence": Method("models.times.risks:cumulative_incidence", EVERY_ESTIMAND, ("time_to_event",)),
+    "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
+    "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
+    "first_readmission_type": Method("models.times.risks:first_readmission_type", EVERY_ESTIMAND, ("time_to_event",)),
+    "cox": Method("models.times.hazards:cox", EVERY_ESTIMAND, ("time_to_event",)),
+    "cause_specific_cox": Method("models.times.hazards:cause_specific_cox", EVERY_ESTIMAND, ("time_to_event",)),
+    "fine_gray": Method("models.times.hazards:fine_gray", EVERY_ESTIMAND, ("time_to_event",)),
 }
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}
@@ -73,6 +88,11 @@ GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")
 def time_methods() -> tuple[str, ...]:
     """Effect methods that need dated outcomes."""
     return tuple(name for name, method in EFFECTS.items() if TIME_KINDS.intersection(method.kinds))
+
+
+def methods_for(kind: OutcomeKind) -> tuple[str, ...]:
+    """Effect methods that can work with a kind of outcome."""
+    return tuple(name for name, method in EFFECTS.items() if kind in method.kinds)
 
 
 def check_capability(design_name: str, effect_name: str, estimand: str, kind: str) -> str | None:

@@ -60,13 +60,15 @@ class Propensity:
     score            (n,) probability of treatment given baseline
     linear           (n,) its log-odds, computed without passing through the probability
     model            the fitted scikit-learn pipeline, or None
-    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge (or was penalised)
+    calibration_gap  |sum(score) / n_treated - 1|: not zero means the fit did not converge
+    facts            how the score was made, numbers or short texts (score_model, l2_penalty, ...)
     """
 
     score: FloatArray
     linear: FloatArray
     model: Any
     calibration_gap: float
+    facts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,8 @@ class BalanceRow:
 
 @dataclass(frozen=True)
 class Curve:
-    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise 95 % limits."""
+    """A cumulative incidence curve of one arm: right-continuous steps at `day`, with pointwise limits and, where there
+    is one, a band that holds the whole curve at the same level (nan on days it does not reach)."""
 
     arm: str
     day: FloatArray
@@ -138,3 +141,5 @@ class Curve:
     lower: FloatArray
     upper: FloatArray
     at_risk: FloatArray
+    band_lower: FloatArray | None = None
+    band_upper: FloatArray | None = None

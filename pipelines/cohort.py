@@ -36,7 +36,8 @@ from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_mo
 from pipelines.lake import Lake, bucket_of
 from pipelines.look_back import count_truncated, describe_deaths, hospital_reach, look_back_start, table_reach
 from pipelines.negative_controls import measure_negative_controls
-from pipelines.outcomes import measure_outcomes, windows_of
+from pipelines.outcomes import count_observed, follow_outcomes, list_readmissions, measure_outcomes, windows_of
+from pipelines.outcomes.exposure import OBSERVED_SCHEMA, READMISSION_SCHEMA
 from pipelines.protocol import Eligibility, FollowUp, Protocol, outcome_kinds
 from pipelines.quality import (
     QUALITY_SCHEMA,
@@ -58,12 +59,16 @@ KEY = ["person_id", "index_date"]
 @dataclass(frozen=True)
 class People:
     """What a set of persons contributes: their stays, their rows of the cohort with baseline and outcomes of the
-    eligible ones, participants left out with the reason, and the attrition they cause (which adds up over persons)."""
+    eligible ones, participants left out with the reason, and the attrition they cause (which adds up over persons).
+    `observed` counts events over the days in which they were seen, `readmissions` lists every one of them
+    (outcomes.exposure)."""
 
     stays: pl.DataFrame
     cohort: pl.DataFrame
     baseline: pl.DataFrame
     outcomes: pl.DataFrame
+    observed: pl.DataFrame
+    readmissions: pl.DataFrame
     excluded: pl.DataFrame
     attrition: pl.DataFrame
 
@@ -109,22 +114,24 @@ def follow_people(
     eligible = index.filter("is_eligible")
     stays_from = look_back_start(facts, eligibility) if facts.first_day else None
     records = Records(eligible, real, coded, facts, held, stays_from)
-    outcomes = measure_outcomes(
-        eligible,
-        readmission_stays(stays, eligibility),
-        tables,
-        facts,
-        follow_up,
-        held,
-        named,
-    )
+    happened = follow_outcomes(eligible, readmission_stays(stays, eligibility), tables, facts, follow_up, held)
+    outcomes = measure_outcomes(happened, tables, facts, follow_up, named)
     followed = outcomes.join(eligible.select(*KEY, "admission_date"), on=KEY, how="left", maintain_order="left")
     episode = tables["hospital_episode"] if "hospital_episode" in held else None
     windows = windows_of("neg_control_admission", follow_up, named)
     negative = measure_negative_controls(followed, real, episode, facts, eligibility, windows)
     outcomes = outcomes.join(negative, on=KEY, how="left", maintain_order="left")
     attrition = count_attrition(pool, in_trial, excluded, index, eligibility)
-    return People(stays, _cohort_columns(index), measure_covariates(records), outcomes, excluded, attrition)
+    return People(
+        stays=stays,
+        cohort=_cohort_columns(index),
+        baseline=measure_covariates(records),
+        outcomes=outcomes,
+        observed=count_observed(happened.rows, happened.events, happened.reach, follow_up, named),
+        readmissions=list_readmissions(happened.rows, happened.events),
+        excluded=excluded,
+        attrition=attrition,
+    )
 
 
 def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
@@ -143,14 +150,17 @@ def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
 @dataclass(frozen=True)
 class Cohort:
     """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
-    person_id and index_date. `quarantined` names the source lines that could not be used (of raw records: those of the
-    allocation list; the extract's own are in the lake), `excluded` every row of the list that has no index stay
+    person_id and index_date; so do the rows of `observed` (one for each outcome that is counted over time) and
+    `readmissions` (one for each). `quarantined` names the source lines that could not be used (of raw records: those
+    of the allocation list; the extract's own are in the lake), `excluded` every row of the list that has no index stay
     (participants.UNLINKED). `quality` counts what the records and the baseline are like,
     `outcome_quality` what of follow-up was seen (quality.QUALITY_SCHEMA)."""
 
     people: pl.DataFrame
     baseline: pl.DataFrame
     outcomes: pl.DataFrame
+    observed: pl.DataFrame
+    readmissions: pl.DataFrame
     attrition: pl.DataFrame
     excluded: pl.DataFrame
     quarantined: pl.DataFrame
@@ -200,6 +210,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         people=cohort,
         baseline=baseline,
         outcomes=_with_row_id(key, [part.outcomes for part in people]),
+        observed=_with_row_id(key, [part.observed for part in people]).drop(KEY),
+        readmissions=_with_row_id(key, [part.readmissions for part in people]).drop(KEY),
         attrition=add_up_attrition([part.attrition for part in people]),
         excluded=unlinked,
         quarantined=quarantined,
@@ -330,6 +342,8 @@ def cohort_from_table(protocol: Protocol) -> Cohort:
         people=people,
         baseline=baseline,
         outcomes=rows.select(*key, *named).rename(named),
+        observed=_numbered(OBSERVED_SCHEMA),
+        readmissions=_numbered(READMISSION_SCHEMA),
         attrition=pl.DataFrame(schema=ATTRITION_SCHEMA),
         excluded=UNLINKED.to_frame(),
         quarantined=table.quarantined,
@@ -339,11 +353,18 @@ def cohort_from_table(protocol: Protocol) -> Cohort:
     )
 
 
+def _numbered(schema: Mapping[str, Any]) -> pl.DataFrame:
+    """An empty table with row_id in place of the person and the date."""
+    return pl.DataFrame(schema={"row_id": pl.Int64, **{name: kind for name, kind in schema.items() if name not in KEY}})
+
+
 def save_cohort(cohort: Cohort, out: Path) -> None:
     """Write the cohort into a folder that mirrors the run folder."""
     write_parquet(out / store.COHORT, cohort.people)
     write_parquet(out / store.BASELINE, cohort.baseline)
     write_parquet(out / store.OUTCOMES, cohort.outcomes)
+    write_parquet(out / store.OBSERVED, cohort.observed)
+    write_parquet(out / store.READMISSIONS, cohort.readmissions)
     write_parquet(out / store.ATTRITION, cohort.attrition)
     write_parquet(out / store.EXCLUDED_PARTICIPANTS, cohort.excluded)
     write_parquet(out / store.QUARANTINE, cohort.quarantined)

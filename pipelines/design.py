@@ -84,26 +84,33 @@ class Groundwork:
         self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
         self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
 
-    def of(self, specification: Specification) -> tuple[pl.DataFrame, Baseline, Propensity]:
-        """The rows that may serve, their baseline and their score.
+    def people(self, specification: Specification) -> tuple[pl.DataFrame, Baseline]:
+        """The rows that may serve, and their baseline.
 
         Candidates in exact groups without any treated person cannot serve and are left out first.
         """
-        may_serve = self.protocol.design.candidate_discharges
-        which = may_serve.matching if DESIGNS[specification.method].makes_matched_sets else may_serve.weighting
-        key = (which, specification.exact)
+        key = which, _ = self._key(specification)
         if key not in self._baselines:
             pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
             kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
             baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
             self._baselines[key] = (kept, baseline)
-        kept, baseline = self._baselines[key]
+        return self._baselines[key]
+
+    def score(self, specification: Specification) -> Propensity:
+        """Their score. Raises ValueError where it cannot be fitted."""
         settings = specification.propensity
-        score_key = (*key, settings.model_dump_json())
-        if score_key not in self._scores:
-            treated = self.is_treated(kept)
-            self._scores[score_key] = fit_propensity(baseline, treated, **settings.model_dump())
-        return kept, baseline, self._scores[score_key]
+        key = (*self._key(specification), settings.model_dump_json())
+        if key not in self._scores:
+            rows, baseline = self.people(specification)
+            rng = seeded(self.protocol, "propensity", self.contrast.name)
+            self._scores[key] = fit_propensity(baseline, self.is_treated(rows), rng=rng, **settings.model_dump())
+        return self._scores[key]
+
+    def _key(self, specification: Specification) -> tuple[str, tuple[str, ...]]:
+        may_serve = self.protocol.design.candidate_discharges
+        which = may_serve.matching if DESIGNS[specification.method].makes_matched_sets else may_serve.weighting
+        return which, specification.exact
 
     def is_treated(self, rows: pl.DataFrame) -> BoolArray:
         treated: BoolArray = (rows["arm"] == self.contrast.treated_arm).to_numpy()
@@ -113,11 +120,13 @@ class Groundwork:
 def choose_controls(groundwork: Groundwork, specification: Specification) -> DesignedContrast:
     """One design of one contrast, without sight of any outcome; empty where the method could not make it."""
     contrast, protocol = groundwork.contrast, groundwork.protocol
-    rows, baseline, propensity = groundwork.of(specification)
+    rows, baseline = groundwork.people(specification)
     method, target, treated = specification.method, protocol.estimand.target, groundwork.is_treated(rows)
     rng = seeded(protocol, "design", contrast.name, specification.name)
     options = specification.settings.model_dump()
+    propensity = _same_for_all(treated)
     try:
+        propensity = groundwork.score(specification)
         design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
@@ -139,6 +148,11 @@ def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
         return
     for specification in groundwork.protocol.design.specifications():
         yield choose_controls(groundwork, specification)
+
+
+def _same_for_all(treated: BoolArray) -> Propensity:
+    share = treated.mean()
+    return Propensity(np.full(treated.size, share), np.full(treated.size, np.log(share / (1 - share))), None, 0.0)
 
 
 def _without_anybody(

@@ -120,13 +120,16 @@ def midpoint_six(value: float) -> int:
 
 @dataclass(frozen=True)
 class ReleasedCurve:
-    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts."""
+    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts; the band is None on days it does
+    not reach."""
 
     day: list[int]
     incidence: list[float]
     lower: list[float]
     upper: list[float]
     at_risk: list[int | None]
+    band_lower: list[float | None]
+    band_upper: list[float | None]
 
 
 def release_curve(
@@ -138,11 +141,14 @@ def release_curve(
     *,
     days: Sequence[int],
     rule: Disclosure,
+    band: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
 ) -> ReleasedCurve | None:
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
-    and the number at risk are rounded to the midpoint of six, and so are the limits. A number at risk that is too
-    small is withheld; None when already the start is."""
-    rows = sorted(zip(day, incidence, lower, upper, at_risk, strict=True))
+    and the number at risk are rounded to the midpoint of six, and so are the limits and the band. A number at risk that
+    is too small is withheld; None when already the start is."""
+    nothing = [math.nan] * len(day)
+    edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
+    rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
     start = rows[0][4] if rows else 0
     if not release_count(start, rule):
         return None
@@ -150,13 +156,17 @@ def release_curve(
     seen: list[tuple[float, ...]] = []
     for wanted in days:
         past = [row for row in rows if row[0] <= wanted]
-        seen.append(past[-1][1:] if past else (0.0, 0.0, 0.0, start))
+        seen.append(past[-1][1:] if past else (0.0, 0.0, 0.0, start, math.nan, math.nan))
 
     def rebuilt(column: int) -> list[float]:
         return [min(midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) / base, 1) for row in seen]
 
+    def rebuilt_band(column: int) -> list[float | None]:
+        known = [math.isfinite(row[column]) for row in seen]
+        return [value if is_known else None for value, is_known in zip(rebuilt(column), known, strict=True)]
+
     left = [None if release_count(row[3], rule) is None else midpoint_six(row[3]) for row in seen]
-    return ReleasedCurve(list(days), rebuilt(0), rebuilt(1), rebuilt(2), left)
+    return ReleasedCurve(list(days), rebuilt(0), rebuilt(1), rebuilt(2), left, rebuilt_band(4), rebuilt_band(5))
 
 
 def bin_people(values: Sequence[float], width: float, rule: Disclosure) -> tuple[list[float], list[int]] | None:

@@ -108,6 +108,15 @@ _FAMILIES = (
         "A5 (total days), K1, K11",
     ),
     OutcomeFamily(
+        "days_alive_out_of_hospital",
+        "continuous",
+        "Days alive and out of psychiatric hospital in {days} days",
+        "Days until death or the end of the window, less those of readmission stays: dying and being in hospital both "
+        "take them away",
+        STAYS,
+        "A5 (total days), K1, K11, K15",
+    ),
+    OutcomeFamily(
         "days_in_first_readmission",
         "continuous",
         "Days in the first readmission, in {days} days",
@@ -225,6 +234,21 @@ _FAMILIES = (
 )
 FAMILIES = {family.name: family for family in _FAMILIES}
 
+COUNTED_EVENTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "n_readmissions": ("readmission", ()),
+    "n_dna": ("missed", ()),
+    "n_attended": ("attended", ()),
+    "dna_rate": ("missed", ("missed", "attended")),
+    "n_crht": ("crisis_contact", ()),
+    "n_crht_starts": ("crisis_start", ()),
+    "n_liaison": ("liaison_contact", ()),
+    "n_ed": ("emergency", ()),
+    "n_mh_ed": ("mental_health_emergency", ()),
+}
+"""Families that can be compared as rates → the kind of event counted (outcomes/events.py) and, where it is counted
+among chances and not over time, the kinds that make them up. n_crht_episodes has no rate: an episode may have begun
+before."""
+
 _FIXED = (
     OutcomeFamily(
         "readmitted_nhs_14d",
@@ -293,7 +317,9 @@ _DESCRIBED = (
 DESCRIBED = {column.name: column for column in _DESCRIBED}
 
 SERVICE_USE = tuple(
-    name for name in FAMILIES if name not in ("readmitted", "n_attended", "died", "neg_control_admission")
+    name
+    for name in FAMILIES
+    if name not in ("readmitted", "n_attended", "days_alive_out_of_hospital", "died", "neg_control_admission")
 )
 """What A5 lists as secondary service use, next to readmission itself."""
 
@@ -329,6 +355,12 @@ def window_of(name: str) -> int | None:
     """Days after time zero that an outcome looks at; None where it looks elsewhere, or is none of these."""
     split = split_name(name)
     return split[1] if split else DAYS_OF_NHS_RULE if name == NHS_RULE else None
+
+
+def is_counted(name: str) -> bool:
+    """Whether an outcome of raw records can be compared as a rate."""
+    split = split_name(name)
+    return split is not None and split[0] in COUNTED_EVENTS
 
 
 def family_of(name: str) -> OutcomeFamily | None:

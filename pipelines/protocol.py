@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.registry import DESIGNS, EFFECTS, time_methods
+from models.registry import DESIGNS, EFFECTS, methods_for, time_methods
 from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
 from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
-from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of
+from pipelines.outcome_registry import PresetName, expand_presets, family_of, fault_of, is_counted
 
 ExclusionRule = Literal[
     "zero_day",
@@ -365,6 +365,10 @@ class Variant(Section):
     follow_up: dict[str, Any] = Field(default_factory=dict, description="Keys of `[follow_up]` that are changed")
 
 
+COVARIATE_OPTIONS = ("distance_covariates", "covariate_calipers", "anti_exact", "covariates")
+"""Options of design methods that hold names of covariates."""
+
+
 class Protocol(Section):
     """A whole study."""
 
@@ -425,6 +429,9 @@ class Protocol(Section):
         problems += self._what_power_cannot_say()
         problems += self._what_cannot_be_pooled()
         problems += self._what_a_table_lacks() if is_table else []
+        problems += self._faults_of_design_options()
+        problems += self._days_outside_follow_up()
+        problems += self._what_methods_cannot_measure()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -461,6 +468,30 @@ class Protocol(Section):
         single = [name for name, method in named if EFFECTS[method].individual_effects]
         return [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
 
+    def _what_methods_cannot_measure(self) -> list[str]:
+        """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""
+        methods, problems = self.effects.methods, []
+        kind = outcome_kinds(self).get(self.outcomes.primary) if self._primary_is_known() else None
+        if kind is not None and not set(methods).intersection(methods_for(kind)):
+            problems.append(
+                f"effects.methods: none can work with the {kind} outcome {self.outcomes.primary}; those that can: "
+                f"{', '.join(methods_for(kind))}"
+            )
+        rates = [name for name in methods if name in methods_for("count")]
+        if rates and self.source.kind == "table":
+            problems += [
+                f"effects.methods: {name} needs counts and time at risk, which a table has not" for name in rates
+            ]
+        elif rates and not any(is_counted(name) for name in (self.outcomes.primary, *self.outcomes.secondary)):
+            problems.append(
+                f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
+            )
+        return problems
+
+    def _primary_is_known(self) -> bool:
+        primary = self.outcomes.primary
+        return primary in self.outcomes.columns if self.source.kind == "table" else family_of(primary) is not None
+
     def _what_power_cannot_say(self) -> list[str]:
         """A detectable risk ratio is of an outcome that is a risk, and starts from an assumed one."""
         primary = self.outcomes.primary
@@ -477,6 +508,33 @@ class Protocol(Section):
                 "power.baseline_risk and acceptance.min_detectable_risk_ratio are for a primary outcome that is yes or "
                 f"no, and {primary} is not"
             )
+        return problems
+
+    def _faults_of_design_options(self) -> list[str]:
+        """Options of designs that name covariates name those the design has."""
+        chosen, problems = self.covariates, []
+        for one in self.design.specifications():
+            has = {*chosen.numeric, *chosen.categorical, *one.exact}
+            for option in COVARIATE_OPTIONS:
+                unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)
+                if unknown:
+                    problems.append(f"design.{one.name}.{option}: {', '.join(unknown)} not among the covariates")
+            numbers = sorted(set(getattr(one.settings, "covariate_calipers", None) or ()) - set(chosen.numeric))
+            if numbers and set(numbers) <= has:
+                problems.append(f"design.{one.name}.covariate_calipers: {', '.join(numbers)} not a numeric covariate")
+        return problems
+
+    def _days_outside_follow_up(self) -> list[str]:
+        """Days at which methods for times are to compare, where they are in use."""
+        problems = []
+        further = {name: getattr(one, one.methods[0]) for name, one in self.effects.of_specifications().items()}
+        chosen = {name: getattr(self.effects, name) for name in self.effects.methods} | further
+        for name, settings in chosen.items():
+            times = getattr(settings, "times", ())
+            if len(set(times)) < len(times) or max(times, default=0) > self.follow_up.days:
+                problems.append(
+                    f"effects.{name}.times must be different days up to follow_up.days ({self.follow_up.days})"
+                )
         return problems
 
     def _faults_of_variant_names(self) -> list[str]:
@@ -524,6 +582,8 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
+        if "first_readmission_type" in self.effects.methods:
+            problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
@@ -535,7 +595,8 @@ def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous
     """Every outcome of the protocol, primary first, with its scale."""
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
     if protocol.source.kind == "table":
-        return {name: protocol.outcomes.columns[name].kind for name in named}
+        columns = protocol.outcomes.columns
+        return {name: columns[name].kind for name in named if name in columns}
     families = {name: family_of(name) for name in named}
     return {name: family.scale for name, family in families.items() if family is not None}
 
@@ -573,8 +634,12 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["outcomes"] |= {"secondary": (), "presets": ()}
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
-    methods = [name for name in content["effects"]["methods"] if name != "causal_forest"]
-    content["effects"]["methods"] = methods or content["effects"]["methods"]
+    kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
+    able = {*(methods_for(kind) if kind else ()), *time_methods()}
+    able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
+    named = content["effects"]["methods"]
+    methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
+    content["effects"]["methods"] = methods or [name for name in named if name in able] or named
     return Protocol.model_validate(content)
 
 

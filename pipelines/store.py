@@ -23,6 +23,8 @@ from pipelines.errors import RunError
 COHORT = "private/cohort.parquet"
 BASELINE = "private/baseline.parquet"
 OUTCOMES = "private/outcomes.parquet"
+OBSERVED = "private/observed.parquet"
+READMISSIONS = "private/readmissions.parquet"
 ATTRITION = "private/attrition.parquet"
 EXCLUDED_PARTICIPANTS = "private/participants_excluded.parquet"
 QUARANTINE = "private/quarantine.parquet"

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 from pipelines.protocol import Eligibility, FollowUp
 from tests.naive_hospital import naive_stays
-from tests.naive_outcomes import WINDOWS, observe
+from tests.naive_outcomes import WINDOWS, observe, observe_rates
 from tests.naive_stays import (
     FOREVER,
     Facts,
@@ -32,10 +32,13 @@ STAYS = """
 COHORT = "person_id index_date admission_date trust stratum arm is_eligible first_failed_rule"
 OF_A_WINDOW = """
     readmitted is_formally_readmitted is_informally_readmitted readmission_free_days died n_readmissions
-    days_in_hospital days_in_first_readmission n_dna n_attended dna_rate n_crht n_crht_episodes n_crht_starts
+    days_in_hospital days_alive_out_of_hospital days_in_first_readmission
+    n_dna n_attended dna_rate n_crht n_crht_episodes n_crht_starts
     n_liaison n_ed
 """
 SHORTER = [f"{name}_{days}d" for name in OF_A_WINDOW.split() for days in WINDOWS] + ["readmitted_nhs_14d"]
+OBSERVED = "person_id index_date outcome n days days_in_hospital chances"
+READMISSIONS = "person_id index_date day until_day is_formal"
 OUTCOMES = " ".join(
     [
         "person_id index_date days_to_readmission is_first_readmission_formal first_readmission_los_days",
@@ -45,7 +48,14 @@ OUTCOMES = " ".join(
     ]
 )
 EXCLUDED = "person_id arm reason"
-COLUMNS = {"stays": STAYS, "cohort": COHORT, "outcomes": OUTCOMES, "excluded": EXCLUDED}
+COLUMNS = {
+    "stays": STAYS,
+    "cohort": COHORT,
+    "outcomes": OUTCOMES,
+    "observed": OBSERVED,
+    "readmissions": READMISSIONS,
+    "excluded": EXCLUDED,
+}
 
 PSYCHIATRIC_SPECIALTIES = {str(code) for code in [700, *range(710, 716), *range(720, 728), 730]}
 
@@ -63,6 +73,8 @@ def naive_follow(
     stays: list[Row] = []
     cohort: list[Row] = []
     outcomes: list[Row] = []
+    observed: list[Row] = []
+    readmissions: list[Row] = []
     excluded: list[Row] = []
     everybody = {row["person_id"] for rows in tables.values() for row in rows}
     in_the_trial = {participant["person_id"]: participant for participant in participants}
@@ -95,8 +107,12 @@ def naive_follow(
             if row["is_eligible"]:
                 has_served = True
                 outcomes.append(observe(stay, own_stays, own, facts, eligibility, follow_up))
+                rates = observe_rates(stay, own_stays, own, facts, eligibility, follow_up)
+                observed += rates[0]
+                readmissions += rates[1]
 
-    found = {"stays": stays, "cohort": cohort, "outcomes": outcomes, "excluded": excluded}
+    found = {"stays": stays, "cohort": cohort, "outcomes": outcomes, "observed": observed}
+    found |= {"readmissions": readmissions, "excluded": excluded}
     return {
         name: [{column: row[column] for column in COLUMNS[name].split()} for row in rows]
         for name, rows in found.items()

@@ -1,6 +1,7 @@
 """The slow, obvious versions of matching and balance: plain loops over plain lists, one rule per line."""
 
 import math
+from collections.abc import Callable
 from statistics import variance
 
 from models.results import Baseline, BoolArray, FloatArray
@@ -21,42 +22,75 @@ def naive_comparable(baseline: Baseline, treated: BoolArray) -> list[int]:
 
 
 def naive_nearest_neighbour(
-    baseline: Baseline, treated: BoolArray, linear: FloatArray, *, ratio: int, width: float, calendar_days: float
+    baseline: Baseline,
+    treated: BoolArray,
+    linear: FloatArray,
+    *,
+    ratio: int,
+    width: float,
+    calendar_days: float,
+    replace: bool = False,
+    order: str = "hardest_first",
+    min_ratio: int = 1,
+    covariate_calipers: dict[str, float] | None = None,
+    anti_exact: tuple[str, ...] = (),
+    distance: Callable[[int, int], float] | None = None,
+    seeks_treated: bool = False,
 ) -> list[tuple[int, list[int]]]:
-    """(treated row, its controls in the order chosen), in the order of the first match."""
+    """(seeking row, those chosen for it in the order chosen), in the order of the first match. Treated rows seek
+    untreated ones; with `seeks_treated` the other way round."""
     day, person, group = baseline.index_day, baseline.person, baseline.exact_group
-    everybody = range(len(treated))
-    treated_people = {person[i] for i in everybody if treated[i]}
-    hardest_first = sorted(
-        (i for i in everybody if treated[i]), key=lambda i: (-round(float(linear[i]), 9), day[i], person[i], group[i])
-    )
+    apart = distance or (lambda i, j: abs(float(linear[i] - linear[j])))
+    may_serve = set(naive_comparable(baseline, treated))
+    seekers = [i for i in range(len(treated)) if treated[i] != seeks_treated and i in may_serve]
+    sign = 1 if seeks_treated else -1
+    seekers.sort(key=lambda i: (sign * round(float(linear[i]), 9), day[i], person[i], group[i]))
+    if order == "calendar":
+        seekers.sort(key=lambda i: day[i])
+
+    def differs_enough(i: int, j: int) -> bool:
+        near = all(
+            abs(baseline.matrix[i, baseline.columns.index(name)] - baseline.matrix[j, baseline.columns.index(name)])
+            <= limit
+            for name, limit in (covariate_calipers or {}).items()
+        )
+        columns = [
+            [k for k, column in enumerate(baseline.columns) if column == name or column.startswith(name + " = ")]
+            for name in anti_exact
+        ]
+        return near and all(any(baseline.matrix[i, k] != baseline.matrix[j, k] for k in some) for some in columns)
+
+    def best_for(i: int, taken: set[int]) -> tuple[float, int] | None:
+        allowed = [
+            (round(apart(i, j), 9), abs(day[j] - day[i]), day[j], person[j], linear[j], j)
+            for j in may_serve
+            if treated[j] == seeks_treated
+            and group[j] == group[i]
+            and person[j] not in taken
+            and abs(linear[j] - linear[i]) <= width
+            and abs(day[j] - day[i]) <= calendar_days
+            and differs_enough(i, j)
+        ]
+        return (min(allowed)[0], min(allowed)[-1]) if allowed else None
+
     found: dict[int, list[int]] = {}
     served: set[int] = set()
     for _ in range(ratio):
-        for i in hardest_first:
-            allowed = [
-                j
-                for j in everybody
-                if not treated[j]
-                and group[j] == group[i]
-                and person[j] not in treated_people
-                and person[j] not in served
-                and abs(linear[j] - linear[i]) <= width
-                and abs(day[j] - day[i]) <= calendar_days
-            ]
-            if allowed:
-                best = min(
-                    allowed,
-                    key=lambda j: (
-                        round(float(abs(linear[j] - linear[i])), 9),
-                        abs(day[j] - day[i]),
-                        day[j],
-                        person[j],
-                    ),
-                )
-                found.setdefault(i, []).append(best)
-                served.add(person[best])
-    return list(found.items())
+        waiting = list(seekers)
+        while waiting:
+            i = waiting[0]
+            if order == "closest_first" and not replace:
+                nearest = {k: best_for(k, served) for k in waiting}
+                waiting = [k for k in waiting if nearest[k]]
+                if not waiting:
+                    break
+                i = min(waiting, key=lambda k: (nearest[k][0], seekers.index(k)))
+            waiting.remove(i)
+            best = best_for(i, {int(person[j]) for j in found.get(i, [])} if replace else served)
+            if best:
+                found.setdefault(i, []).append(best[1])
+                served.add(person[best[1]])
+    return [(i, found[i]) for i in seekers if len(found.get(i, [])) >= min_ratio]
 
 
 def naive_mean_and_variance(values: list[float], weights: list[float]) -> tuple[float, float]:

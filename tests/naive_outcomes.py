@@ -73,6 +73,75 @@ def observe(
     return row
 
 
+def observe_rates(
+    stay: Row,
+    stays: list[Row],
+    own: Mapping[str, list[Row]],
+    facts: Facts,
+    eligibility: Eligibility,
+    follow_up: FollowUp,
+) -> tuple[list[Row], list[Row]]:
+    """The events of the days that were seen, outcome by outcome, and those days; and every readmission with its day."""
+    index_date, days = stay["end_date"], follow_up.days
+    key = {"person_id": stay["person_id"], "index_date": index_date}
+    death = death_date(own)
+    last = min(days, max((last_observed_day(stay, facts, follow_up) - index_date).days, 0))
+    if death is not None and 1 <= (death - index_date).days <= days:
+        last = min(last, (death - index_date).days)
+    later = [s for s in stays if is_readmission(s, eligibility) and 1 <= day_of(s, index_date) <= last]
+    readmissions = [
+        key
+        | {
+            "day": day_of(s, index_date),
+            "until_day": None if s["end_date"] is None else (s["end_date"] - index_date).days,
+            "is_formal": was_formal(s, own, facts),
+        }
+        for s in later
+    ]
+    observed = []
+    for window in (*WINDOWS, days):
+        for name in RATES:
+            end = min(window, last)
+            for table in SOURCES.get(name, ()):
+                end = min(end, days_reached(table, index_date, own, facts))
+            if end < 1:
+                continue
+            limit = index_date + timedelta(days=end)
+            within = [s for s in later if day_of(s, index_date) <= end]
+            n, chances = count_rate(name, within, own, facts, index_date, limit)
+            in_hospital = sum(days_of(s, limit) for s in within)
+            found = {"n": n, "days": end, "days_in_hospital": in_hospital, "chances": chances}
+            observed.append(key | {"outcome": f"{name}_{window}d"} | found)
+    return observed, readmissions
+
+
+RATES = ("n_readmissions", "n_dna", "n_attended", "dna_rate", "n_crht", "n_crht_starts", "n_liaison", "n_ed")
+
+
+def days_reached(table: str, index_date: date, own: Mapping[str, list[Row]], facts: Facts) -> int:
+    """How many days after the index date a table reaches without a gap at their beginning."""
+    opens = index_date + timedelta(days=1)
+    if not covers(table, opens, opens, own, facts):
+        return 0
+    return (facts.reach[table][1] - index_date).days if facts.reach else (facts.period_end - index_date).days
+
+
+def count_rate(
+    name: str, within: list[Row], own: Mapping[str, list[Row]], facts: Facts, after: date, until: date
+) -> tuple[int, int | None]:
+    """Events in (after, until], and the appointments of which a share of missed ones is one."""
+    missed, attended = count_missed(own, after, until), count_attended(own, after, until)
+    if name == "dna_rate":
+        return missed, missed + attended
+    if name == "n_crht_starts":
+        return sum(after < start <= until for start, _ in crisis_episodes(own, facts)), None
+    if name in ("n_crht", "n_liaison"):
+        return count_team_contacts(own, CRISIS_TEAMS if name == "n_crht" else LIAISON_TEAMS, after, until), None
+    if name == "n_ed":
+        return count_emergency(own, after, until), None
+    return {"n_readmissions": len(within), "n_dna": missed, "n_attended": attended}[name], None
+
+
 def first_seen(
     later: list[Row], index_date: date, days: int, died_day: int | None, censored_day: int | None
 ) -> Row | None:
@@ -116,6 +185,7 @@ def observe_window(
     counts: Row = {
         "n_readmissions": len(within),
         "days_in_hospital": sum(days_of(s, limit) for s in within),
+        "days_alive_out_of_hospital": alive_days - sum(days_of(s, limit) for s in within),
         "days_in_first_readmission": days_of(first, limit) if first else 0,
         "n_dna": missed,
         "n_attended": attended,

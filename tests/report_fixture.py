@@ -556,11 +556,14 @@ def _curves(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
                         "contrast": "peer_vs_virtual",
                         "outcome": outcome,
                         "design": "nearest_neighbour",
+                        "method": "cumulative_incidence",
                         "arm": arm,
                         "day": day,
                         "incidence": incidence,
                         "lower": np.maximum(incidence - 1.96 * error, 0),
                         "upper": incidence + 1.96 * error,
+                        "band_lower": np.maximum(incidence - 2.9 * error, 0),
+                        "band_upper": np.where(events < 10, np.nan, incidence + 2.9 * error),
                         "at_risk": n - events,
                     }
                 )

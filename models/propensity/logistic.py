@@ -20,6 +20,7 @@ SMALLEST_STEP = 1e-10
 KEEP_INFORMATION = 1e-3  # after a step as small as this the information matrix hardly changes any more
 INVERTIBLE = 1e-12  # eigenvalues below this share of the largest are taken as zero (duplicate columns)
 IDENTIFIED = 1e-8  # a direction in which the covariates really vary has a larger share than this
+WORTH_IT = 0.2  # a sample of more than this share of the rows saves nothing
 LEAST_SAMPLE, LARGEST_SAMPLE, OTHERS_FOR_ONE = 20_000, 100_000, 10
 
 
@@ -102,7 +103,7 @@ def _start(matrix: FloatArray, treated: BoolArray, rows: BoolArray, moments: Mom
     n_rare = min(len(arm) for arm in arms)
     wanted = min(max(LEAST_SAMPLE, OTHERS_FOR_ONE * n_rare), LARGEST_SAMPLE)
     strides = [max(1, len(arm) // wanted) for arm in arms]
-    if max(strides) == 1:
+    if sum(len(arm) // stride for arm, stride in zip(arms, strides, strict=True)) > WORTH_IT * sum(map(len, arms)):
         return beta
     taken = np.sort(np.concatenate([arm[::stride] for arm, stride in zip(arms, strides, strict=True)]))
     sample, target = np.asarray(matrix[taken], dtype=np.float64), treated[taken]

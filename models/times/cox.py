@@ -91,11 +91,12 @@ class CoxFit:
 
     coefficients  (p,)
     information   (p, p) observed, weighted
-    bread         (p, p) its inverse: the covariance if the weights were numbers of people and the model held
+    bread         (p, p) its inverse, with the penalty: the covariance if weights were people and the model held
     score         (n, p) score residual of each row for one unit of its weight
     per_weight    (n, p) derivative of the coefficients by each row's weight: score @ bread
     centre        (p,) weighted mean of the covariates
     relative_risk (n,) exp(covariates @ coefficients), 1 at the centre
+    hazard_x      (k, p) each step times the mean, less the centre, of the covariates of those at risk
     """
 
     coefficients: FloatArray
@@ -108,6 +109,7 @@ class CoxFit:
     relative_risk: FloatArray
     days: EventDays
     hazard: FloatArray
+    hazard_x: FloatArray
     ties: Ties
     n_steps: int
 
@@ -116,12 +118,21 @@ class NotEstimableError(ValueError):
     """The partial likelihood has no finite maximum; the message says why."""
 
 
-def fit_cox(rows: AtRisk, covariates: FloatArray, *, ties: Ties = "efron", carried: Carried | None = None) -> CoxFit:
+def fit_cox(
+    rows: AtRisk,
+    covariates: FloatArray,
+    *,
+    ties: Ties = "efron",
+    carried: Carried | None = None,
+    l2_penalty: float = 0.0,
+) -> CoxFit:
     """Maximise the weighted partial likelihood by Newton's method.
 
     covariates  (n, p), one value a row: a covariate that changes has several rows
     ties        "efron" or "breslow"; events on one day of one stratum are tied
     carried     for Fine-Gray: who stays at risk after a competing event; its curve follows `find_event_days(rows)`
+    l2_penalty  half of it times the squared coefficients of standardised covariates is taken off the log likelihood;
+                the influence then leaves out that the standardisation follows the weights
 
     Constant or collinear covariates get the smallest coefficients that give the same fit.
     Raises ValueError on rows out of range, NotEstimableError when there is no event or a coefficient is infinite.
@@ -141,14 +152,16 @@ def fit_cox(rows: AtRisk, covariates: FloatArray, *, ties: Ties = "efron", carri
     at = _evaluate(problem, coefficients)
     at_zero = np.diag(at.information)
     for n_steps in range(1, MAX_STEPS + 1):
-        bread = _inverse(at.information)
-        step = bread @ at.gradient
-        if np.any((np.diag(at.information) < VANISHED * at_zero) & (at_zero > SINGULAR * at_zero.max())):
+        bread = _inverse(at.information + l2_penalty * np.eye(coefficients.size))
+        downhill = at.gradient - l2_penalty * coefficients
+        step = bread @ downhill
+        is_flat = (np.diag(at.information) < VANISHED * at_zero) & (at_zero > SINGULAR * at_zero.max())
+        if np.any(is_flat) and l2_penalty == 0:
             break
-        is_last = step @ at.gradient <= CONVERGED
-        coefficients, at = _climb(problem, at, coefficients, step)
+        is_last = step @ downhill <= CONVERGED
+        coefficients, at = _climb(problem, at, coefficients, step, l2_penalty)
         if is_last:
-            return _finish(problem, at, coefficients, centre, spread, n_steps)
+            return _finish(problem, at, coefficients, centre, spread, n_steps, l2_penalty)
     raise NotEstimableError("a coefficient is infinite: in some group of rows nobody, or everybody, has the event")
 
 
@@ -185,6 +198,11 @@ def time_weighted(fit: CoxFit, rows: AtRisk, covariates: FloatArray, by_day: Flo
     return at.gradient, _score_residuals(problem, at), at.information
 
 
+def weight_at_risk(days: EventDays, weights: FloatArray) -> FloatArray:
+    """(k,) the weight of the rows at risk at each event day."""
+    return _sums_at_risk(days.first, days.last, weights, np.zeros((weights.size, 0)), days.stratum)[0]
+
+
 @dataclass(frozen=True)
 class _Problem:
     rows: AtRisk
@@ -204,6 +222,7 @@ class _At:
     information: FloatArray
     relative_risk: FloatArray
     hazard: FloatArray
+    hazard_x: FloatArray
     mean: FloatArray
     exposure: FloatArray
     exposure_x: FloatArray
@@ -248,6 +267,7 @@ def _evaluate(problem: _Problem, coefficients: FloatArray, by_day: FloatArray | 
         information=x.T @ (x * (risk * exposure)[:, None]) - outer,
         relative_risk=relative_risk,
         hazard=hazard,
+        hazard_x=hazard_x,
         mean=mean,
         exposure=exposure,
         exposure_x=exposure_x,
@@ -305,11 +325,15 @@ def _score_residuals(problem: _Problem, at: _At) -> FloatArray:
     return score
 
 
-def _climb(problem: _Problem, at: _At, coefficients: FloatArray, step: FloatArray) -> tuple[FloatArray, _At]:
-    """One Newton step, halved until the likelihood does not fall; a step too small to matter is kept."""
+def _climb(
+    problem: _Problem, at: _At, coefficients: FloatArray, step: FloatArray, l2_penalty: float
+) -> tuple[FloatArray, _At]:
+    """One Newton step, halved until the penalised likelihood does not fall; a step too small to matter is kept."""
+    here = at.log_likelihood - l2_penalty / 2 * coefficients @ coefficients
     for _ in range(MAX_STEPS):
-        ahead = _evaluate(problem, coefficients + step)
-        if ahead.log_likelihood >= at.log_likelihood - 1e-12 * abs(at.log_likelihood):
+        there = coefficients + step
+        ahead = _evaluate(problem, there)
+        if ahead.log_likelihood - l2_penalty / 2 * there @ there >= here - 1e-12 * abs(here):
             break
         step = step / 2
     return coefficients + step, ahead
@@ -322,10 +346,11 @@ def _finish(
     centre: FloatArray,
     spread: FloatArray,
     n_steps: int,
+    l2_penalty: float,
 ) -> CoxFit:
     """Back to the covariates' own units."""
     score = _score_residuals(problem, at) * spread
-    bread = _inverse(at.information) / np.outer(spread, spread)
+    bread = _inverse(at.information + l2_penalty * np.eye(coefficients.size)) / np.outer(spread, spread)
     return CoxFit(
         coefficients=coefficients / spread,
         information=at.information * np.outer(spread, spread),
@@ -337,6 +362,7 @@ def _finish(
         relative_risk=at.relative_risk,
         days=problem.days,
         hazard=at.hazard,
+        hazard_x=at.hazard_x * spread,
         ties=problem.ties,
         n_steps=n_steps,
     )

@@ -48,20 +48,32 @@ def entropy_balancing(
     if moments not in ("means", "variances"):
         raise ValueError(f'moments must be "means" or "variances", not {moments!r}')
     usable = comparable_rows(baseline, treated)
+    weights, notes = entropy_weights(baseline, treated, usable, estimand, moments)
+    notes |= count_rows(baseline, treated, usable, usable)
+    return design_of("entropy_balancing", estimand, treated, propensity, weights, notes)
+
+
+def entropy_weights(
+    baseline: Baseline, treated: BoolArray, usable: BoolArray, estimand: Estimand, moments: Moments
+) -> tuple[FloatArray, dict[str, float | str]]:
+    """(n,) weights and how they were reached. Raises ValueError where none exist."""
     columns, names = balanced_columns(baseline, usable, moments)
     source = population_rows(treated, usable, estimand)
-    weights = (usable & source).astype(np.float64)
-    notes: dict[str, float | str] = {"weight_formula": "entropy", "moments": moments, "n_beyond_the_limit": 0}
-    notes |= count_rows(baseline, treated, usable, usable)
-    worst, n_steps = 0.0, 0
+    weights = source.astype(np.float64)
+    n_beyond, worst, n_steps = 0, 0.0, 0
     for arm in arms_to_weigh(treated, usable, estimand):
         inside = within_limits(columns, names, source, arm)
-        notes["n_beyond_the_limit"] = int(notes["n_beyond_the_limit"]) + int((arm & ~inside).sum())
+        n_beyond += int((arm & ~inside).sum())
         weights[arm] = 0.0
         weights[inside], gap, steps = _balance(columns, names, baseline.exact_group, source, inside)
         worst, n_steps = max(worst, gap), max(n_steps, steps)
-    notes |= {"largest_imbalance": worst, "n_newton_steps": n_steps}
-    return design_of("entropy_balancing", estimand, treated, propensity, weights, notes)
+    return weights, {
+        "weight_formula": "entropy",
+        "moments": moments,
+        "n_beyond_the_limit": n_beyond,
+        "largest_imbalance": worst,
+        "n_newton_steps": n_steps,
+    }
 
 
 def population_rows(treated: BoolArray, usable: BoolArray, estimand: str) -> BoolArray:

@@ -19,6 +19,10 @@ def equations_of(baseline: Baseline, design: Design) -> tuple[ScoreModel, ...]:
     usable = comparable_rows(baseline, design.treated)
     columns, _ = balanced_columns(baseline, usable, str(design.notes.get("moments", "means")))
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
+    if design.notes.get("weight_formula") == "balancing_score":
+        slope = np.where(usable, design.weights - 1.0, 0.0)
+        sign = np.where(design.treated, 1.0, -1.0)
+        return (stack(columns, group, sign * design.weights, slope, usable, -sign * slope),)
     source = population_rows(design.treated, usable, design.estimand).astype(np.float64)
     equations = []
     for arm in arms_to_weigh(design.treated, usable, design.estimand):

@@ -22,7 +22,7 @@ Cole & Hernán 2008 (Am J Epidemiol 168:656).
 import numpy as np
 from scipy.special import expit
 
-from models.propensity import comparable_rows, l2_penalty_of
+from models.propensity import comparable_rows
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 from models.weighting.arms import count_rows, design_of, scaled_within_groups
 from models.weighting.trimming import TrimRule, trim
@@ -144,9 +144,7 @@ def _weigh(
             weights[arm] *= arm.sum() / kept.sum()
     if population == "matching":
         notes["population"] = "min(e, 1 - e), as in a 1:1 match; the treated where every score e is below one half"
-    penalty = l2_penalty_of(propensity)
-    if penalty is not None:
-        notes["l2_penalty"] = penalty  # a variance that minds the fitted score needs it
+    notes |= propensity.facts  # a variance that minds the fitted score needs them
     return design_of(method, estimand, treated, propensity, weights, notes)
 
 

@@ -6,19 +6,20 @@ are counted; times to events use them until they were censored.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from models.registry import time_methods
+from models.registry import methods_for
 from models.results import Baseline, Design
 from pipelines import store
 from pipelines.design import contrasts_of
 from pipelines.design_matrix import build_baseline
 from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results, note_of
 from pipelines.estimate.copies import Collected, pool_copies
+from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PrognosticBalances
 from pipelines.estimate.times import estimate_times, time_outcome
 from pipelines.estimate.values import estimate_values
@@ -37,25 +38,32 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
     if not summary["accepted"]:
         collected.write(out)
         return
-    outcomes, people = run.read(store.OUTCOMES), run.read(store.COHORT)
+    opened = Opened(run.read(store.COHORT), run.read(store.OUTCOMES), read_observed(run, protocol))
     if not is_imputed(protocol):
-        estimate_copy(run, people, outcomes, protocol, out).write(out)
+        estimate_copy(run, opened, protocol, out).write(out)
         return
     within = within_a_copy(protocol)
     copies = []
     for number in range(1, protocol.covariates.imputation.copies + 1):
         place = RunFolder(out).imputation(number).path
-        copies.append(estimate_copy(run.imputation(number), people, outcomes, within, place))
+        copies.append(estimate_copy(run.imputation(number), opened, within, place))
     pool_copies(copies, protocol).write(out)
 
 
-def estimate_copy(
-    designed: RunFolder, people: pl.DataFrame, outcomes: pl.DataFrame, protocol: Protocol, out: Path
-) -> Collected:
+@dataclass(frozen=True)
+class Opened:
+    """The cohort with its outcomes; `observed` holds counts and exposures where a method needs them."""
+
+    people: pl.DataFrame
+    outcomes: pl.DataFrame
+    observed: pl.DataFrame | None
+
+
+def estimate_copy(designed: RunFolder, opened: Opened, protocol: Protocol, out: Path) -> Collected:
     """Every outcome on every accepted design in the folder `designed` (baseline, designs and their summary)."""
-    results, balances = Results(), PrognosticBalances(outcomes, protocol)
-    for accepted in accepted_designs(designed, people, protocol, results):
-        estimate_design(accepted, outcomes, protocol, results, out)
+    results, balances = Results(), PrognosticBalances(opened.outcomes, protocol)
+    for accepted in accepted_designs(designed, opened.people, protocol, results):
+        estimate_design(accepted, opened.outcomes, opened.observed, protocol, results, out)
         balances.add(accepted)
     return Collected(
         estimates=pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row"),
@@ -113,7 +121,12 @@ def _design_of(table: pl.DataFrame, entry: dict[str, Any]) -> Design:
 
 
 def estimate_design(
-    accepted: AcceptedDesign, outcomes: pl.DataFrame, protocol: Protocol, results: Results, out: Path
+    accepted: AcceptedDesign,
+    outcomes: pl.DataFrame,
+    observed: pl.DataFrame | None,
+    protocol: Protocol,
+    results: Results,
+    out: Path,
 ) -> None:
     """Every outcome by every effect method on one design; further specifications of the grid, of designs and of
     effects, take the primary outcome alone."""
@@ -121,18 +134,19 @@ def estimate_design(
     is_further = not accepted.contrast.is_randomised and accepted.name not in protocol.design.methods
     everything, primary = tuple(outcome_kinds(protocol)), (protocol.outcomes.primary,)
     with results.named(accepted):
-        _estimate_outcomes(accepted, of_rows, primary if is_further else everything, protocol, results, out)
+        _estimate_outcomes(accepted, of_rows, observed, primary if is_further else everything, protocol, results, out)
     for name, effects in protocol.effects.of_specifications().items():
         narrowed = protocol.model_copy(update={"effects": effects})
         with results.named(accepted, name, effects.methods[0]):
             _estimate_outcomes(
-                replace(accepted, name=f"{accepted.name}/{name}"), of_rows, primary, narrowed, results, out
+                replace(accepted, name=f"{accepted.name}/{name}"), of_rows, observed, primary, narrowed, results, out
             )
 
 
 def _estimate_outcomes(
     accepted: AcceptedDesign,
     of_rows: pl.DataFrame,
+    observed: pl.DataFrame | None,
     outcomes: tuple[str, ...],
     protocol: Protocol,
     results: Results,
@@ -141,5 +155,7 @@ def _estimate_outcomes(
     kinds = outcome_kinds(protocol)
     for outcome in outcomes:
         estimate_values(accepted, of_rows, outcome, kinds[outcome], protocol, results, out)
-        if outcome == time_outcome(protocol) and set(protocol.effects.methods).intersection(time_methods()):
+        estimate_rates(accepted, observed, outcome, protocol, results)
+        timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
+        if outcome == time_outcome(protocol) and timed:
             estimate_times(accepted, of_rows, protocol, results)

@@ -1,4 +1,7 @@
-"""What the estimate stage works on and what it collects."""
+"""What the estimate stage works on and what it collects.
+
+`fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,16 +30,20 @@ ESTIMATE_SCHEMA = {
     "n_control": pl.Int64,
     "effective_n": pl.Float64,
     "n_unobserved": pl.Int64,
+    "fewest_events": pl.Int64,
 }
 CURVE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
     "design": pl.String,
+    "method": pl.String,
     "arm": pl.String,
     "day": pl.Float64,
     "incidence": pl.Float64,
     "lower": pl.Float64,
     "upper": pl.Float64,
+    "band_lower": pl.Float64,
+    "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
 
@@ -79,7 +86,9 @@ class Results:
                 items[place] = _renamed(items[place], accepted.name, effect, method)
         if effect is not None:
             self.individual = individual
-            del self.curves[lengths["curves"] :]
+            for name, items in lists.items():
+                if items and isinstance(items[-1], pl.DataFrame):
+                    del items[lengths[name] :]
 
 
 def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> Any:
@@ -95,7 +104,8 @@ def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> 
 def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:
     values = {name: value for name, value in asdict(estimate).items() if name in ESTIMATE_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
-    return {**values, **place, "n_unobserved": n_unobserved}
+    fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
+    return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

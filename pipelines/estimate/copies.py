@@ -86,7 +86,7 @@ def _pool_group(group: pl.DataFrame, place: dict[str, Any], confidence: float) -
     )
     numbers = {name: getattr(pooled, name) for name in ("value", "std_error", "lower", "upper", "p_value")}
     share = pooled.missing_information
-    row = {**place, **numbers, **counts, "effective_n": effective}
+    row = {**place, **numbers, **counts, "effective_n": effective, "fewest_events": group["fewest_events"].min()}
     return {name: row[name] for name in ESTIMATE_SCHEMA}, None if math.isnan(share) else share
 
 

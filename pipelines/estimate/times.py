@@ -1,13 +1,22 @@
-"""Effect methods for times: the first readmission of the whole follow-up, with death competing."""
+"""Effect methods for times: the first readmission of the whole follow-up, with death competing.
+
+Choice made: an estimate until day 90 is one of the outcome of that window (readmitted_90d), so that it stands beside
+the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up.
+"""
+
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
-from models.registry import EFFECTS, check_capability, time_methods
-from models.results import Curve, FloatArray, IntArray
+from models.registry import EFFECTS, check_capability, methods_for
+from models.results import Baseline, Curve, Design, FloatArray, IntArray
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
 from pipelines.protocol import Protocol
+
+BY_KIND = "first_readmission_type"
+STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
 
 
 def time_outcome(protocol: Protocol) -> str:
@@ -23,26 +32,47 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
     _, baseline, design = keep_observed(never_seen, accepted.baseline, accepted.design)
     n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
     outcome = time_outcome(protocol)
-    treated_name, control_name = accepted.contrast.name.split("_vs_")
-    for method in (name for name in protocol.effects.methods if name in time_methods()):
+    for method in (name for name in protocol.effects.methods if name in methods_for("time_to_event")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
+        try:
+            codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
+            if refusal is None:
+                found = _run(method, day[seen], codes[seen], baseline, design, protocol)
+                _collect(found, method, accepted, protocol, n_unobserved, results)
+        except ValueError as error:
+            refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
-            continue
-        found = EFFECTS[method].function(
-            day[seen],
-            event[seen],
-            baseline,
-            design,
-            horizon=protocol.follow_up.days,
-            confidence=protocol.effects.confidence,
-            **getattr(protocol.effects, method).model_dump(),
-        )
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in found.estimates]
+
+
+def _run(method: str, day: FloatArray, event: IntArray, baseline: Baseline, design: Design, protocol: Protocol) -> Any:
+    return EFFECTS[method].function(
+        day,
+        event,
+        baseline,
+        design,
+        horizon=protocol.follow_up.days,
+        confidence=protocol.effects.confidence,
+        **getattr(protocol.effects, method).model_dump(),
+    )
+
+
+def _collect(
+    found: Any, method: str, accepted: AcceptedDesign, protocol: Protocol, n_unobserved: int, results: Results
+) -> None:
+    """`found` as a method for times gives it (models/times/events.py)."""
+    contrast, days = accepted.contrast.name, protocol.follow_up.days
+    for effect in found.effects:
+        outcome = f"{effect.event}_{effect.until}d"
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
+    for pair in found.event_curves:
         results.curves += [
-            _curve_frame(accepted, outcome, arm, item)
-            for arm, item in zip((treated_name, control_name), found.curves, strict=True)
+            _curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
+            for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
+    results.notes += [
+        note_of(contrast, time_outcome(protocol), accepted.design.method, method, remark) for remark in found.remarks
+    ]
 
 
 def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, IntArray]:
@@ -57,16 +87,31 @@ def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, Int
     return frame["day"].to_numpy(), frame["event"].to_numpy()
 
 
-def _curve_frame(accepted: AcceptedDesign, outcome: str, arm: str, curve: Curve) -> pl.DataFrame:
-    steps = {name: getattr(curve, name) for name in ("day", "incidence", "lower", "upper", "at_risk")}
+def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArray:
+    """Readmissions under detention become event 3.
+
+    Raises ValueError where the kind of a readmission of the design is not known: leaving such people out would be
+    choosing by outcome.
+    """
+    formal = of_rows["is_first_readmission_formal"]
+    is_unknown = formal.is_null().to_numpy() & (event == 1) & (design.weights > 0)
+    if is_unknown.any():
+        raise ValueError("it is not known of every first readmission whether it was a detention")
+    return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
+
+
+def _curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
+    steps = {name: getattr(curve, name) for name in STEPS}
     labels = {
         "contrast": pl.lit(accepted.contrast.name),
         "outcome": pl.lit(outcome),
         "design": pl.lit(accepted.design.method),
+        "method": pl.lit(method),
         "arm": pl.lit(arm),
     }
     return (
         pl.DataFrame(steps)
         .with_columns(**labels)
+        .with_columns(pl.col("band_lower", "band_upper").cast(pl.Float64).fill_nan(None))
         .select(pl.col(name).cast(kind) for name, kind in CURVE_SCHEMA.items())
     )

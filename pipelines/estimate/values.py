@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
-from models.registry import EFFECTS, check_capability, time_methods
+from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
@@ -19,6 +19,9 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
     "adjusted_regression": {"weights_are": "fixed"},
     "aipw": {"is_randomised": True},
+    "tmle": {"is_randomised": True},
+    "two_part": {"weights_are": "fixed"},
+    "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
 
@@ -41,7 +44,7 @@ def estimate_values(
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
-    for method in _methods_for(accepted, outcome, protocol):
+    for method in _methods_for(accepted, outcome, kind, protocol):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
         estimates: tuple[Estimate, ...] = ()
         if refusal is None:
@@ -84,10 +87,13 @@ def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
     return of_rows.select(values.fill_null(float("nan"))).to_series().to_numpy()
 
 
-def _methods_for(accepted: AcceptedDesign, outcome: str, protocol: Protocol) -> list[str]:
-    """Forests only where they are read: the primary outcome on the primary design."""
+def _methods_for(
+    accepted: AcceptedDesign, outcome: str, kind: Literal["binary", "continuous"], protocol: Protocol
+) -> list[str]:
+    """The methods of this kind of outcome; forests only where they are read: the primary outcome on the primary
+    design."""
     is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
-    named = [name for name in protocol.effects.methods if name not in time_methods()]
+    named = [name for name in protocol.effects.methods if name in methods_for(kind)]
     return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
 
 

@@ -8,33 +8,63 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import NearestNeighbourSettings
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
-from pipelines.method_settings.times import CumulativeIncidenceSettings
+from pipelines.method_settings.times import (
+    CauseSpecificCoxSettings,
+    CoxSettings,
+    CumulativeIncidenceSettings,
+    FineGraySettings,
+    FirstReadmissionTypeSettings,
+    KaplanMeierSettings,
+    TimeLostSettings,
+)
 from pipelines.method_settings.values import (
     AdjustedRegressionSettings,
     AipwSettings,
+    ClusterBootstrapSettings,
     GComputationSettings,
+    TmleSettings,
     WeightedDifferenceSettings,
 )
-from pipelines.method_settings.weighting import EntropyBalancingSettings, MatchingWeightsSettings, WeightingSettings
+from pipelines.method_settings.weighting import (
+    BalancingScoreSettings,
+    EntropyBalancingSettings,
+    MatchingWeightsSettings,
+    StableBalancingSettings,
+    WeightingSettings,
+)
 
 DesignName = Literal[
     "nearest_neighbour",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
+    "covariate_balancing_score",
+    "stable_balancing",
 ]
 EffectName = Literal[
     "weighted_difference",
     "g_computation",
     "adjusted_regression",
     "aipw",
+    "tmle",
+    "cluster_bootstrap",
     "causal_forest",
+    "two_part",
+    "quasi_poisson",
+    "negative_binomial",
     "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
 ]
 
 
@@ -90,6 +120,8 @@ class DesignSection(Section):
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
+    covariate_balancing_score: BalancingScoreSettings = BalancingScoreSettings()
+    stable_balancing: StableBalancingSettings = StableBalancingSettings()
 
     @model_validator(mode="after")
     def _specifications_are_sound(self) -> Self:
@@ -114,12 +146,28 @@ class Effects(Section):
     methods: tuple[EffectName, ...] = Field(("weighted_difference", "aipw"), min_length=1, description="All reported")
     also: tuple[AlsoEffect, ...] = Field((), description="Further specifications: a multiverse analysis")
     confidence: Probability = Field(0.95, description="Level of every interval")
+    time_at_risk: Literal["alive", "out_of_hospital"] = Field(
+        "alive",
+        description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
+        "spent outside psychiatric hospital, in which somebody can be readmitted at all",
+    )
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
     aipw: AipwSettings = AipwSettings()
+    tmle: TmleSettings = TmleSettings()
+    cluster_bootstrap: ClusterBootstrapSettings = ClusterBootstrapSettings()
     causal_forest: CausalForestSettings = CausalForestSettings()
+    two_part: TwoPartSettings = TwoPartSettings()
+    quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
+    negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
+    kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
+    time_lost: TimeLostSettings = TimeLostSettings()
+    first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    cox: CoxSettings = CoxSettings()
+    cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
+    fine_gray: FineGraySettings = FineGraySettings()
 
     @model_validator(mode="after")
     def _specifications_are_sound(self) -> Self:

@@ -35,3 +35,19 @@ class AipwSettings(Section):
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+
+
+class TmleSettings(Section):
+    """Cross-fitted targeted maximum likelihood: doubly robust, and never outside the range of the outcome."""
+
+    folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+
+
+class ClusterBootstrapSettings(Section):
+    """A check of the weighted difference: its standard error from drawing whole matched sets, or persons, again."""
+
+    replicates: int = Field(1000, ge=50, le=100_000, description="Number of times the clusters are drawn")
+    weights_are: Literal["estimated", "fixed"] = Field(
+        "estimated", description="estimated: each replicate moves the score by one Newton step; fixed: weights stay"
+    )

@@ -39,3 +39,17 @@ class EntropyBalancingSettings(Section):
     is refused and the covariates are named."""
 
     moments: Literal["means", "variances"] = Field("means", description="variances: the covariates' squares as well")
+
+
+class BalancingScoreSettings(Section):
+    """The just-identified covariate-balancing propensity score (Imai & Ratkovic 2014): its coefficients solve the
+    balance equations. For the ATT and ATC it is entropy balancing, for the ATE inverse probabilities."""
+
+
+class StableBalancingSettings(Section):
+    """Weights of least variance that keep the arms' means within a tolerance (Zubizarreta 2015). Where none do, the
+    design is refused and the covariates are named. Standard errors take the weights as fixed."""
+
+    tolerance: float = Field(
+        0.02, ge=0, description="Largest difference of a covariate's means, in the population's standard deviations"
+    )

@@ -6,6 +6,7 @@ outcome means is said in pipelines/outcome_registry.py; a family's function in m
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -13,12 +14,16 @@ from pipelines.extract import ExtractFacts
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
 from pipelines.outcomes.events import events_of
+from pipelines.outcomes.exposure import Reach, count_observed, list_readmissions
 from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
 from pipelines.outcomes.observation import observation_end
-from pipelines.outcomes.seen import KEY, Seen, follow, is_covered, where
+from pipelines.outcomes.seen import KEY, Events, Seen, follow, is_covered, where
 from pipelines.protocol import FollowUp
 
 __all__ = [
+    "count_observed",
+    "follow_outcomes",
+    "list_readmissions",
     "measure_outcomes",
     "observation_end",
     "outcomes_of",
@@ -28,29 +33,54 @@ __all__ = [
 MEASURED_ELSEWHERE = ("neg_control_admission",)  # pipelines/negative_controls.py
 
 
-def measure_outcomes(
+@dataclass(frozen=True)
+class Followed:
+    """Index rows with the end of their observation, and what happened to them (seen.follow); `reach` is the first and
+    last day of each table, None for one that the extract does not hold."""
+
+    rows: pl.DataFrame
+    events: Events
+    reach: Mapping[str, Reach]
+
+
+def follow_outcomes(
     index: pl.DataFrame,
     stays: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
     facts: ExtractFacts,
     follow_up: FollowUp,
     present: frozenset[str],
-    named: Iterable[str] = (),
-) -> pl.DataFrame:
-    """Outcomes of each index row (person_id, index_date, provider_id as submitted), in the order of `index`.
+) -> Followed:
+    """What happened to each index row (person_id, index_date, provider_id as submitted), in the order of `index`.
 
     Args:
         stays: the stays that count as readmissions.
-        present: tables the extract holds; what needs another one is null, as is a window that one does not cover.
+        present: tables the extract holds.
+    """
+    observed = observation_end(index, tables["death"], facts, follow_up)
+    reach = {table: facts.reach_of(table) if table in present else None for table in tables}
+    rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
+    return Followed(rows, events, reach)
+
+
+def measure_outcomes(
+    followed: Followed,
+    tables: Mapping[str, pl.DataFrame],
+    facts: ExtractFacts,
+    follow_up: FollowUp,
+    named: Iterable[str] = (),
+) -> pl.DataFrame:
+    """Outcomes of each index row, in order. What needs a table that the extract does not hold is null, as is a window
+    that one does not cover.
+
+    Args:
         named: outcomes in further windows (readmitted_30d) or by a rule of their own (readmitted_nhs_14d).
 
     Returns:
         KEY, died_day, censored_day, what describes the first readmission, every family over the whole follow-up
         (readmitted_365d), and the outcomes named. All but died_day count days 1 to the end of follow-up.
     """
-    observed = observation_end(index, tables["death"], facts, follow_up)
-    reach = {table: facts.reach_of(table) if table in present else None for table in tables}
-    rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
+    rows, events, reach = followed.rows, followed.events, followed.reach
     columns = measures.describe_first_readmission(rows, events)
     for name in outcomes_of(follow_up, named):
         split = split_name(name)

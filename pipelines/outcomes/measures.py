@@ -57,6 +57,11 @@ def days_in_hospital(seen: Seen) -> pl.Series:
     return seen.total("readmission", _days_inside(seen))
 
 
+def days_alive_out_of_hospital(seen: Seen) -> pl.Series:
+    """Days until death or the window's end that no readmission stay took."""
+    return seen.known(seen.last_day) - days_in_hospital(seen)
+
+
 def days_in_first_readmission(seen: Seen) -> pl.Series:
     """Days of the first readmission stay inside the window."""
     return seen.total("readmission", _days_inside(seen).head(1))

@@ -6,11 +6,13 @@ from typing import Any
 
 import polars as pl
 
+from models.registry import time_methods
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
+from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
 from pipelines.report.wording import ARM_LABELS, label, mid
 
@@ -18,6 +20,7 @@ FILE = store.SUMMARY
 DIFFERENCES = ("risk_difference", "mean_difference")
 RATIOS = ("risk_ratio", "mean_ratio")
 CURVE_COLUMNS = ("day", "incidence", "lower", "upper", "at_risk")
+BAND_COLUMNS = ("band_lower", "band_upper")
 LANDMARKS = (30, 90, 182, 365)
 N_EFFECT_BINS = 12
 
@@ -64,7 +67,10 @@ def read_effects(
         "forest": [row for row in mine if _is_of_main_lists(row, protocol) and row["contrast"] in contrasts[:2]],
         "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
         "subgroups": [row for row in rows if row["subgroup"] != "all" and row["contrast"] == contrasts[0]],
+        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
+        "time_at_risk": protocol.effects.time_at_risk,
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "times": _times(rows, contrasts[0], protocol),
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
     }
@@ -162,16 +168,19 @@ def _unobserved(private: pl.DataFrame, estimate: Row | None, log: dc.DisclosureL
 
 
 def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:
-    """Cumulative incidence of the primary contrast and design on whole weeks, and at the landmark days."""
+    """Cumulative incidence of the primary contrast and design on whole weeks, and at the landmark days. An outcome has
+    the curves of the first method of the protocol that gives it."""
     if curves.is_empty():
         return None
     mine = curves.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
+    mine = mine.filter(pl.col("method") == pl.col("method").first().over("outcome"))
     days = protocol.follow_up.days
     weekly = sorted({*range(0, days + 1, 7), *(day for day in LANDMARKS if day <= days), days})
     lines = []
     for (outcome, arm), part in mine.group_by(["outcome", "arm"], maintain_order=True):
         day, incidence, lower, upper, at_risk = (part[name].to_list() for name in CURVE_COLUMNS)
-        curve = dc.release_curve(day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule)
+        low, high = (part[name].to_list() for name in BAND_COLUMNS)
+        curve = dc.release_curve(day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high))
         if curve is None:
             continue
         lines.append(
@@ -184,6 +193,8 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
                 "lower": [round(value, 4) for value in curve.lower],
                 "upper": [round(value, 4) for value in curve.upper],
                 "at_risk": curve.at_risk,
+                "band_lower": [None if value is None else round(value, 4) for value in curve.band_lower],
+                "band_upper": [None if value is None else round(value, 4) for value in curve.band_upper],
             }
         )
     if not lines:
@@ -191,6 +202,18 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
     log.note(FILE, "effects/curves", dc.MIDPOINT)
     log.note("release/figures/incidence.svg", "all curves", dc.MIDPOINT)
     return {"lines": lines, "landmarks": [day for day in LANDMARKS if day <= days] or [days]}
+
+
+def _times(rows: list[Row], contrast: str, protocol: Protocol) -> list[Row]:
+    """Estimates of the methods for times on the primary contrast and design, as they come."""
+    return [
+        row
+        for row in rows
+        if row["contrast"] == contrast
+        and row["design"] == protocol.design.methods[0]
+        and row["subgroup"] == "all"
+        and row["method"] in time_methods()
+    ]
 
 
 def _individual(effects: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:

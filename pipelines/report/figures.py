@@ -255,29 +255,19 @@ def _intervals(
 
 
 def draw_incidence(summary: dict[str, Any]) -> str:
-    """Cumulative incidence with limits; a second event (death) dashed."""
+    """Cumulative incidence with limits and bands: the primary outcome large, other events in small panels below."""
     curves = summary["effects"]["curves"]
     main = _main_outcome(curves, summary["study"]["primary_outcome"])
+    others = [name for name in dict.fromkeys(line["outcome"] for line in curves["lines"]) if name != main]
+    n_rows = -(-len(others) // 2)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
-        axes = figure.add_subplot()
-        for line in curves["lines"]:
-            colour = COLOUR.get(line["arm"], MUTED)
-            is_main = line["outcome"] == main
-            y = [100 * value for value in line["incidence"]]
-            named = line["label"] if is_main else f"{line['label']}: {mid(label(line['outcome']))}"
-            dashes = (0, ()) if is_main else (0, (1.5, 1.5))
-            axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=named)
-            if is_main:
-                lower, upper = ([100 * value for value in line[side]] for side in ("lower", "upper"))
-                axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-        last = max(line["day"][-1] for line in curves["lines"])
-        axes.set_xlim(0, last)
-        axes.set_ylim(bottom=0)
-        axes.set_xticks([0, *curves["landmarks"]])
-        axes.set_xlabel("Days since time zero")
-        axes.set_ylabel("Cumulative incidence, %")
-        axes.legend(loc="upper left", fontsize=9)
+        figure = Figure(figsize=(WIDTH, 4.3 + 2.9 * n_rows), layout="constrained")
+        grid = figure.add_gridspec(1 + n_rows, 2, height_ratios=[4.3, *[2.9] * n_rows])
+        _draw_curves(figure.add_subplot(grid[0, :]), curves, main)
+        for number, outcome in enumerate(others):
+            axes = figure.add_subplot(grid[1 + number // 2, number % 2])
+            _draw_curves(axes, curves, outcome)
+            axes.set_title(label(outcome), fontsize=9, loc="left")
         return _finish(
             figure,
             "incidence",
@@ -285,6 +275,27 @@ def draw_incidence(summary: dict[str, Any]) -> str:
             "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The table below "
             "the figure gives the values.",
         )
+
+
+def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str) -> None:
+    """The groups' curves of one outcome: shaded the limits of each day, thin lines the band of the whole curve."""
+    lines = [line for line in curves["lines"] if line["outcome"] == outcome]
+    for number, line in enumerate(lines):
+        colour = COLOUR.get(line["arm"], MUTED)
+        y = [100 * value for value in line["incidence"]]
+        dashes = (0, ()) if number == 0 else (0, (5, 1.5))
+        axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=line["label"])
+        lower, upper = ([100 * value for value in line[side]] for side in ("lower", "upper"))
+        axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
+        for side in ("band_lower", "band_upper"):
+            edge = [np.nan if value is None else 100 * value for value in line[side]]
+            axes.step(line["day"], edge, where="post", color=colour, linestyle=dashes, linewidth=0.6)
+    axes.set_xlim(0, max(line["day"][-1] for line in lines))
+    axes.set_ylim(bottom=0)
+    axes.set_xticks([0, *curves["landmarks"]])
+    axes.set_xlabel("Days since time zero")
+    axes.set_ylabel("Cumulative incidence, %")
+    axes.legend(loc="upper left", fontsize=9)
 
 
 def _main_outcome(curves: dict[str, Any], primary: str) -> str:

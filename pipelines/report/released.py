@@ -1,12 +1,14 @@
 """The three tables of results become the three released CSV files: the same rows after disclosure control.
 
 Choice made: an empty cell is a suppressed (or undefined) number, and the disclosure log says which. Effects are exact;
-but a risk difference and a risk ratio together give the two risks away, so where these rest on too few people the whole
-estimate is withheld.
+but a risk difference and a risk ratio together give the two risks away, and the error of a hazard ratio the number of
+events, so where these rest on too few people the whole estimate is withheld.
 """
 
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -35,6 +37,10 @@ ESTIMATE_SCHEMA = {
 NUMBERS = ("value", "std_error", "lower", "upper", "p_value")
 COUNTS = ("n_treated", "n_control", "effective_n")
 GROUP = ("contrast", "outcome", "estimand", "design", "method", "subgroup")
+Key = tuple[Any, ...]
+COMPOSITE = "readmitted_or_died"
+KINDS = ("is_informally_readmitted", "is_formally_readmitted")
+_EVENT_AND_DAY = re.compile(r"([a-z_]+)_(\d+)d")
 SIDES = ("treated", "control")
 MOMENTS = ("before", "after")
 BALANCE_SCHEMA = {
@@ -64,6 +70,7 @@ def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.Data
     if estimates.is_empty():
         return pl.DataFrame(schema=ESTIMATE_SCHEMA)
     withheld = _rests_on_few(estimates, log)
+    withheld |= _apart_by_few(estimates, withheld, log)
     rows = []
     for row in estimates.iter_rows(named=True):
         place = place_of(row)
@@ -71,6 +78,7 @@ def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.Data
         for name in COUNTS:
             released[name] = log.count(_finite(row[name]), store.RELEASED_ESTIMATES, f"{place}/{name}")
         few = released["n_treated"] is None or released["n_control"] is None or tuple(row[n] for n in GROUP) in withheld
+        few = few or (row.get("fewest_events") is not None and _is_few(row["fewest_events"], log))
         if few:
             log.note(store.RELEASED_ESTIMATES, f"{place}/value", dc.SUPPRESSED)
         for name in NUMBERS:
@@ -90,7 +98,7 @@ def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[tuple[Any, ...]]:
+def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[Key]:
     """Groups of estimates whose two risks, solved from risk difference and ratio, rest on too few people."""
     found = set()
     wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
@@ -106,6 +114,58 @@ def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[tuple[A
             if None in (dc.release_count(events, log.rule), dc.release_count(people - events, log.rule)):
                 found.add(key)
     return found
+
+
+def _apart_by_few(estimates: pl.DataFrame, withheld: set[Key], log: dc.DisclosureLog) -> set[Key]:
+    """Groups of estimates that would give a withheld or a small number away by subtraction: an earlier day of the same
+    event, readmission or death beside readmission, one kind of readmission beside the other. Only methods for times
+    make several of these of the same people; they are known by counting events."""
+    studies: dict[Key, list[_Counted]] = {}
+    if "fewest_events" not in estimates.columns:
+        return set()
+    wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
+    for key, group in wanted.drop_nulls("fewest_events").group_by(GROUP, maintain_order=True):
+        named = _EVENT_AND_DAY.fullmatch(str(key[1]))
+        values = dict(zip(group["scale"], group["value"], strict=True))
+        risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
+        if named is None or None in risks:
+            continue
+        people = (group["n_treated"][0], group["n_control"][0])
+        counts = tuple(round((risk or 0.0) * n) for risk, n in zip(risks, people, strict=True))
+        studies.setdefault((key[0], *key[2:4], key[5]), []).append(_Counted(key, named[1], int(named[2]), counts))
+    return {one.key for known in studies.values() for one in known if _tells_more(one, known, withheld, log)}
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Events of each arm until a day, as solved from a difference and a ratio."""
+
+    key: Key
+    event: str
+    day: int
+    counts: tuple[int, ...]
+
+    @property
+    def method(self) -> Any:
+        return self.key[4]
+
+
+def _tells_more(one: _Counted, known: list[_Counted], withheld: set[Key], log: dc.DisclosureLog) -> bool:
+    for other in known:
+        is_earlier = (one.method, one.event) == (other.method, other.event) and one.day < other.day
+        is_wider = (one.event, other.event) == (COMPOSITE, "readmitted") and one.day == other.day
+        is_kind = one.event in KINDS and other.event in KINDS and (one.method, one.day) == (other.method, other.day)
+        if is_kind and other.key in withheld:
+            return True
+        if (is_earlier or is_wider) and any(
+            _is_few(abs(a - b), log) for a, b in zip(one.counts, other.counts, strict=True)
+        ):
+            return True
+    return False
+
+
+def _is_few(count: int, log: dc.DisclosureLog) -> bool:
+    return dc.release_count(count, log.rule) is None
 
 
 def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float | None, float | None]:

@@ -150,6 +150,36 @@ def _analysis(protocol: Protocol) -> str:
     return f"{methods[:1].upper()}{methods[1:]}; {protocol.effects.confidence:.0%} intervals".replace("%", " %")
 
 
+_MODELS_OF_SCORES = {
+    "logistic": "Logistic regression",
+    "elastic_net": "Logistic regression with a cross-validated elastic-net penalty (Tian et al. 2018, Int J Epidemiol "
+    "47:2005)",
+    "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
+}
+_WEIGHTING = {
+    "matching_weights": (
+        "Matching weights",
+        "Weights whose population is that of a one-to-one match: people who could have been in either group.",
+        "Li & Greene 2013, Int J Biostat 9:215",
+    ),
+    "entropy_balancing": (
+        "Entropy balancing",
+        "The weights nearest to equal ones under which the groups have exactly the same means of the covariates.",
+        "Hainmueller 2012, Polit Anal 20:25; Zhao & Percival 2017, J Causal Inference 5:20160010",
+    ),
+    "covariate_balancing_score": (
+        "Covariate-balancing propensity score",
+        "A propensity score whose coefficients are chosen so that the weights balance the covariates.",
+        "Imai & Ratkovic 2014, JRSS B 76:243",
+    ),
+    "stable_balancing": (
+        "Stable balancing weights",
+        "The weights of least variance that keep the groups’ means of the covariates within a tolerance.",
+        "Zubizarreta 2015, JASA 110:910",
+    ),
+}
+
+
 def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
     """What was done and on whose authority: name, text, source."""
     rows = [
@@ -165,10 +195,11 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         (
             "Propensity score",
-            "Logistic regression of being a participant on the covariates; balance is the standardised mean "
-            "difference, divided by the treated group’s standard deviation before the design.",
+            f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; balance "
+            "is the standardised mean difference, divided by the treated group’s standard deviation before the design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
+        *(_WEIGHTING[name] for name in protocol.design.methods if name in _WEIGHTING),
     ]
     chosen = {
         "weighted_difference": (
@@ -189,8 +220,21 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         "aipw": (
             "Doubly robust estimate",
-            "An outcome model and the design’s weights together, cross-fitted: consistent when either is right.",
+            "An outcome model and a propensity model of the designed sample together, cross-fitted and recalibrated: "
+            "consistent when either is right.",
             "Chernozhukov et al. 2018, Econometrics J 21:C1",
+        ),
+        "tmle": (
+            "Targeted maximum likelihood",
+            "The outcome model, cross-fitted and moved until its weighted errors vanish in each group: consistent when "
+            "either model is right, and never outside the range of the outcome.",
+            "van der Laan & Rose 2011, Targeted Learning; Gruber & van der Laan 2010, Int J Biostat 6:26",
+        ),
+        "cluster_bootstrap": (
+            "Cluster bootstrap",
+            "The weighted difference with the spread it has when matched sets, or people, are drawn again; a check of "
+            "the formula behind its standard error.",
+            "Austin & Small 2014, Stat Med 33:4306; Abadie & Spiess 2022, JASA 117:983",
         ),
         "causal_forest": (
             "Causal forest",
@@ -201,6 +245,36 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Cumulative incidence",
             "Probability of the event by each day, with death as a competing event.",
             "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+        "kaplan_meier": (
+            "Readmission or death",
+            "Probability of having been readmitted or having died by each day.",
+            "Kaplan & Meier 1958, JASA 53:457",
+        ),
+        "time_lost": (
+            "Mean time lost to readmission",
+            "Days of follow-up after the first readmission, on average: the area under the cumulative incidence.",
+            "Andersen 2013, Stat Med 32:5278",
+        ),
+        "first_readmission_type": (
+            "First readmission by kind",
+            "Probability of a voluntary and of a detained first readmission by each day, death competing.",
+            "Aalen & Johansen 1978, Scand J Stat 5:141",
+        ),
+        "cox": (
+            "Cox model",
+            "Ratio of the hazards of readmission or death; errors by person and matched set.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "cause_specific_cox": (
+            "Cause-specific Cox models",
+            "Ratios of the hazards of readmission, and of death, among people without either so far.",
+            "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "fine_gray": (
+            "Fine-Gray model",
+            "Ratio of the subdistribution hazards of readmission, which orders the cumulative incidences.",
+            "Fine & Gray 1999, JASA 94:496",
         ),
     }
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
@@ -219,8 +293,8 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
 
 _OF_MISSING = {
     "indicator": "Filled with the mean and flagged ({names}): assumes that a value not recorded influenced who "
-    "took part or the outcome only through its being missing (Blake et al. 2020, Stat Med 39:814); in simulations where "
-    "it did otherwise, with a third of a strong confounder missing, half of its confounding remained.",
+    "took part or the outcome only through its being missing (Blake et al. 2020, Stat Med 39:814); in simulations "
+    "where it did otherwise, with a third of a strong confounder missing, half of its confounding remained.",
     "median": "Filled with the median as if measured ({names}): assumes that those missing are like the middle of the "
     "others.",
     "complete_case": "Rows without a value left ({names}): the answer speaks for people with complete records, and "

@@ -68,19 +68,42 @@ _LABELS = {
     "propensity_weighting": "Propensity-score weighting",
     "matching_weights": "Matching weights",
     "entropy_balancing": "Entropy balancing",
+    "stable_balancing": "Stable balancing weights",
+    "covariate_balancing_score": "Covariate-balancing propensity score",
     "randomised": "Randomised comparison",
     "weighted_difference": "Weighted difference",
     "g_computation": "Outcome regression (g-computation)",
     "adjusted_regression": "Regression after the design",
     "aipw": "Doubly robust (AIPW)",
+    "tmle": "Targeted maximum likelihood (TMLE)",
+    "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
+    "two_part": "Two-part regression",
+    "quasi_poisson": "Rates (quasi-Poisson)",
+    "negative_binomial": "Rates (negative binomial)",
+    "mean_cumulative_count": "Mean cumulative count",
+    "lwyy": "Proportional rates (Lin–Wei–Yang–Ying)",
     "cumulative_incidence": "Cumulative incidence",
+    "kaplan_meier": "Kaplan-Meier, readmission or death",
+    "time_lost": "Mean time lost",
+    "first_readmission_type": "First readmission by kind",
+    "cox": "Cox model, readmission or death",
+    "cause_specific_cox": "Cause-specific Cox model",
+    "fine_gray": "Fine-Gray model",
     "risk_difference": "Risk difference",
     "risk_ratio": "Risk ratio",
     "odds_ratio": "Odds ratio",
     "mean_difference": "Mean difference",
     "mean_ratio": "Ratio of means",
+    "rate_difference": "Rate difference",
+    "rate_ratio": "Rate ratio",
+    "mean_count_difference": "Difference in mean count",
+    "mean_count_ratio": "Ratio of mean counts",
     "method_reached_its_objective": "Whether the method reached its objective",
+    "hazard_ratio": "Hazard ratio",
+    "subdistribution_hazard_ratio": "Subdistribution hazard ratio",
+    "time_lost_difference": "Difference in mean days lost",
+    "time_lost_ratio": "Ratio of mean days lost",
     "max_abs_smd": "Largest standardised mean difference after the design",
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
@@ -166,7 +189,7 @@ CODE_LEVELS = {
 
 def label(name: str) -> str:
     """Words for an outcome, column, rule, method or check; unknown names are made readable, not guessed."""
-    known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name)
+    known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name) or _title_of_first_event(name)
     if known is not None:
         return known
     if " = " in name:
@@ -183,6 +206,12 @@ def label(name: str) -> str:
         return f"{label(code.group(1))} {code.group(2)}, {CODE_LEVELS[code.group(3)]}"
     plain = re.sub(r"^(is|has)_", "", name).replace("_", " ")
     return plain[:1].upper() + plain[1:]
+
+
+def _title_of_first_event(name: str) -> str | None:
+    """The composite of the methods for times, which is no outcome of the registry."""
+    found = re.fullmatch(r"readmitted_or_died_(\d+)d", name)
+    return f"Psychiatric readmission or death within {found.group(1)} days" if found else None
 
 
 def reason(name: str) -> str:
@@ -254,7 +283,7 @@ def interval(estimate: dict[str, Any] | None) -> str:
     value = effect(estimate["value"], scale)
     if lower is None or upper is None:
         return value
-    if scale == "mean_difference":
+    if scale.endswith("_difference") and scale != "risk_difference":
         digits = decimals(max(abs(lower), abs(upper)))
         return f"{number(estimate['value'], digits)} ({number(lower, digits)} to {number(upper, digits)})"
     return f"{value} ({effect(lower, scale)} to {effect(upper, scale)})"

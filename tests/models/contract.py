@@ -10,6 +10,10 @@ from models.propensity import fit_propensity
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 from tests.naive_matching import naive_caliper_width, naive_comparable
 
+STRATA = "strata"
+ONE_SEEKER_A_SET = ("nearest_neighbour", "optimal_matching", "risk_set_matching")
+DEFAULT_CALIPER = dict.fromkeys((*ONE_SEEKER_A_SET, "full_matching"), 0.2)
+
 
 def expect_good_design(
     method: Callable[..., Design], baseline: Baseline, treated: BoolArray, estimand: Estimand, options: dict[str, Any]
@@ -18,9 +22,9 @@ def expect_good_design(
     design = method(baseline, treated, propensity, estimand=estimand, rng=np.random.default_rng(1), **options)
     _expect_right_shape(design, treated, propensity, estimand)
     _expect_weights_mean_something(design, baseline)
-    _expect_nobody_serves_twice(design, baseline)
+    _expect_nobody_serves_twice(design, baseline, options)
     if (design.matched_set >= 0).any():
-        _expect_sets_and_weights_agree(design)
+        _expect_sets_and_weights_agree(design, options)
         _expect_limits_hold(design, baseline, propensity, options)
     _expect_same_answer_again(method, design, baseline, propensity, options)
     _expect_order_of_rows_is_nothing(method, design, baseline, propensity, options)
@@ -43,8 +47,9 @@ def _expect_weights_mean_something(design: Design, baseline: Baseline) -> None:
     assert (weights >= 0).all()
     assert (weights[treated] > 0).any()
     assert (weights[~treated] > 0).any()
-    if design.estimand == "ATT":
-        assert set(weights[treated]) <= {0.0, 1.0}
+    if design.estimand in ("ATT", "ATC"):
+        whose = treated if design.estimand == "ATT" else ~treated
+        assert set(weights[whose]) <= {0.0, 1.0}
         for group in np.unique(baseline.exact_group):
             here = baseline.exact_group == group
             assert np.isclose(weights[here & treated].sum(), weights[here & ~treated].sum())
@@ -58,40 +63,80 @@ def _share_by_group(weights: FloatArray, baseline: Baseline) -> FloatArray:
     return np.asarray(np.bincount(number, weights=weights) / weights.sum())
 
 
-def _expect_nobody_serves_twice(design: Design, baseline: Baseline) -> None:
+def _expect_nobody_serves_twice(design: Design, baseline: Baseline, options: dict[str, Any]) -> None:
     used = design.weights > 0
     assert set(np.flatnonzero(used)) <= set(naive_comparable(baseline, design.treated))
     as_control = baseline.person[used & ~design.treated]
     assert not set(as_control) & set(baseline.person[design.treated])
-    if (design.matched_set >= 0).any():
-        assert len(set(as_control)) == len(as_control)
+    if (design.matched_set >= 0).any() and design.notes.get("sets_are") != STRATA:
+        serves = used & (design.treated if design.estimand == "ATC" else ~design.treated)
+        if not options.get("replace"):
+            assert len(set(baseline.person[serves])) == serves.sum()
 
 
-def _expect_sets_and_weights_agree(design: Design) -> None:
+def _expect_sets_and_weights_agree(design: Design, options: dict[str, Any]) -> None:
     in_set = design.matched_set >= 0
     np.testing.assert_array_equal(in_set, design.weights > 0)
     assert set(design.matched_set[in_set]) == set(range(design.matched_set.max() + 1))
     for number in range(design.matched_set.max() + 1):
         members = design.matched_set == number
-        controls = design.weights[members & ~design.treated]
-        assert (members & design.treated).sum() == 1
-        assert len(controls) >= 1
-        np.testing.assert_allclose(controls, 1.0 / len(controls), rtol=1e-15)
+        treated, control = design.weights[members & design.treated], design.weights[members & ~design.treated]
+        n_treated, n_control = len(treated), len(control)
+        assert min(n_treated, n_control) >= 1
+        total = {"ATT": n_treated, "ATC": n_control, "ATE": n_treated + n_control}[design.estimand]
+        np.testing.assert_allclose([treated.sum(), control.sum()], total, rtol=1e-12)
+        if options.get("replace"):
+            continue
+        np.testing.assert_allclose(treated, total / n_treated, rtol=1e-12)
+        np.testing.assert_allclose(control, total / n_control, rtol=1e-12)
+        if design.method in ONE_SEEKER_A_SET:
+            assert (n_control if design.estimand == "ATC" else n_treated) == 1
+        if design.method == "full_matching":
+            assert min(n_treated, n_control) == 1
 
 
 def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]) -> None:
-    caliper, days = options.get("caliper", 0.2), options.get("calendar_days")
+    """Within a set every treated row keeps the limits with every control; with replacement (where a set may be several
+    joined) each row with somebody of the other arm."""
+    caliper = options.get("caliper", DEFAULT_CALIPER.get(design.method))
+    days = options.get("calendar_days")
     width = np.inf
     if caliper is not None:
         width = naive_caliper_width(baseline, design.treated, propensity.linear, caliper) * (1 + 1e-12)
     for number in range(design.matched_set.max() + 1):
         members = design.matched_set == number
-        head = int(np.flatnonzero(members & design.treated)[0])
-        for row in np.flatnonzero(members & ~design.treated):
-            assert baseline.exact_group[row] == baseline.exact_group[head]
-            assert abs(propensity.linear[row] - propensity.linear[head]) <= width
-            assert days is None or abs(baseline.index_day[row] - baseline.index_day[head]) <= days
-        assert (members & ~design.treated).sum() <= options.get("ratio", 1)
+        heads, controls = np.flatnonzero(members & design.treated), np.flatnonzero(members & ~design.treated)
+        allowed = np.array(
+            [
+                [
+                    baseline.exact_group[row] == baseline.exact_group[head]
+                    and abs(propensity.linear[row] - propensity.linear[head]) <= width
+                    and (days is None or abs(baseline.index_day[row] - baseline.index_day[head]) <= days)
+                    and all(
+                        abs(baseline.matrix[row, column] - baseline.matrix[head, column]) <= limit
+                        for column, limit in _by_place(baseline, options.get("covariate_calipers")).items()
+                    )
+                    and all(
+                        baseline.matrix[row, column] != baseline.matrix[head, column]
+                        for column in _by_place(baseline, dict.fromkeys(options.get("anti_exact", ())))
+                    )
+                    for row in controls
+                ]
+                for head in heads
+            ]
+        )
+        if options.get("replace"):
+            assert allowed.any(axis=0).all()
+            assert allowed.any(axis=1).all()
+            continue
+        assert allowed.all()
+        if design.method in ONE_SEEKER_A_SET:
+            most = options.get("max_ratio") or options.get("ratio", 1)
+            assert options.get("min_ratio", 1) <= max(len(heads), len(controls)) <= most
+
+
+def _by_place(baseline: Baseline, limits: dict[str, Any] | None) -> dict[int, Any]:
+    return {baseline.columns.index(name): limit for name, limit in (limits or {}).items()}
 
 
 def _expect_same_answer_again(

@@ -13,7 +13,7 @@ SCALES = {
     "binary": ("risk_difference", "risk_ratio", "odds_ratio"),
     "continuous": ("mean_difference", "mean_ratio"),
 }
-RATIOS = ("risk_ratio", "odds_ratio", "mean_ratio")
+RATIOS = ("risk_ratio", "odds_ratio", "mean_ratio", "rate_ratio", "mean_count_ratio")
 
 
 def expect_good_estimate(
@@ -39,12 +39,16 @@ def expect_good_estimate(
     estimates = run(outcome, baseline, design)
     assert tuple(estimate.scale for estimate in estimates) == SCALES[kind]
     for estimate in estimates:
-        _expect_sound_numbers(estimate, design, options.get("confidence", 0.95))
+        expect_sound_numbers(estimate, design, options.get("confidence", 0.95))
     _expect_scales_agree(estimates)
 
     assert run(outcome, baseline, design) == estimates, "the same seed must give the same answer, to the last bit"
-    _expect_same(run(*_shuffled(outcome, baseline, design)), estimates, tolerance, "the order of rows plays a part")
-    _expect_same(run(*_other_numbers(outcome, baseline, design)), estimates, tolerance, "the numbering plays a part")
+    expect_same_numbers(
+        run(*_shuffled(outcome, baseline, design)), estimates, tolerance, "the order of rows plays a part"
+    )
+    expect_same_numbers(
+        run(outcome, *other_numbers(baseline, design)), estimates, tolerance, "the numbering plays a part"
+    )
     outside = np.where(design.weights > 0, outcome, np.nan)
     assert run(outside, baseline, design) == estimates, "an outcome outside the design was looked at"
     if kind == "continuous":
@@ -53,7 +57,8 @@ def expect_good_estimate(
     return estimates
 
 
-def _expect_sound_numbers(estimate: Estimate, design: Design, confidence: float) -> None:
+def expect_sound_numbers(estimate: Estimate, design: Design, confidence: float) -> None:
+    """Value, error, limits, p-value and counts of one estimate fit together and fit the design."""
     inside = design.weights > 0
     assert estimate.estimand == design.estimand
     assert estimate.n_treated == (inside & design.treated).sum()
@@ -80,7 +85,10 @@ def _expect_scales_agree(estimates: tuple[Estimate, ...]) -> None:
         np.testing.assert_allclose(estimate.value, expected.get(estimate.scale, treated - control), rtol=1e-12)
 
 
-def _expect_same(found: tuple[Estimate, ...], wanted: tuple[Estimate, ...], tolerance: float, message: str) -> None:
+def expect_same_numbers(
+    found: tuple[Estimate, ...], wanted: tuple[Estimate, ...], tolerance: float, message: str
+) -> None:
+    """Every number of every estimate is the same, relatively."""
     numbers = [field.name for field in fields(Estimate) if field.type in (float, int)]
     for one, other in zip(found, wanted, strict=True):
         for name in numbers:
@@ -114,14 +122,19 @@ def _expect_narrower(
 
 def _shuffled(outcome: np.ndarray, baseline: Baseline, design: Design) -> tuple[np.ndarray, Baseline, Design]:
     order = np.random.default_rng(99).permutation(len(outcome))
-    return outcome[order], rows_of(baseline, order), rows_of_design(design, order)
+    return outcome[order], *shuffled_rows(baseline, design, order)
 
 
-def _other_numbers(outcome: np.ndarray, baseline: Baseline, design: Design) -> tuple[np.ndarray, Baseline, Design]:
+def shuffled_rows(baseline: Baseline, design: Design, order: np.ndarray) -> tuple[Baseline, Design]:
+    """Baseline and design in another order."""
+    return rows_of(baseline, order), rows_of_design(design, order)
+
+
+def other_numbers(baseline: Baseline, design: Design) -> tuple[Baseline, Design]:
     """Other codes for sets, groups and persons; the order of persons stays, as it decides who meets whom in a fold."""
     matched_set = np.where(design.matched_set >= 0, 1000 - 3 * design.matched_set, -1)
     renamed = replace(baseline, person=7 * baseline.person + 5, exact_group=40 - baseline.exact_group)
-    return outcome, renamed, replace(design, matched_set=matched_set)
+    return renamed, replace(design, matched_set=matched_set)
 
 
 def rows_of(baseline: Baseline, rows: np.ndarray) -> Baseline:

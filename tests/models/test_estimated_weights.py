@@ -19,6 +19,7 @@ METHODS: dict[str, tuple[str, Estimand]] = {
     "entropy_att": ("entropy_balancing", "ATT"),
     "entropy_atc": ("entropy_balancing", "ATC"),
     "entropy_ate": ("entropy_balancing", "ATE"),
+    "balancing_ate": ("covariate_balancing_score", "ATE"),
     "score_matching": ("matching_weights", "ATO"),
 }
 CASES = [(name, variant) for name in METHODS for variant in ("plain", "by_site")]

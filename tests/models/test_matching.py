@@ -1,18 +1,19 @@
 """Matching: hand-made cases, the slow matcher on Hypothesis' cases, and R's sets."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from models import matching
-from models.matching import nearest_neighbour
+from models.matching import nearest, nearest_neighbour
 from models.propensity import comparable_rows
 from models.results import Baseline, BoolArray, Design, FloatArray, Propensity
 from tests.models.golden_design import COLUMNS, lalonde, sets_of, untied, values
-from tests.naive_matching import naive_caliper_width, naive_nearest_neighbour
+from tests.naive_matching import naive_caliper_width, naive_comparable, naive_nearest_neighbour
 
 RNG = np.random.default_rng(0)
 
@@ -28,14 +29,51 @@ def people(rows: list[tuple[float, int, int, int, int]]) -> tuple[Baseline, Bool
     return Baseline(linear[:, None], ("x",), group, day, person), treated == 1, linear.astype(np.float64)
 
 
-def sets_in(design: Design) -> dict[int, set[int]]:
-    """Treated row → its controls."""
+def sets_in(design: Design, treated_serve: bool = False) -> dict[int, set[int]]:
+    """Treated row → its controls (or the other way round)."""
     found = {}
+    heads = design.treated != treated_serve
     for number in range(design.matched_set.max() + 1):
         members = design.matched_set == number
-        (head,) = np.flatnonzero(members & design.treated)
-        found[int(head)] = set(np.flatnonzero(members & ~design.treated).tolist())
+        (head,) = np.flatnonzero(members & heads)
+        found[int(head)] = set(np.flatnonzero(members & ~heads).tolist())
     return found
+
+
+def mahalanobis_of(baseline: Baseline, treated: BoolArray) -> Callable[[int, int], float]:
+    """Covariance within arms, from its definition."""
+    rows = naive_comparable(baseline, treated)
+    spread = baseline.matrix[rows].std(axis=0)
+    matrix = baseline.matrix[:, spread > 0] / spread[spread > 0]
+    arms = [[i for i in rows if treated[i] == arm] for arm in (True, False)]
+    within = np.concatenate([matrix[arm] - matrix[arm].mean(axis=0) for arm in arms])
+    inverse = np.linalg.pinv(within.T @ within / max(len(rows) - 2, 1), rcond=1e-9, hermitian=True)
+    return _length(matrix, inverse)
+
+
+def robust_of(baseline: Baseline, treated: BoolArray) -> Callable[[int, int], float]:
+    """Rosenbaum's: ranks, covariance scaled up to the variance of untied ranks."""
+    rows = naive_comparable(baseline, treated)
+    ranks = np.zeros_like(baseline.matrix)
+    for j in range(ranks.shape[1]):
+        values = [baseline.matrix[i, j] for i in rows]
+        ranks[rows, j] = [sum(w < v for w in values) + (sum(w == v for w in values) + 1) / 2 for v in values]
+    covariance = np.cov(ranks[rows], rowvar=False)
+    spread = np.sqrt(np.diag(covariance))
+    kept = spread > 0
+    factor = np.std(np.arange(1, len(rows) + 1), ddof=1) / spread[kept]
+    inverse = np.linalg.pinv(covariance[np.ix_(kept, kept)] * np.outer(factor, factor), rcond=1e-9, hermitian=True)
+    return _length(ranks[:, kept], inverse)
+
+
+def _length(matrix: FloatArray, inverse: FloatArray) -> Callable[[int, int], float]:
+    """sqrt(gap' inverse gap), through a root of the inverse: the square root of rounding error would not be small."""
+    values, vectors = np.linalg.eigh(inverse)
+    root = vectors * np.sqrt(np.where(values > 1e-9 * values.max(), values, 0.0))
+    return lambda i, j: float(np.linalg.norm((matrix[i] - matrix[j]) @ root))
+
+
+DISTANCES = {"mahalanobis": mahalanobis_of, "robust_mahalanobis": robust_of}
 
 
 def test_every_treated_gets_a_first_control_before_anybody_gets_a_second() -> None:
@@ -117,21 +155,61 @@ OPTIONS = st.fixed_dictionaries(
         "ratio": st.integers(1, 3),
         "caliper": st.sampled_from([None, 0.0, 0.2, 1.0]),
         "calendar_days": st.sampled_from([None, 0, 2]),
+        "order": st.sampled_from(["hardest_first", "closest_first", "calendar"]),
+        "covariate_calipers": st.sampled_from([None, {"a": 1.0}, {"a": 0.0, "b = x": 0.0}]),
+        "anti_exact": st.sampled_from([(), ("b",), ("a", "b")]),
+        "estimand": st.sampled_from(["ATT", "ATC"]),
     }
 )
 
 
-@given(world=small_worlds(), options=OPTIONS, reach=st.sampled_from([1, 2, 32]))
-@settings(max_examples=200, deadline=None)
+@given(world=small_worlds(), options=OPTIONS, seed=st.integers(0, 9))
+@settings(max_examples=300, deadline=None)
 def test_agrees_with_the_slow_matcher(
-    world: tuple[Baseline, BoolArray, FloatArray], options: dict[str, Any], reach: int
+    world: tuple[Baseline, BoolArray, FloatArray], options: dict[str, Any], seed: int
 ) -> None:
-    _expect_agreement(*world, options, reach)
+    _expect_agreement(*with_covariates(*world, seed), options)
 
 
+@given(world=small_worlds(), options=OPTIONS, seed=st.integers(0, 9), name=st.sampled_from(sorted(DISTANCES)))
+@settings(max_examples=200, deadline=None)
+def test_agrees_with_the_slow_matcher_on_other_distances(
+    world: tuple[Baseline, BoolArray, FloatArray], options: dict[str, Any], seed: int, name: str
+) -> None:
+    baseline, treated, linear = with_covariates(*world, seed)
+    rows = comparable_rows(baseline, treated)
+    assume(
+        any(np.ptp(baseline.matrix[rows & arm], axis=0).max() > 0 for arm in (treated, ~treated) if (rows & arm).any())
+    )
+    _expect_agreement(baseline, treated, linear, {**options, "distance": name})
+
+
+@given(world=small_worlds(), options=OPTIONS, seed=st.integers(0, 9))
+@settings(max_examples=150, deadline=None)
+def test_with_replacement_agrees_with_the_slow_matcher(
+    world: tuple[Baseline, BoolArray, FloatArray], options: dict[str, Any], seed: int
+) -> None:
+    baseline, treated, linear = with_covariates(*world, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "FEWEST_JOINED_SETS", 0)
+        design = match(baseline, treated, linear, **{**options, "replace": True})
+    expected = slow(baseline, treated, linear, {**options, "replace": True}, design)
+    weights = np.zeros(len(treated))
+    for head, controls in expected:
+        weights[head] = 1
+        for row in controls:
+            weights[row] += 1 / len(controls)
+            assert design.matched_set[row] == design.matched_set[head]
+    np.testing.assert_allclose(design.weights, weights, rtol=1e-12)
+    assert design.notes["n_sets"] == len(expected)
+
+
+@pytest.mark.parametrize("order", ["hardest_first", "closest_first"])
 @pytest.mark.parametrize("calendar_days", [None, 3])
 @pytest.mark.parametrize("tied", [False, True])
-def test_agrees_with_the_slow_matcher_when_it_has_to_reach_far(calendar_days: int | None, tied: bool) -> None:
+def test_agrees_with_the_slow_matcher_when_it_has_to_reach_far(
+    calendar_days: int | None, tied: bool, order: str
+) -> None:
     rng = np.random.default_rng(8)
     linear = rng.normal(size=700)
     linear = np.round(linear, 1) if tied else linear
@@ -139,25 +217,48 @@ def test_agrees_with_the_slow_matcher_when_it_has_to_reach_far(calendar_days: in
     baseline = Baseline(
         linear[:, None], ("x",), np.zeros(700, dtype=np.int64), rng.integers(0, 365, 700), rng.integers(0, 900, 700)
     )
-    _expect_agreement(baseline, treated, linear, {"ratio": 2, "caliper": 1.0, "calendar_days": calendar_days}, 32)
+    options = {"ratio": 2, "caliper": 1.0, "calendar_days": calendar_days, "order": order}
+    _expect_agreement(baseline, treated, linear, options)
 
 
-def _expect_agreement(
-    baseline: Baseline, treated: BoolArray, linear: FloatArray, options: dict[str, Any], reach: int
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "FIRST_REACH", reach)
-        design = match(baseline, treated, linear, **options)
+def with_covariates(
+    baseline: Baseline, treated: BoolArray, linear: FloatArray, seed: int
+) -> tuple[Baseline, BoolArray, FloatArray]:
+    """The same people with a whole number a and a category b of three levels (two columns)."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, 3, len(treated))
+    matrix = np.column_stack([rng.integers(0, 4, len(treated)), level == 1, level == 2]).astype(np.float64)
+    return replace(baseline, matrix=matrix, columns=("a", "b = x", "b = y")), treated, linear
+
+
+def _expect_agreement(baseline: Baseline, treated: BoolArray, linear: FloatArray, options: dict[str, Any]) -> None:
+    design = match(baseline, treated, linear, **options)
+    expected = slow(baseline, treated, linear, options, design)
+    assert list(sets_in(design, options.get("estimand", "ATT") == "ATC").items()) == [
+        (head, set(controls)) for head, controls in expected
+    ]
+
+
+def slow(
+    baseline: Baseline, treated: BoolArray, linear: FloatArray, options: dict[str, Any], design: Design
+) -> list[tuple[int, list[int]]]:
     width = np.inf
     if options["caliper"] is not None:
         width = float(design.notes["caliper_width"])
         expected_width = naive_caliper_width(baseline, treated, linear, options["caliper"])
         assert width == pytest.approx(expected_width, rel=1e-9, abs=1e-15)
-    days = np.inf if options["calendar_days"] is None else options["calendar_days"]
-    expected = naive_nearest_neighbour(
-        baseline, treated, linear, ratio=options["ratio"], width=width, calendar_days=days
+    of_name = DISTANCES.get(options.get("distance", ""))
+    rules = {k: v for k, v in options.items() if k not in ("caliper", "estimand", "distance")}
+    rules["calendar_days"] = np.inf if options["calendar_days"] is None else options["calendar_days"]
+    return naive_nearest_neighbour(
+        baseline,
+        treated,
+        linear,
+        width=width,
+        distance=of_name(baseline, treated) if of_name else None,
+        seeks_treated=options.get("estimand") == "ATC",
+        **rules,
     )
-    assert list(sets_in(design).items()) == [(head, set(controls)) for head, controls in expected]
 
 
 GOLDEN = [

@@ -30,8 +30,8 @@ def test_effects_take_baseline_and_design_after_the_outcome(name: str, method: M
     positional = [
         p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
-    of_time = ["day", "event", "baseline", "design"]
-    assert positional == (of_time if method.kinds == ("time_to_event",) else ["outcome", "baseline", "design"])
+    of_kind = {"time_to_event": ["day", "event"], "count": ["outcome", "exposure"]}
+    assert positional == [*of_kind.get(method.kinds[0], ["outcome"]), "baseline", "design"]
 
 
 def test_reading_the_registry_imports_no_learning_library() -> None:
@@ -56,7 +56,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "aipw",
             "ATE",
             "binary",
-            "nearest_neighbour cannot target the ATE; allowed: ATT",
+            "nearest_neighbour cannot target the ATE; allowed: ATT, ATC",
         ),
         (
             "matching_weights",
@@ -91,8 +91,7 @@ def test_reading_the_registry_imports_no_learning_library() -> None:
             "ols",
             "ATT",
             "binary",
-            "there is no effect method 'ols'; allowed: weighted_difference, g_computation, adjusted_regression, aipw, "
-            "causal_forest, cumulative_incidence",
+            f"there is no effect method 'ols'; allowed: {', '.join(EFFECTS)}",
         ),
     ],
 )

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from models.propensity import fit_propensity
 from models.registry import DESIGNS, EFFECTS
 from pipelines.errors import ProtocolError
+from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.protocol import DesignSection, Effects, load_protocol
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +41,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def _settings() -> list[tuple[str, type, object]]:
     sections = [(DesignSection, DESIGNS), (Effects, EFFECTS)]
-    return [
+    methods = [
         (name, section.model_fields[name].annotation, method.function)
         for section, registry in sections
         for name, method in registry.items()
     ]
+    return [*methods, ("propensity", PropensitySettings, fit_propensity)]
 
 
 @pytest.mark.parametrize("method", _settings(), ids=lambda method: method[0])

@@ -176,7 +176,8 @@ def test_k6_nobody_with_a_usable_spell_is_an_empty_answer(follow: Follow) -> Non
         spell  start  end
         a      -      2018-02-20
     """)
-    assert answer.found == {"stays": [], "cohort": [], "outcomes": [], "excluded": []}
+    names = ["stays", "cohort", "outcomes", "observed", "readmissions", "excluded"]
+    assert answer.found == {name: [] for name in names}
 
 
 # K7: twins

@@ -8,18 +8,20 @@ from scipy.stats import norm
 
 from models.effects import weighted_difference
 from models.results import Curve
-from models.times.aalen_johansen import cumulative_incidence
+from models.times.arm_curve import aalen_johansen
+from models.times.limits import _largest_of
+from models.times.risks import cumulative_incidence, first_readmission_type, kaplan_meier, time_lost
 from tests.models.contract_estimates import rows_of, rows_of_design
 from tests.models.effect_samples import (
     WEIGHTED,
-    baseline_of,
     golden_matched,
     golden_values,
     golden_weighted,
-    weighting_design,
 )
+from tests.models.times_samples import golden_times, small_sample
 
 R = golden_values()
+R_TIMES = golden_times("effects.csv")
 ARMS = ("treated", "control")
 
 
@@ -36,15 +38,6 @@ def error_from(limit: float, risk: float, level: float = 0.95) -> float:
 
 def events(data):
     return data["day"], data["event"].astype(np.int64)
-
-
-def trio(day, event, n_treated=2):
-    """A few people by hand, the first of them treated, all of weight 1."""
-    day = np.array(day, dtype=float)
-    treated = np.arange(len(day)) < n_treated
-    design = weighting_design(baseline_of(np.zeros((len(day), 1))), treated)
-    design = replace(design, weights=np.ones(len(day)))
-    return day, np.array(event), baseline_of(np.arange(len(day), dtype=float)[:, None]), design
 
 
 @pytest.mark.parametrize("day", [30, 100, 200, 365])
@@ -121,7 +114,7 @@ def test_without_censoring_the_risk_is_the_weighted_share(name):
 
 def test_a_curve_by_hand():
     # Five controls: readmitted on day 2, censored on day 2, died on day 4, readmitted on day 6, seen to day 10.
-    day, event, baseline, design = trio([3, 10, 2, 2, 4, 6, 10], [1, 0, 1, 0, 2, 1, 0])
+    day, event, baseline, design = small_sample([3, 10, 2, 2, 4, 6, 10], [1, 0, 1, 0, 2, 1, 0])
     curve = cumulative_incidence(day, event, baseline, design, horizon=10).curves[1]
     np.testing.assert_array_equal(curve.day, [0, 2, 4, 6, 10])
     np.testing.assert_array_equal(curve.at_risk, [5, 5, 3, 2, 1])
@@ -130,7 +123,7 @@ def test_a_curve_by_hand():
 
 
 def test_events_after_the_horizon_do_not_count_and_those_on_it_do():
-    day, event, baseline, design = trio([5, 11, 10, 11, 30], [1, 1, 1, 1, 2])
+    day, event, baseline, design = small_sample([5, 11, 10, 11, 30], [1, 1, 1, 1, 2])
     treated, control = cumulative_incidence(day, event, baseline, design, horizon=10).curves
     assert (treated.incidence[-1], control.incidence[-1]) == (0.5, pytest.approx(1 / 3))
     assert treated.day[-1] == control.day[-1] == 10
@@ -149,7 +142,7 @@ def test_limits_stay_within_zero_and_one_and_are_ordered():
 
 
 def test_no_event_in_an_arm_is_a_flat_curve_and_no_ratio():
-    day, event, baseline, design = trio([3, 8, 10, 10, 10], [1, 1, 0, 0, 2])
+    day, event, baseline, design = small_sample([3, 8, 10, 10, 10], [1, 1, 0, 0, 2])
     result = cumulative_incidence(day, event, baseline, design, horizon=10)
     np.testing.assert_array_equal(result.curves[1].upper, 0)
     difference, ratio = result.estimates
@@ -159,7 +152,7 @@ def test_no_event_in_an_arm_is_a_flat_curve_and_no_ratio():
 
 
 def test_a_risk_beyond_everybodys_follow_up_is_not_estimable():
-    day, event, baseline, design = trio([3, 20, 4, 6, 7], [1, 0, 1, 0, 0])
+    day, event, baseline, design = small_sample([3, 20, 4, 6, 7], [1, 0, 1, 0, 0])
     result = cumulative_incidence(day, event, baseline, design, horizon=20)
     assert result.curves[1].day[-1] == 7
     for estimate in result.estimates:
@@ -168,7 +161,7 @@ def test_a_risk_beyond_everybodys_follow_up_is_not_estimable():
 
 
 def test_a_risk_is_known_when_nobody_is_left_to_follow():
-    day, event, baseline, design = trio([3, 20, 4, 6, 7], [1, 0, 1, 2, 1])
+    day, event, baseline, design = small_sample([3, 20, 4, 6, 7], [1, 0, 1, 2, 1])
     result = cumulative_incidence(day, event, baseline, design, horizon=20)
     assert result.estimates[0].value == pytest.approx(1 / 2 - 2 / 3)
 
@@ -205,7 +198,7 @@ def test_neither_the_order_of_rows_nor_rows_outside_the_design_play_a_part(name)
     ],
 )
 def test_bad_input_is_refused(change, message):
-    day, event, baseline, design = trio([1, 2, 3, 4], [1, 0, 1, 0])
+    day, event, baseline, design = small_sample([1, 2, 3, 4], [1, 0, 1, 0])
     if "n_treated" in change:
         design = replace(design, treated=np.zeros(4, dtype=bool))
     options = {name: change[name] for name in ("horizon", "confidence") if name in change}
@@ -217,3 +210,102 @@ def test_bad_input_is_refused(change, message):
             design,
             **options,
         )
+
+
+SAMPLES = ["matched", "att_plain", "ate_plain", "att_by_site"]
+
+
+def sample(name):
+    data, baseline, design = golden_matched() if name == "matched" else golden_weighted(name)
+    return *events(data), baseline, design
+
+
+@pytest.mark.parametrize(("method", "called"), [(time_lost, "lost"), (kaplan_meier, "kaplan_meier")])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_time_lost_and_kaplan_meier_agree_with_refitting_everything_in_r(name, method, called):
+    found = method(*sample(name), times=(100,))
+    assert [effect.until for effect in found.effects] == [100, 365]
+    for effect in found.effects:
+        difference, ratio = effect.estimates
+        of = f"{called}_{effect.until}"
+        assert difference.value == pytest.approx(R_TIMES[name, f"{of} difference value"], rel=1e-9)
+        assert np.log(ratio.value) == pytest.approx(R_TIMES[name, f"{of} log_ratio value"], rel=1e-9)
+        # The errors in R are numerical derivatives: steps of 1e-4 in each cluster's weight.
+        assert difference.std_error == pytest.approx(R_TIMES[name, f"{of} difference std_error"], rel=1e-6)
+        assert ratio.std_error == pytest.approx(R_TIMES[name, f"{of} log_ratio std_error"], rel=1e-6)
+
+
+@pytest.mark.parametrize("arm", [0, 1])
+def test_the_time_lost_of_an_arm_agrees_with_r_survfit(arm):
+    day, event, _, design = sample("matched")
+    steps = aalen_johansen(day, event, design, ("control", "treated")[arm], 365, (1,))
+    area = steps.area(365)
+    assert steps.incidence @ area[:, 0] == pytest.approx(R_TIMES["matched_arm", f"lost {arm} value"], rel=1e-10)
+    influence = design.weights[steps.rows] * steps.per_weight(area)[:, 0]
+    assert np.sqrt(influence @ influence) == pytest.approx(R_TIMES["matched_arm", f"lost {arm} std_error"], rel=1e-8)
+
+
+def test_time_lost_by_hand():
+    # Controls: readmitted on day 4 of 10 (6 days lost), one died on day 2, two stayed out; treated: one on day 8.
+    found = time_lost(*small_sample([8, 10, 4, 2, 10, 10], [1, 0, 1, 2, 0, 0]), horizon=10)
+    assert found.estimates[0].value == pytest.approx(2 / 2 - 6 / 4)
+    assert found.estimates[1].value == pytest.approx(2 / 3)
+    assert (found.estimates[0].scale, found.estimates[1].scale) == ("time_lost_difference", "time_lost_ratio")
+
+
+@pytest.mark.parametrize("name", ["matched", "att_plain"])
+def test_the_kinds_of_readmission_add_up(name):
+    day, event, baseline, design = sample(name)
+    typed = np.where((event == 1) & (np.arange(day.size) % 3 == 0), 3, event)
+    found = first_readmission_type(day, typed, baseline, design, times=(90,))
+    whole = cumulative_incidence(day, event, baseline, design, times=(90,))
+    informal, formal = found.event_curves
+    assert (informal.event, formal.event) == ("is_informally_readmitted", "is_formally_readmitted")
+    for one, other, both in zip(informal.curves, formal.curves, whole.curves, strict=True):
+        np.testing.assert_allclose(one.incidence + other.incidence, both.incidence, atol=1e-12)
+    by_day = {(effect.event, effect.until): effect.estimates[0].value for effect in found.effects}
+    for effect in whole.effects:
+        parts = by_day["is_informally_readmitted", effect.until] + by_day["is_formally_readmitted", effect.until]
+        assert parts == pytest.approx(effect.estimates[0].value, abs=1e-12)
+    with pytest.raises(ValueError, match="event must be 0"):
+        cumulative_incidence(day, typed, baseline, design)
+
+
+@pytest.mark.parametrize("method", [cumulative_incidence, kaplan_meier, time_lost, first_readmission_type])
+def test_effects_at_several_days_are_those_of_shorter_follow_up(method):
+    day, event, baseline, design = sample("att_plain")
+    event = np.where((event == 1) & (day > 60) & (method is first_readmission_type), 3, event)
+    found = method(day, event, baseline, design, times=(90, 200))
+    for until in (90, 200, 365):
+        alone = method(day, event, baseline, design, horizon=until)
+        same = [effect for effect in found.effects if effect.until == until]
+        for one, other in zip(same, alone.effects, strict=True):
+            for mine, theirs in zip(one.estimates, other.estimates, strict=True):
+                assert mine.value == pytest.approx(theirs.value, rel=1e-10)
+                assert mine.std_error == pytest.approx(theirs.std_error, rel=1e-10)
+
+
+@pytest.mark.parametrize("times", [(0,), (400,), (30, 30)])
+def test_days_out_of_range_are_refused(times):
+    with pytest.raises(ValueError, match="times must be different days"):
+        cumulative_incidence(*sample("matched"), times=times)
+
+
+def test_the_band_is_wider_than_the_limits_and_begins_with_the_tenth_event():
+    day, event, baseline, design = sample("att_plain")
+    for curve in cumulative_incidence(day, event, baseline, design).curves:
+        is_arm = design.treated if curve.arm == "treated" else ~design.treated
+        tenth = np.sort(day[is_arm & (event == 1) & (design.weights > 0)])[9]
+        in_band = np.isfinite(curve.band_lower)
+        assert curve.day[in_band][0] == tenth
+        assert in_band[curve.day >= tenth].all()
+        assert (curve.band_lower[in_band] < curve.lower[in_band]).all()
+        assert (curve.upper[in_band] < curve.band_upper[in_band]).all()
+        assert (curve.band_lower[in_band] > 0).all()
+        assert (curve.band_upper[in_band] < 1).all()
+
+
+def test_the_largest_of_independent_and_of_equal_numbers():
+    # For k independent normals the quantile solves (2 Phi(q) - 1)^k = 0.95; for equal ones it is that of one.
+    assert _largest_of(np.eye(5), 0.95) == pytest.approx(norm.ppf(0.5 + 0.95**0.2 / 2), abs=0.03)
+    assert _largest_of(np.ones((5, 5)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)

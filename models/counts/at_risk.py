@@ -1,0 +1,61 @@
+"""What the methods for rates share: counts and exposures of a design are checked, two rates become estimates."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
+from models.influence import find_clusters
+from models.results import Baseline, Design, Estimate, FloatArray, Scale
+
+RATE_SCALES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
+
+
+def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) -> tuple[FloatArray, FloatArray]:
+    """(n,) counts and (n,) exposures, 0 outside the design.
+
+    Raises ValueError: wrong shapes, an empty arm, an arm without exposure, a missing or negative number, a count
+    without exposure, or one that is no whole number.
+    """
+    counts = outcome_in_design(outcome, design, "continuous")
+    if exposure.shape != design.weights.shape:
+        raise ValueError(f"exposure has shape {exposure.shape}, the design {design.weights.shape}")
+    inside = design.weights > 0
+    if not np.isfinite(exposure[inside]).all() or (exposure[inside] < 0).any():
+        raise ValueError("every row of the design needs an exposure of 0 or more")
+    exposures = np.where(inside, exposure, 0.0).astype(np.float64)
+    if (counts < 0).any() or (counts != np.round(counts)).any():
+        raise ValueError("counts must be whole numbers of 0 or more")
+    if ((counts > 0) & (exposures == 0)).any():
+        raise ValueError("somebody has events without any time at risk")
+    if any(not (exposures[arm] > 0).any() for arm in (design.treated, ~design.treated)):
+        raise ValueError("nobody in one of the arms has any time at risk")
+    return counts, exposures
+
+
+def contrast_rates(
+    rates: tuple[float, float],
+    influence: FloatArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    method: str,
+    confidence: float,
+    notes: Mapping[str, float | str],
+) -> tuple[Estimate, ...]:
+    """Difference and ratio of two rates (treated, control) whose (n, 2) influence is given."""
+    means = ArmMeans(
+        treated=rates[0],
+        control=rates[1],
+        influence=influence,
+        clusters=find_clusters(baseline, design),
+        control_weights=np.where(design.treated, 0.0, design.weights),
+    )
+    return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=notes)
+
+
+def dispersion(counts: FloatArray, expected: FloatArray, weights: FloatArray) -> float:
+    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion."""
+    has = (weights > 0) & (expected > 0)
+    squared = (counts[has] - expected[has]) ** 2 / expected[has]
+    return float(weights[has] @ squared / weights[has].sum())

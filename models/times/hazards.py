@@ -1,0 +1,227 @@
+"""Turns days to readmission, death or the end of follow-up into hazard ratios of the two arms.
+
+Choice made: a weighted Cox model with treatment as covariate, its error from each row's influence summed by person and
+matched set (Lin & Wei 1989, JASA 84:1074; for matched samples Austin & Small 2014, Stat Med 33:4306), propensity
+weights counting as estimated (Hajage et al. 2018, Biometrics 74:1036). A hazard ratio is an average over follow-up and
+compares people who are still at risk, who are no longer the people the design balanced: beside it stands a test of
+proportional hazards, and the risks are what to report first.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from models.contrasts import check_confidence, effective_number
+from models.estimated_weights import model_weights
+from models.influence import find_clusters, robust_covariance
+from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
+from models.times.cox import AtRisk, CoxFit, NotEstimableError, Ties, fit_cox
+from models.times.events import DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
+from models.times.fine_gray import CensoringBy, fit_fine_gray
+from models.times.proportional import proportional_hazards_p
+
+WORDS: dict[Event, str] = {
+    "readmitted": "readmission",
+    "died": "death",
+    "readmitted_or_died": "readmission or death",
+}
+
+
+def cox(
+    day: FloatArray,
+    event: IntArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    horizon: int = 365,
+    confidence: float = 0.95,
+    ties: Ties = "efron",
+    adjust: bool = False,
+) -> TimeEffects:
+    """Hazard ratio of readmission or death, whichever comes first.
+
+    day, event  as in `models.times.risks.cumulative_incidence`
+    ties        events on one day: "efron" or "breslow"
+    adjust      whether the model also holds the baseline covariates. The ratio is then one among people of the same
+                covariates, which differs from the marginal one even without confounding.
+
+    A ratio that is not finite (no event in an arm) is nan with a note. The note `proportional_hazards_p` is the p-value
+    of the robust test of models/times/proportional.py, where it can be made. Rows of weight 0 are not looked at.
+    Raises ValueError on days, events or designs out of range.
+    """
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    return study.effects("cox", {"readmitted_or_died": (READMITTED, DIED)}, study.cox(ties))
+
+
+def cause_specific_cox(
+    day: FloatArray,
+    event: IntArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    horizon: int = 365,
+    confidence: float = 0.95,
+    ties: Ties = "efron",
+    adjust: bool = False,
+) -> TimeEffects:
+    """Hazard ratios of readmission and of death before readmission, each among those without either so far.
+
+    Both are needed: a treatment that prevents deaths leaves more people to be readmitted (Latouche et al. 2013, J Clin
+    Epidemiol 66:648). Arguments and errors as in `cox`.
+    """
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    return study.effects("cause_specific_cox", {"readmitted": (READMITTED,), "died": (DIED,)}, study.cox(ties))
+
+
+def fine_gray(
+    day: FloatArray,
+    event: IntArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    horizon: int = 365,
+    confidence: float = 0.95,
+    ties: Ties = "efron",
+    adjust: bool = False,
+    censoring_by: CensoringBy = "arm",
+) -> TimeEffects:
+    """Subdistribution hazard ratio of readmission: the dead stay at risk, so it orders the cumulative incidences.
+
+    censoring_by  "arm" estimates the curve of being still observed in each arm, "everybody" in both together
+
+    It says in which direction the share of readmitted differs and, taken as a size, only means something for the
+    incidence curve (Austin & Fine 2017, Stat Med 36:4391). Other arguments and errors as in `cox`; the estimation of
+    the censoring curve is part of the error. No test of proportional hazards.
+    """
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    if censoring_by not in ("arm", "everybody"):
+        raise ValueError(f'censoring_by must be "arm" or "everybody", not {censoring_by!r}')
+    group = study.treated.astype(np.int64) if censoring_by == "arm" else np.zeros(study.used.size, dtype=np.int64)
+
+    def fit(causes: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
+        fitted, per_weight = fit_fine_gray(
+            study.day, study.event, causes[0], study.weights, group, study.covariates, horizon, ties=ties
+        )
+        return fitted.coefficients, per_weight, float("nan")
+
+    return study.effects("fine_gray", {"readmitted": (READMITTED,)}, fit, "subdistribution_hazard_ratio")
+
+
+Fit = Callable[[tuple[int, ...]], tuple[FloatArray, FloatArray, float]]
+"""Causes → (coefficients, (m, p) derivatives by the weights, p-value of proportional hazards or nan)."""
+
+
+class _Study:
+    """Checked times of the rows of one design; treatment is the first covariate."""
+
+    def __init__(
+        self,
+        day: FloatArray,
+        event: IntArray,
+        baseline: Baseline,
+        design: Design,
+        horizon: int,
+        confidence: float,
+        adjust: bool,
+    ) -> None:
+        check_confidence(confidence)
+        day, event = within_horizon(day, event, design, horizon)
+        self.design, self.horizon, self.confidence = design, horizon, confidence
+        self.used = np.flatnonzero(design.weights > 0)
+        self.day, self.event, self.weights = day[self.used], event[self.used], design.weights[self.used]
+        self.treated = design.treated[self.used]
+        others = baseline.matrix[self.used] if adjust else np.zeros((self.used.size, 0))
+        self.covariates = np.column_stack([self.treated.astype(np.float64), others])
+        self.clusters = find_clusters(baseline, design)
+        self.model = model_weights(baseline, design, "estimated")
+
+    def cox(self, ties: Ties) -> Fit:
+        """A Cox model that takes every other event as the end of being at risk."""
+
+        def fit(causes: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
+            nothing = np.zeros(self.used.size)
+            has_event = np.isin(self.event, causes)
+            rows = AtRisk(nothing, self.day, has_event, self.weights, nothing.astype(np.int64))
+            fitted: CoxFit = fit_cox(rows, self.covariates, ties=ties)
+            p_value = proportional_hazards_p(fitted, rows, self.covariates, self.used, self.model, self.clusters)
+            return fitted.coefficients, fitted.per_weight, p_value
+
+        return fit
+
+    def effects(
+        self, method: str, events: dict[Event, tuple[int, ...]], fit: Fit, scale: Scale = "hazard_ratio"
+    ) -> TimeEffects:
+        """One ratio an event, with a remark on proportional hazards."""
+        made: list[TimeEffect] = []
+        remarks: list[str] = []
+        for event, causes in events.items():
+            try:
+                self._expect_events(causes)
+                coefficients, per_weight, p_value = fit(causes)
+            except NotEstimableError as error:
+                made.append(TimeEffect(event, self.horizon, (self._estimate(method, scale, why_not=str(error)),)))
+                continue
+            estimate = self._estimate(method, scale, float(coefficients[0]), per_weight[:, 0], p_value)
+            estimate = replace(estimate, notes={**estimate.notes, FEWEST: float(min(self._n_events(causes)))})
+            made.append(TimeEffect(event, self.horizon, (estimate,)))
+            if np.isfinite(p_value):
+                remarks.append(_remark(event, p_value))
+        return TimeEffects(tuple(made), remarks=tuple(remarks))
+
+    def _expect_events(self, causes: tuple[int, ...]) -> None:
+        if min(self._n_events(causes)) == 0:
+            raise NotEstimableError("nobody in one of the arms has the event")
+
+    def _n_events(self, causes: tuple[int, ...]) -> tuple[int, int]:
+        has_event = np.isin(self.event, causes)
+        return int(has_event[self.treated].sum()), int(has_event[~self.treated].sum())
+
+    def _estimate(
+        self,
+        method: str,
+        scale: Scale,
+        coefficient: float = float("nan"),
+        per_weight: FloatArray | None = None,
+        p_value: float = float("nan"),
+        why_not: str = "",
+    ) -> Estimate:
+        notes: dict[str, float | str] = {"variance": self.model.says, "n_clusters": float(self.clusters.count)}
+        std_error = float("nan")
+        if per_weight is not None:
+            std_error = self._error(per_weight)
+            if np.isfinite(p_value):
+                notes["proportional_hazards_p"] = p_value
+        else:
+            notes["not_estimable"] = why_not
+        reach = float(ndtri(0.5 + self.confidence / 2)) * std_error
+        return Estimate(
+            method=method,
+            estimand=self.design.estimand,
+            scale=scale,
+            value=float(np.exp(coefficient)),
+            std_error=std_error,
+            lower=float(np.exp(coefficient - reach)),
+            upper=float(np.exp(coefficient + reach)),
+            p_value=float(2 * ndtr(-abs(coefficient) / std_error)),
+            n_treated=int(self.treated.sum()),
+            n_control=int((~self.treated).sum()),
+            effective_n=effective_number(self.weights[~self.treated]),
+            notes=notes,
+        )
+
+    def _error(self, per_weight: FloatArray) -> float:
+        moves = np.zeros((self.design.weights.size, 1))
+        moves[self.used, 0] = per_weight
+        influence = np.zeros_like(moves)
+        for arm in (self.design.treated, ~self.design.treated):
+            influence += self.model.influence(np.where(arm[:, None], moves, 0.0), arm)
+        return float(np.sqrt(robust_covariance(influence, self.clusters)[0, 0]))
+
+
+def _remark(event: Event, p_value: float) -> str:
+    verdict = (
+        "the ratio changes during follow-up and is an average over it" if p_value < 0.05 else "no sign of a change"
+    )
+    return f"hazard ratio of {WORDS[event]}: test of proportional hazards p = {p_value:.3f}, {verdict}"

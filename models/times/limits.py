@@ -1,0 +1,105 @@
+"""Turns an arm's curve and its influence into pointwise limits and a band for the whole curve.
+
+Choice made: both on the log(-log) scale, so they stay within 0 and 1. The band is of equal precision: pointwise limits
+with a larger multiplier, the quantile of the largest standardised error over the days (Nair 1984, Technometrics 26:265;
+Lin 1997, Stat Med 16:901). It is found by drawing Gaussian processes with the estimated covariance, which is what
+multiplying the clusters' influences with normal numbers does (Lin, Wei & Ying 1993, Biometrika 80:557), for weights,
+matched sets and repeated persons alike.
+"""
+
+import numpy as np
+from scipy.special import ndtri
+
+from models.estimated_weights import WeightModel
+from models.influence import Clusters
+from models.results import BoolArray, Curve, FloatArray, IntArray
+from models.times.arm_curve import ArmCurve
+
+DAYS_AT_ONCE = 16
+
+BAND_FROM_EVENTS = 10
+"""A band begins on the day of this event: before, the normal approximation says little."""
+
+MOST_IN_BAND = 30_000_000
+"""Clusters × days held at once for the band; a larger pool has its band found on fewer, evenly spread days."""
+
+N_DRAWS = 20_000
+BAND_SEED = 20_240_601
+"""The draws are the same in every run: they are a way to integrate, not a choice of the study."""
+
+
+def with_limits(steps: ArmCurve, model: WeightModel, clusters: Clusters, confidence: float) -> Curve:
+    """The curve from day 0 with pointwise limits and the band; the band is nan where there is none."""
+    is_possible = (steps.incidence > 0) & (steps.incidence < 1) & (steps.n_events >= BAND_FROM_EVENTS)
+    error, sums = errors_and_sums(steps, model, clusters, np.flatnonzero(is_possible))
+    is_inner = (steps.incidence > 0) & (steps.incidence < 1) & (error > 0)
+    lower, upper = _around(steps.incidence, error, is_inner, float(ndtri(0.5 + confidence / 2)))
+    in_band = is_inner & is_possible
+    band_lower, band_upper = np.full(error.size, np.nan), np.full(error.size, np.nan)
+    if in_band.any():
+        low, high = _around(steps.incidence, error, in_band, band_multiplier(sums, confidence))
+        band_lower[in_band], band_upper[in_band] = low[in_band], high[in_band]
+    start, none = np.zeros(1), np.full(1, np.nan)
+    return Curve(
+        arm=steps.arm,
+        day=np.concatenate([start, steps.day]),
+        incidence=np.concatenate([start, steps.incidence]),
+        lower=np.concatenate([start, lower]),
+        upper=np.concatenate([start, upper]),
+        at_risk=np.concatenate([steps.at_risk[:1], steps.at_risk]),
+        band_lower=np.concatenate([none, band_lower]),
+        band_upper=np.concatenate([none, band_upper]),
+    )
+
+
+def errors_and_sums(
+    steps: ArmCurve, model: WeightModel, clusters: Clusters, band_days: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    """(k,) standard errors of the incidence, nan with fewer than two clusters, and (clusters, days) the influence of
+    each cluster on the incidence of the band's days, or of as many of them as may be held at once.
+
+    A few days at a time: people × days would not fit for a large pool.
+    """
+    inside = model.design.weights > 0
+    used, code = np.unique(clusters.code[inside], return_inverse=True)
+    most = max(int(MOST_IN_BAND / used.size), DAYS_AT_ONCE)
+    if band_days.size > most:
+        band_days = band_days[np.unique(np.linspace(0, band_days.size - 1, most).round().astype(np.int64))]
+    column_of = {day: column for column, day in enumerate(band_days.tolist())}
+    every, error = np.eye(steps.day.size), np.zeros(steps.day.size)
+    sums = np.empty((used.size, band_days.size))
+    for first in range(0, steps.day.size, DAYS_AT_ONCE):
+        influence = steps.influence(model, every[:, first : first + DAYS_AT_ONCE])[inside]
+        for day, column in enumerate(influence.T, start=first):
+            of_clusters = np.bincount(code, column, used.size)
+            error[day] = np.sqrt(of_clusters @ of_clusters * clusters.factor) if used.size > 1 else np.nan
+            if day in column_of:
+                sums[:, column_of[day]] = of_clusters
+    return error, sums
+
+
+def band_multiplier(sums: FloatArray, confidence: float) -> float:
+    """The quantile of the largest absolute standardised error over days, from the (clusters, days) influences."""
+    covariance = sums.T @ sums
+    error = np.sqrt(np.diag(covariance))
+    varies = error > 0
+    correlation = covariance[np.ix_(varies, varies)] / np.outer(error[varies], error[varies])
+    return _largest_of(correlation, confidence)
+
+
+def _largest_of(correlation: FloatArray, confidence: float) -> float:
+    """Quantile of the largest absolute of normal numbers with this correlation. The symmetric root is used because it
+    moves with the last bits of the correlation as little as the correlation itself."""
+    values, vectors = np.linalg.eigh(correlation)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    drawn = np.random.default_rng(BAND_SEED).standard_normal((N_DRAWS, len(correlation))) @ root
+    return float(np.quantile(np.abs(drawn).max(axis=1), confidence))
+
+
+def _around(risk: FloatArray, error: FloatArray, where: BoolArray, reach: float) -> tuple[FloatArray, FloatArray]:
+    """Limits `reach` standard errors away on the log(-log) scale; the risk itself elsewhere."""
+    lower, upper = risk.copy(), risk.copy()
+    inner = risk[where]
+    power = np.exp(reach * error[where] / (inner * -np.log(inner)))
+    lower[where], upper[where] = inner**power, inner ** (1 / power)
+    return lower, upper

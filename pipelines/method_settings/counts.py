@@ -1,0 +1,29 @@
+"""Settings of the effect methods for rates, for days that many people have none of, and for recurrent events."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.method_settings.section import Section
+
+WeightsAre = Literal["estimated", "fixed"]
+WEIGHTS_ARE = "estimated: the error accounts for the fitted score; fixed: classical sandwich"
+
+
+class QuasiPoissonSettings(Section):
+    """Events by time at risk, with an error that minds over-dispersion."""
+
+    weights_are: WeightsAre = Field("estimated", description=WEIGHTS_ARE)
+
+
+class NegativeBinomialSettings(Section):
+    """Rates of a negative binomial regression on treatment."""
+
+    weights_are: WeightsAre = Field("estimated", description=WEIGHTS_ARE)
+
+
+class TwoPartSettings(Section):
+    """Whether there is any (logistic) and how much (gamma), on the covariates, with the weighted residual added."""
+
+    l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both parts, on standardised columns")
+    weights_are: WeightsAre = Field("estimated", description=WEIGHTS_ARE)

@@ -1,0 +1,98 @@
+"""Which rows and how much time a rate is made of: whoever was seen for a day, and no more than was seen."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.results import Baseline, Design
+from pipelines.design import Contrast
+from pipelines.estimate.collected import AcceptedDesign, Results
+from pipelines.estimate.counts import counts_and_exposure, estimate_rates
+from pipelines.method_settings import Effects
+from tests.spec.eligible_person import ELIGIBLE, FIRST, readmitted
+from tests.spec.text_tables import write_world
+
+SCHEMA = {
+    "row_id": pl.Int64,
+    "outcome": pl.String,
+    "n": pl.Int64,
+    "days": pl.Int64,
+    "days_in_hospital": pl.Int64,
+    "chances": pl.Int64,
+}
+OBSERVED = pl.DataFrame(
+    [
+        (1, "n_readmissions_365d", 2, 365, 100, None),
+        (2, "n_readmissions_365d", 0, 73, 0, None),
+        (3, "n_readmissions_365d", 1, 10, 10, None),
+        (1, "dna_rate_365d", 3, 365, 100, 12),
+        (2, "dna_rate_365d", 0, 73, 0, 0),
+    ],
+    schema=SCHEMA,
+    orient="row",
+)
+ROWS = pl.Series("row_id", [3, 4, 2, 1], dtype=pl.Int64)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "time_at_risk", "counts", "exposure"),
+    [
+        ("n_readmissions_365d", "alive", [1, 0, 0, 2], [10 / 365.25, 0, 73 / 365.25, 365 / 365.25]),
+        ("n_readmissions_365d", "out_of_hospital", [1, 0, 0, 2], [0, 0, 73 / 365.25, 265 / 365.25]),
+        ("dna_rate_365d", "out_of_hospital", [0, 0, 0, 3], [0, 0, 0, 12]),  # appointments, wherever the time was spent
+    ],
+)
+def test_exposure(outcome: str, time_at_risk: str, counts: list[float], exposure: list[float]) -> None:
+    found = counts_and_exposure(ROWS, OBSERVED, outcome, time_at_risk)
+    np.testing.assert_allclose(found[0], counts)
+    np.testing.assert_allclose(found[1], exposure)
+
+
+def _accepted() -> AcceptedDesign:
+    treated = np.array([True, True, False, False])
+    nothing = np.zeros(4, dtype=np.int64)
+    baseline = Baseline(np.arange(4.0)[:, None], ("x",), nothing, nothing, np.arange(4))
+    design = Design("propensity_weighting", "ATT", treated, np.full(4, 0.5), np.ones(4), nothing - 1)
+    contrast = Contrast("peer_vs_virtual", "peer", "virtual")
+    return AcceptedDesign(design.method, contrast, ROWS, baseline, design, is_primary=True)
+
+
+def test_people_seen_for_part_of_the_window_are_compared_and_the_others_counted() -> None:
+    effects = Effects(methods=("weighted_difference", "quasi_poisson", "negative_binomial"))
+    results = Results()
+    estimate_rates(_accepted(), OBSERVED, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    difference = results.estimates[0]
+    # Row 3 has 1 event in 10 days; rows 2 and 1 have 2 in 438; row 4 was not observed at all.
+    assert difference["value"] == pytest.approx(365.25 * (1 / 10 - 2 / 438))
+    assert (difference["method"], difference["scale"]) == ("quasi_poisson", "rate_difference")
+    assert (difference["n_treated"], difference["n_control"], difference["n_unobserved"]) == (1, 2, 1)
+    assert [row["method"] for row in results.estimates] == 2 * ["quasi_poisson"] + 2 * ["negative_binomial"]
+
+
+def test_outcomes_that_are_no_counts_have_no_rate_and_what_is_refused_is_noted() -> None:
+    effects = Effects(methods=("weighted_difference", "negative_binomial"))
+    results = Results()
+    estimate_rates(_accepted(), OBSERVED, "readmitted_365d", SimpleNamespace(effects=effects), results)
+    assert results.estimates == results.notes == []
+    none = OBSERVED.with_columns(n=pl.lit(0, pl.Int64))
+    estimate_rates(_accepted(), none, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    assert not results.estimates
+    assert results.notes[0]["note"] == "a negative binomial rate needs events in both arms"
+
+
+def test_where_a_window_was_whole_the_counts_are_those_of_the_outcomes_file() -> None:
+    world = write_world(readmitted("2017-06-10", "2017-07-20"), **FIRST)
+    people = world.people()
+    whole = people.outcomes.row(0, named=True)
+    observed = {row["outcome"]: row for row in people.observed.to_dicts()}
+    row = observed["n_readmissions_365d"]
+    assert (row["n"], row["days"], row["days_in_hospital"]) == (1, 365, whole["days_in_hospital_365d"])
+    # Discharged on 31 March 2017: the readmission of 10 June is day 71 and its end day 111.
+    assert people.readmissions.select("day", "until_day").rows() == [(71, 111)]
+    assert whole["days_alive_out_of_hospital_365d"] == 365 - 40
+
+
+def test_nobody_is_in_the_list_of_readmissions_who_had_none() -> None:
+    assert write_world(ELIGIBLE).people().readmissions.is_empty()

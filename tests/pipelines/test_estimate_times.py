@@ -1,0 +1,196 @@
+"""Times to events between outcomes file and released table: what is named how, and what may not be subtracted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipelines.design import Contrast
+from pipelines.disclosure import DisclosureLog
+from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, AcceptedDesign, Results
+from pipelines.estimate.times import estimate_times, with_kinds
+from pipelines.protocol import Disclosure, load_protocol
+from pipelines.report.released import release_estimates
+from tests.models.effect_samples import golden_matched
+
+METHODS = (
+    "cumulative_incidence",
+    "kaplan_meier",
+    "time_lost",
+    "first_readmission_type",
+    "cox",
+    "cause_specific_cox",
+    "fine_gray",
+)
+STUDY = Path(__file__).parents[2] / "configs" / "studies" / "mhsds_sample_v5.toml"
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    """The matched sample of tests/golden/effects through every method for times, with days 30 and 90."""
+    data, baseline, design = golden_matched()
+    day, event = data["day"].astype(int), data["event"].astype(int)
+    of_rows = pl.DataFrame(
+        {
+            "days_to_readmission": np.where(event == 1, day, -1),
+            "died_day": np.where(event == 2, day, -1),
+            "censored_day": np.where((event == 0) & (day < 365), day, -1),
+            "is_first_readmission_formal": day % 2 == 0,
+        }
+    ).with_columns(
+        pl.when(pl.exclude("is_first_readmission_formal") >= 0).then(pl.exclude("is_first_readmission_formal"))
+    )
+    protocol = load_protocol(STUDY)
+    timed = {name: {"times": (30, 90)} for name in METHODS[:4]}
+    effects = protocol.effects.model_validate({"methods": METHODS, **timed})
+    protocol = protocol.model_copy(update={"effects": effects})
+    contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
+    accepted = AcceptedDesign(
+        "nearest_neighbour",
+        contrast,
+        pl.Series(range(day.size)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
+    )
+    collected = Results()
+    estimate_times(accepted, of_rows, protocol, collected)
+    return collected
+
+
+def test_the_outcome_of_an_estimate_names_its_event_and_its_day(results: Results) -> None:
+    rows = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
+    named = {
+        method: rows.filter(pl.col("method") == method)["outcome"].unique(maintain_order=True).to_list()
+        for method in METHODS
+    }
+    to_90 = [f"{{}}_{day}d" for day in (30, 90, 365)]
+    assert named == {
+        "cumulative_incidence": [text.format("readmitted") for text in to_90],
+        "kaplan_meier": [text.format("readmitted_or_died") for text in to_90],
+        "time_lost": [text.format("readmitted") for text in to_90],
+        "first_readmission_type": [
+            text.format(kind) for kind in ("is_informally_readmitted", "is_formally_readmitted") for text in to_90
+        ],
+        "cox": ["readmitted_or_died_365d"],
+        "cause_specific_cox": ["readmitted_365d", "died_365d"],
+        "fine_gray": ["readmitted_365d"],
+    }
+    assert rows["value"].is_finite().all()
+
+
+def test_curves_say_which_method_drew_them_and_carry_the_band(results: Results) -> None:
+    curves = pl.concat(results.curves)
+    assert curves.schema == pl.Schema(CURVE_SCHEMA)
+    drawn = curves.select("method", "outcome", "arm").unique(maintain_order=True).rows()
+    assert drawn == [
+        (method, f"{event}_365d", arm)
+        for method, event in (
+            ("cumulative_incidence", "readmitted"),
+            ("kaplan_meier", "readmitted_or_died"),
+            ("first_readmission_type", "is_informally_readmitted"),
+            ("first_readmission_type", "is_formally_readmitted"),
+        )
+        for arm in ("peer", "virtual")
+    ]
+    inside = curves.drop_nulls("band_lower")
+    assert inside.height > 100
+    assert (inside["band_lower"] <= inside["lower"]).all()
+    assert (inside["band_upper"] >= inside["upper"]).all()
+
+
+def test_a_hazard_ratio_of_few_events_is_withheld(results: Results) -> None:
+    rows = pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row")
+    of_death = rows.filter(pl.col("outcome") == "died_365d")
+    # 6 of the 60 treated die (n of state "died" in R's survfit of the sample).
+    assert of_death["fewest_events"].to_list() == [6]
+    released = release_estimates(rows, DisclosureLog(Disclosure()))
+    assert released.filter(pl.col("outcome") == "died_365d")["value"].to_list() == [None]
+    assert released.filter(pl.col("method") == "cox")["value"].is_finite().all()
+
+
+def test_proportional_hazards_are_among_the_remarks(results: Results) -> None:
+    said = [(note["method"], note["note"].partition(":")[0]) for note in results.notes]
+    assert said == [
+        ("cox", "hazard ratio of readmission or death"),
+        ("cause_specific_cox", "hazard ratio of readmission"),
+        ("cause_specific_cox", "hazard ratio of death"),
+    ]
+
+
+def test_an_unknown_kind_of_readmission_refuses_the_method() -> None:
+    _, _, design = golden_matched()
+    n = design.weights.size
+    event, used = np.ones(n, dtype=np.int64), int(np.flatnonzero(design.weights > 0)[0])
+    formal = pl.DataFrame({"is_first_readmission_formal": [True] * n})
+    assert (with_kinds(event, formal, design) == 3).all()
+    unknown = formal.with_columns(
+        pl.when(pl.int_range(pl.len()) != used).then("is_first_readmission_formal").alias("is_first_readmission_formal")
+    )
+    with pytest.raises(ValueError, match="not known of every first readmission"):
+        with_kinds(event, unknown, design)
+
+
+def _risks(outcome: str, method: str, treated: int, control: int, n: int = 200) -> list[dict[str, object]]:
+    """Rows of a risk difference and ratio that rest on these events among n people in each arm."""
+    base = {
+        "contrast": "peer_vs_virtual",
+        "outcome": outcome,
+        "estimand": "ATT",
+        "design": "nearest_neighbour",
+        "method": method,
+        "subgroup": "all",
+        "std_error": 0.1,
+        "lower": 0.0,
+        "upper": 1.0,
+        "p_value": 0.5,
+        "n_treated": n,
+        "n_control": n,
+        "effective_n": float(n),
+        "n_unobserved": 0,
+        "fewest_events": min(treated, control),
+    }
+    return [
+        {**base, "scale": "risk_difference", "value": (treated - control) / n},
+        {**base, "scale": "risk_ratio", "value": treated / control},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "withheld"),
+    [
+        # Five more events of the treated between day 30 and day 90 could be found by subtraction.
+        (
+            [("readmitted_30d", "cumulative_incidence", 40, 60), ("readmitted_90d", "cumulative_incidence", 45, 80)],
+            {"readmitted_30d"},
+        ),
+        (
+            [("readmitted_30d", "cumulative_incidence", 40, 60), ("readmitted_90d", "cumulative_incidence", 55, 80)],
+            set(),
+        ),
+        # Three controls died before any readmission.
+        (
+            [("readmitted_90d", "cumulative_incidence", 40, 60), ("readmitted_or_died_90d", "kaplan_meier", 50, 63)],
+            {"readmitted_or_died_90d"},
+        ),
+        # Four were detained: the voluntary ones and the whole would tell.
+        (
+            [
+                ("readmitted_90d", "cumulative_incidence", 44, 60),
+                ("is_informally_readmitted_90d", "first_readmission_type", 40, 50),
+                ("is_formally_readmitted_90d", "first_readmission_type", 4, 10),
+            ],
+            {"is_informally_readmitted_90d", "is_formally_readmitted_90d"},
+        ),
+    ],
+)
+def test_what_could_be_found_by_subtraction_is_withheld(
+    rows: list[tuple[str, str, int, int]], withheld: set[str]
+) -> None:
+    frame = pl.DataFrame([row for numbers in rows for row in _risks(*numbers)], schema=ESTIMATE_SCHEMA, orient="row")
+    log = DisclosureLog(Disclosure())
+    released = release_estimates(frame, log)
+    assert set(released.filter(pl.col("value").is_null())["outcome"]) == withheld
+    assert withheld == {entry["place"].split("/")[1] for entry in log.entries if entry["place"].endswith("/value")}
