@@ -144,9 +144,20 @@ def _code_blocks(rows: pl.DataFrame, covariates: Covariates) -> list[tuple[str, 
 
 
 def _categorical_block(values: pl.Series, name: str, rare_below: int) -> list[tuple[str, FloatArray]]:
+    pooled, levels = _levels(values, rare_below)
+    return [(f"{name} = {text}", (pooled == text).cast(pl.Float64).to_numpy()) for text in sorted(levels[1:])]
+
+
+def _levels(values: pl.Series, rare_below: int) -> tuple[pl.Series, list[str]]:
+    """The category with rare levels pooled, and its levels, commonest first."""
     level = values.cast(pl.String).fill_null(MISSING_LEVEL)
     counts = level.value_counts().sort("count", level.name, descending=[True, False])
     rare = counts.filter(pl.col("count") < rare_below)[level.name].to_list()
     pooled = level.replace(dict.fromkeys(rare, POOLED_LEVEL)) if len(rare) > 1 else level
-    levels = pooled.value_counts().sort("count", level.name, descending=[True, False])[level.name].to_list()
-    return [(f"{name} = {text}", (pooled == text).cast(pl.Float64).to_numpy()) for text in sorted(levels[1:])]
+    return pooled, pooled.value_counts().sort("count", level.name, descending=[True, False])[level.name].to_list()
+
+
+def reference_levels(rows: pl.DataFrame, covariates: Covariates) -> dict[str, str]:
+    """The commonest level of each category: it has no column in the baseline."""
+    named = [name for name in covariates.categorical if name in rows.columns]
+    return {name: _levels(rows[name], covariates.rare_level_below)[1][0] for name in named}

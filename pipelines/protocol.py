@@ -426,6 +426,10 @@ class Protocol(Section):
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
+        entered = {*self.covariates.numeric, *self.covariates.categorical}
+        unknown = [name for name in self.effects.causal_forest.subgroups if name not in entered]
+        if unknown:
+            problems.append(f"effects.causal_forest.subgroups must be among the covariates: {', '.join(unknown)}")
         problems += self._what_power_cannot_say()
         problems += self._what_cannot_be_pooled()
         problems += self._what_a_table_lacks() if is_table else []
@@ -486,6 +490,10 @@ class Protocol(Section):
             problems.append(
                 f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
             )
+        repeated = [name for name in methods if name in methods_for("recurrent")]
+        wanted = recurrent_outcome(self)
+        if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
+            problems.append(f"effects.methods: {repeated[0]} is of {wanted}, which is not among the outcomes")
         return problems
 
     def _primary_is_known(self) -> bool:
@@ -591,6 +599,11 @@ class Protocol(Section):
         return problems
 
 
+def recurrent_outcome(protocol: Protocol) -> str:
+    """The outcome whose events are followed one by one: readmissions over the whole follow-up."""
+    return f"n_readmissions_{protocol.follow_up.days}d"
+
+
 def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous"]]:
     """Every outcome of the protocol, primary first, with its scale."""
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
@@ -635,8 +648,9 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
-    able = {*(methods_for(kind) if kind else ()), *time_methods()}
+    able = {*(methods_for(kind) if kind else ()), *methods_for("time_to_event")}
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
+    able |= set(methods_for("recurrent")) if protocol.outcomes.primary == recurrent_outcome(protocol) else set()
     named = content["effects"]["methods"]
     methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
     content["effects"]["methods"] = methods or [name for name in named if name in able] or named

@@ -84,10 +84,10 @@ def band_multiplier(sums: FloatArray, confidence: float) -> float:
     error = np.sqrt(np.diag(covariance))
     varies = error > 0
     correlation = covariance[np.ix_(varies, varies)] / np.outer(error[varies], error[varies])
-    return _largest_of(correlation, confidence)
+    return largest_of(correlation, confidence)
 
 
-def _largest_of(correlation: FloatArray, confidence: float) -> float:
+def largest_of(correlation: FloatArray, confidence: float) -> float:
     """Quantile of the largest absolute of normal numbers with this correlation. The symmetric root is used because it
     moves with the last bits of the correlation as little as the correlation itself."""
     values, vectors = np.linalg.eigh(correlation)

@@ -47,12 +47,11 @@ def stable_balancing(
 ) -> Design:
     """Least-variance weights with all covariates' means within `tolerance` of the population's.
 
-    The population is the treated (ATT), the untreated (ATC) or all (ATE); `tolerance` is in its standard deviations
-    (of all rows under the
-    ATE, and where the population does not vary). The arm that is the population weighs 1 a row; within each exact group the other weighs together
-    what the population numbers there, which no tolerance loosens. Rows may weigh 0, `n_without_weight` of the arms
-    do. The score is only reported. Standard errors take these weights as fixed: they are a function of the covariates
-    and the arms alone. `rng` is not used.
+    The population is the treated (ATT), the untreated (ATC) or all (ATE); `tolerance` is in its standard deviations (of
+    all rows where it does not vary). The arm that is the population weighs 1 a row; within each exact group the other
+    weighs together what the population numbers there, which no tolerance loosens. Rows may weigh 0, `n_without_weight`
+    of the arms do. The score is only reported. Standard errors take these weights as fixed: they are a function of the
+    covariates and the arms alone. `rng` is not used.
 
     Raises ValueError for an estimand it has not or a negative tolerance and, naming the covariates, when no weights
     keep within the tolerance.

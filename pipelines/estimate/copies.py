@@ -28,23 +28,39 @@ class Collected:
     """The tables and notes of the estimate stage."""
 
     estimates: pl.DataFrame
-    curves: pl.DataFrame
-    individual: pl.DataFrame
-    notes: list[dict[str, str]]
     prognostic: pl.DataFrame
+    notes: list[dict[str, str]]
+    curves: pl.DataFrame
+    mean_counts: pl.DataFrame
+    individual: pl.DataFrame
+    heterogeneity: dict[str, Any]
+
+    @classmethod
+    def of(cls, results: Results, prognostic: pl.DataFrame) -> "Collected":
+        """What was collected, as tables."""
+        return cls(
+            estimates=pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row"),
+            prognostic=prognostic,
+            notes=results.notes,
+            curves=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]),
+            mean_counts=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]),
+            individual=results.individual,
+            heterogeneity=results.heterogeneity,
+        )
 
     @classmethod
     def nothing(cls) -> "Collected":
         """When no outcome was opened."""
-        empty = [pl.DataFrame(schema=schema) for schema in (ESTIMATE_SCHEMA, CURVE_SCHEMA, PROGNOSTIC_SCHEMA)]
-        return cls(empty[0], empty[1], Results().individual, [], empty[2])
+        return cls.of(Results(), pl.DataFrame(schema=PROGNOSTIC_SCHEMA))
 
     def write(self, out: Path) -> None:
         """Write the files of the stage into `out`."""
+        write_parquet(out / store.PROGNOSTIC, self.prognostic)
         write_parquet(out / store.ESTIMATES, self.estimates)
         write_parquet(out / store.CURVES, self.curves)
+        write_parquet(out / store.MEAN_COUNTS, self.mean_counts)
         write_parquet(out / store.INDIVIDUAL_EFFECTS, self.individual)
-        write_parquet(out / store.PROGNOSTIC, self.prognostic)
+        write_json(out / store.HETEROGENEITY, self.heterogeneity)
         write_json(out / store.EFFECT_NOTES, self.notes)
 
 
@@ -65,13 +81,7 @@ def pool_copies(copies: Sequence[Collected], protocol: Protocol) -> Collected:
         if place["outcome"] == primary and place["subgroup"] == "all" and share is not None:
             said = f"{place['scale']}: share of its variance that comes from the imputations {100 * share:.1f} %"
             notes.append(note_of(*where, said))
-    return Collected(
-        estimates=pl.DataFrame(rows, schema=ESTIMATE_SCHEMA, orient="row"),
-        curves=pl.DataFrame(schema=CURVE_SCHEMA),
-        individual=Results().individual,
-        notes=notes,
-        prognostic=_mean_prognostic([copy.prognostic for copy in copies]),
-    )
+    return Collected.of(Results(estimates=rows, notes=notes), _mean_prognostic([copy.prognostic for copy in copies]))
 
 
 def _pool_group(group: pl.DataFrame, place: dict[str, Any], confidence: float) -> tuple[dict[str, Any], float | None]:

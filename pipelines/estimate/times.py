@@ -67,7 +67,7 @@ def _collect(
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
     for pair in found.event_curves:
         results.curves += [
-            _curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
+            curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
     results.notes += [
@@ -100,7 +100,7 @@ def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArr
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 
-def _curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
+def curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
     steps = {name: getattr(curve, name) for name in STEPS}
     labels = {
         "contrast": pl.lit(accepted.contrast.name),

@@ -115,5 +115,4 @@ def _run(
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
-    return tuple(result.estimates)
+    return keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)

@@ -8,7 +8,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
+from pipelines.method_settings.counts import (
+    LwyySettings,
+    MeanCumulativeCountSettings,
+    NegativeBinomialSettings,
+    QuasiPoissonSettings,
+    TwoPartSettings,
+)
 from pipelines.method_settings.forest import CausalForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import NearestNeighbourSettings
@@ -58,6 +64,8 @@ EffectName = Literal[
     "two_part",
     "quasi_poisson",
     "negative_binomial",
+    "mean_cumulative_count",
+    "lwyy",
     "cumulative_incidence",
     "kaplan_meier",
     "time_lost",
@@ -161,6 +169,8 @@ class Effects(Section):
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
+    mean_cumulative_count: MeanCumulativeCountSettings = MeanCumulativeCountSettings()
+    lwyy: LwyySettings = LwyySettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()

@@ -195,8 +195,9 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         ),
         (
             "Propensity score",
-            f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; balance "
-            "is the standardised mean difference, divided by the treated group’s standard deviation before the design.",
+            f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; "
+            "balance is the standardised mean difference, divided by the treated group’s standard deviation before the "
+            "design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
         *(_WEIGHTING[name] for name in protocol.design.methods if name in _WEIGHTING),

@@ -192,9 +192,10 @@ def label(name: str) -> str:
     known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name) or _title_of_first_event(name)
     if known is not None:
         return known
-    if " = " in name:
-        column, level = name.split(" = ", 1)
-        return f"{label(column)}: {label(level)}"
+    for sign, words in ((" = ", ""), (" <= ", "at most "), (" > ", "above ")):
+        if sign in name:
+            column, level = name.split(sign, 1)
+            return f"{label(column)}: {words}{level if words else label(level)}"
     for ending in (" squared", " is zero", " missing"):
         if name.endswith(ending):
             return label(name.removesuffix(ending)) + "," + ending
