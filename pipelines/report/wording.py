@@ -179,6 +179,8 @@ ARM_LABELS = {
 USE_OF_MISSING = {
     "indicator": "Mean filled in, with an indicator of missing",
     "median": "Median filled in, without an indicator",
+    "complete_case": "Rows without a value left the comparison",
+    "multiple_imputation": "Imputed, several times over",
     "level": "A level of its own",
     "refuse": "Refused by the protocol",
     "none": "Not used by the design",
