@@ -60,6 +60,7 @@ def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
         ("incidence", draw_incidence, effects.get("curves")),
         ("mean_count", draw_mean_count, effects.get("mean_counts")),
         ("forest", draw_forest, effects.get("forest")),
+        ("sites", draw_sites, (effects.get("sites") or {}).get("rows")),
         ("multiverse", draw_multiverse, effects.get("multiverse")),
         ("individual", draw_individual, effects.get("individual")),
         ("providers", draw_provider_months, quality.get("providers")),
@@ -221,6 +222,16 @@ def draw_forest(summary: dict[str, Any]) -> str:
         "The numbers are in estimates.csv.",
         benchmark,
     )
+
+
+def draw_sites(summary: dict[str, Any]) -> str:
+    """The primary outcome in each site, and pooled."""
+    rows = [
+        (label(row["name"]), row, VIRTUAL if row["is_pooled"] else TREATED, "o" if row["is_pooled"] else "s")
+        for row in summary["effects"]["sites"]["rows"]
+    ]
+    said = f"{len(rows)} estimates with intervals, of sites and pooled. The numbers are in estimates.csv."
+    return _intervals(rows, "sites", "Estimates by site", said, None)
 
 
 def _intervals(
