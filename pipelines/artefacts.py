@@ -43,11 +43,11 @@ def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | N
 
 
 def save_forest(folder: Path, forest: Any, scores: pl.DataFrame, card: Mapping[str, Any]) -> None:
-    """Write causal_forest/: trees.npz (models.forest.ForestArrays), scores.parquet, heterogeneity.json and
+    """Write into the folder: trees.npz (models.forest.ForestArrays), scores.parquet, heterogeneity.json and
     model_card.json; `forest` as models.forest gives it, `scores` a row per person of the design."""
     from models.forest import save_trees
 
-    path = folder / "causal_forest" / "trees.npz"
+    path = folder / "trees.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     save_trees(forest.trees, path)
     write_parquet(path.with_name("scores.parquet"), scores)

@@ -1,6 +1,7 @@
 """Causal forests on a designed sample: effects of single people, of groups, and what the differences are worth.
 
 causal      causal_forest: the effect method, start here
+censored    censored_forest: the same for times that may be cut short
 growing     EconML grows the trees, little bag by little bag
 arrays      a forest as plain arrays: effects, intervals, file
 scores      doubly robust scores of the estimand; projections of the effect on covariates
@@ -11,5 +12,14 @@ policy      a shallow tree that says who would be offered the treatment, and wha
 
 from models.forest.arrays import ForestArrays, predict_trees, save_trees
 from models.forest.causal import ForestResult, causal_forest
+from models.forest.censored import CensoredForests, censored_forest
 
-__all__ = ["ForestArrays", "ForestResult", "causal_forest", "predict_trees", "save_trees"]
+__all__ = [
+    "CensoredForests",
+    "ForestArrays",
+    "ForestResult",
+    "causal_forest",
+    "censored_forest",
+    "predict_trees",
+    "save_trees",
+]

@@ -156,9 +156,34 @@ def causal_forest(
     when an arm has fewer clusters than folds, when a subgroup is no covariate, and when the outcome is missing or not
     of its kind.
     """
+    return fit_forest(
+        outcome_in_design(outcome, design, kind), baseline, design, method="causal_forest", scales=None, rng=rng,
+        kind=kind, confidence=confidence, trees=trees, min_leaf=min_leaf, folds=folds, subgroups=subgroups,
+        multiplicity=multiplicity, better=better, policy_depth=policy_depth,
+    )  # fmt: skip
+
+
+def fit_forest(
+    values: FloatArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    method: str,
+    scales: tuple[Scale, ...] | None,
+    rng: Generator,
+    kind: Kind,
+    confidence: float,
+    trees: int,
+    min_leaf: int,
+    folds: int,
+    subgroups: tuple[str, ...],
+    multiplicity: Multiplicity,
+    better: Better,
+    policy_depth: int,
+) -> ForestResult:
+    """`causal_forest` on (n,) checked values; `scales` those of the mean effect, or None for those of the kind."""
     check_confidence(confidence)
     check_trees(trees, folds)
-    values = outcome_in_design(outcome, design, kind)
     _refuse_rare_treatment(design)
     residuals = find_residuals(values, baseline, design, kind, folds, rng)
     grown = grow(
@@ -183,7 +208,7 @@ def causal_forest(
         residuals, grown, scores, out_of_fold, baseline.columns, subgroups, multiplicity, better, policy_depth,
         confidence, rng,
     )  # fmt: skip
-    mean = _mean_effect(residuals, effect, design, kind, confidence)
+    mean = _mean_effect(residuals, effect, design, kind, confidence, method, scales)
     back = np.argsort(residuals.rows)
     return ForestResult(
         estimates=(*mean, *_as_estimates(heterogeneity.groups, mean[0])),
@@ -254,7 +279,13 @@ def _scores(residuals: Residuals, effect: FloatArray, design: Design) -> EffectS
 
 
 def _mean_effect(
-    residuals: Residuals, effect: FloatArray, design: Design, kind: Kind, confidence: float
+    residuals: Residuals,
+    effect: FloatArray,
+    design: Design,
+    kind: Kind,
+    confidence: float,
+    method: str,
+    scales: tuple[Scale, ...] | None,
 ) -> tuple[Estimate, ...]:
     y, treated, rows = residuals.y, residuals.treated, residuals.rows
     predicted = _outcomes(residuals, effect)
@@ -262,8 +293,8 @@ def _mean_effect(
     return contrast_arms(
         means,
         design,
-        method="causal_forest",
-        scales=scales_for(kind, y, (means.treated, means.control)),
+        method=method,
+        scales=scales or scales_for(kind, y, (means.treated, means.control)),
         confidence=confidence,
         notes={"max_control_weight_share": largest_share(means.control_weights)},
     )
@@ -343,7 +374,7 @@ def _as_estimates(groups: tuple[GroupEffect, ...], mean: Estimate) -> tuple[Esti
     scale: Scale = mean.scale
     return tuple(
         Estimate(
-            "causal_forest",
+            mean.method,
             mean.estimand,
             scale,
             group.value,

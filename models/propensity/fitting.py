@@ -69,12 +69,12 @@ def fit_propensity(
         return _logistic(baseline, treated, fitted_on, l2_penalty)
     if method not in ("elastic_net", "boosting"):
         raise ValueError(f'method must be "logistic", "elastic_net" or "boosting", not {method!r}')
+    if not 0 < l1_ratio <= 1:
+        raise ValueError(f"l1_ratio must be above 0 and at most 1, not {l1_ratio}")
     if rng is None:
         raise ValueError(f"{method} needs a random generator for its folds")
     if method == "boosting":
         return _boosted(baseline, treated, fitted_on, rng, folds)
-    if not 0 < l1_ratio <= 1:
-        raise ValueError(f"l1_ratio must be above 0 and at most 1, not {l1_ratio}")
     return _elastic_net(baseline, treated, fitted_on, rng, l1_ratio, penalty_choice, folds)
 
 
@@ -165,13 +165,13 @@ def _elastic_net(
     penalty_choice: PenaltyChoice,
     folds: int,
 ) -> Propensity:
-    from models.propensity.elastic_net import cross_validate, fit_path, penalty_path
+    from models.propensity.elastic_net import PATIENCE, cross_validate, fit_path, penalty_path
 
     fold = person_folds(baseline.person[fitted_on], treated[fitted_on], folds, rng)
     matrix = baseline.matrix if fitted_on.all() else baseline.matrix[fitted_on]
     target = treated[fitted_on]
     penalties = penalty_path(matrix, target, l1_ratio)
-    found = cross_validate(matrix, target, fold, penalties, l1_ratio)
+    found = cross_validate(matrix, target, fold, penalties, l1_ratio, PATIENCE)
     place = {"best": found.best, "one_se": found.one_se}[penalty_choice]
     path = fit_path(matrix, target, penalties[: place + 1], l1_ratio)
     linear = path.linear(baseline.matrix, place)

@@ -23,7 +23,7 @@ BAND_FROM_EVENTS = 10
 MOST_IN_BAND = 30_000_000
 """Clusters × days held at once for the band; a larger pool has its band found on fewer, evenly spread days."""
 
-N_DRAWS = 20_000
+N_DRAWS = 10_000
 BAND_SEED = 20_240_601
 """The draws are the same in every run: they are a way to integrate, not a choice of the study."""
 

@@ -31,23 +31,21 @@ def keep_forest(
     options: dict[str, Any],
     results: Results,
     out: Path,
+    name: str = "causal_forest",
 ) -> tuple[Estimate, ...]:
     """Save what a forest found; give back its estimates. `forest` as models.forest gives it; `observed_ids` the row
-    ids of the rows it was given."""
+    ids of the rows it was given, `name` the folder. The report shows the causal forest's differences between people."""
     forest = _with_names_of_reference_levels(forest, accepted)
     row_id = observed_ids.gather(forest.row_index)
-    results.individual = pl.DataFrame(
-        {"row_id": row_id, "effect": forest.effect, "lower": forest.lower, "upper": forest.upper}
-    )
-    scores = pl.DataFrame(
-        {
-            "row_id": row_id,
-            "treated": forest.scores.treated,
-            "cluster": forest.scores.cluster,
-            "count": forest.scores.count,
-            "contribution": forest.scores.contribution,
-            "control_weight": forest.scores.control_weight,
-            "effect_out_of_fold": forest.out_of_fold,
+    individual = pl.DataFrame({"row_id": row_id, "effect": forest.effect, "lower": forest.lower, "upper": forest.upper})
+    scores = individual.with_columns(
+        **{
+            "treated": pl.Series(forest.scores.treated),
+            "cluster": pl.Series(forest.scores.cluster),
+            "count": pl.Series(forest.scores.count),
+            "contribution": pl.Series(forest.scores.contribution),
+            "control_weight": pl.Series(forest.scores.control_weight),
+            "effect_out_of_fold": pl.Series(forest.out_of_fold),
         }
     )
     card = {
@@ -59,7 +57,10 @@ def keep_forest(
         "open_with": OPEN_WITH,
         "not_for": NOT_FOR,
     }
-    save_forest(out / store.MODELS / accepted.contrast.name / accepted.name, forest, scores, card)
+    save_forest(out / store.MODELS / accepted.contrast.name / accepted.name / name, forest, scores, card)
+    if name != "causal_forest":
+        return tuple(forest.estimates)
+    results.individual = individual
     results.heterogeneity = {
         "contrast": accepted.contrast.name,
         "design": accepted.name,

@@ -15,9 +15,17 @@ from pipelines.method_settings.counts import (
     QuasiPoissonSettings,
     TwoPartSettings,
 )
-from pipelines.method_settings.forest import CausalForestSettings
+from pipelines.method_settings.forest import CausalForestSettings, CensoredForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
-from pipelines.method_settings.matching import NearestNeighbourSettings
+from pipelines.method_settings.matching import (
+    CardinalityMatchingSettings,
+    CoarsenedExactSettings,
+    FullMatchingSettings,
+    NearestNeighbourSettings,
+    OptimalMatchingSettings,
+    RiskSetMatchingSettings,
+    SubclassificationSettings,
+)
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
 from pipelines.method_settings.sites import SiteSettings
@@ -48,6 +56,12 @@ from pipelines.method_settings.weighting import (
 
 DesignName = Literal[
     "nearest_neighbour",
+    "optimal_matching",
+    "full_matching",
+    "coarsened_exact",
+    "subclassification",
+    "cardinality_matching",
+    "risk_set_matching",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
@@ -71,6 +85,7 @@ EffectName = Literal[
     "kaplan_meier",
     "time_lost",
     "first_readmission_type",
+    "censored_forest",
     "cox",
     "cause_specific_cox",
     "fine_gray",
@@ -126,6 +141,12 @@ class DesignSection(Section):
     candidate_discharges: CandidateDischarges = CandidateDischarges()
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
+    optimal_matching: OptimalMatchingSettings = OptimalMatchingSettings()
+    full_matching: FullMatchingSettings = FullMatchingSettings()
+    coarsened_exact: CoarsenedExactSettings = CoarsenedExactSettings()
+    subclassification: SubclassificationSettings = SubclassificationSettings()
+    cardinality_matching: CardinalityMatchingSettings = CardinalityMatchingSettings()
+    risk_set_matching: RiskSetMatchingSettings = RiskSetMatchingSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
@@ -177,6 +198,7 @@ class Effects(Section):
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()
     first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    censored_forest: CensoredForestSettings = CensoredForestSettings()
     cox: CoxSettings = CoxSettings()
     cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
     fine_gray: FineGraySettings = FineGraySettings()

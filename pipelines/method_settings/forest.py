@@ -27,3 +27,11 @@ class CausalForestSettings(Section):
         "lower", description="Which direction of the outcome is a gain: for the ranking of people and the policy tree"
     )
     policy_depth: int = Field(2, ge=0, le=2, description="Levels of questions of the policy tree; 0: all or nobody")
+
+
+class CensoredForestSettings(CausalForestSettings):
+    """Causal forests for times that may be cut short: risk of readmission until the end of follow-up, and days lost,
+    on the primary design, with weights for the end of observation."""
+
+    censoring_penalty: float = Field(1.0, ge=0, description="Ridge penalty of the model of the end of observation")
+    largest_censoring_weight: float = Field(10.0, gt=1, description="Where censoring weights are capped")

@@ -1,8 +1,8 @@
 """Settings of the propensity score (models/propensity)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.method_settings.section import Section
 
@@ -28,3 +28,9 @@ class PropensitySettings(Section):
     least_in_a_stratum: int = Field(
         30, ge=10, description="Rows of either arm that such a combination must have; the others share one score"
     )
+
+    @model_validator(mode="after")
+    def _strata_of_a_logistic_regression(self) -> Self:
+        if self.by_stratum and self.method != "logistic":
+            raise ValueError("by_stratum is for method = 'logistic'")
+        return self

@@ -11,6 +11,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
@@ -70,7 +71,10 @@ def read_effects(
         "subgroups": [
             row
             for row in rows
-            if row["subgroup"] != "all" and row["contrast"] == contrasts[0] and not is_of_sites(row, private["sites"])
+            if row["subgroup"] != "all"
+            and row["contrast"] == contrasts[0]
+            and row["method"] != "causal_forest"
+            and not is_of_sites(row, private["sites"])
         ],
         "sites": read_sites(rows, private["sites"], log),
         "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
@@ -78,6 +82,7 @@ def read_effects(
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
         "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
         "times": _times(rows, contrasts[0], protocol),
+        "heterogeneity": read_heterogeneity(private["heterogeneity"], rows, log),
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
     }

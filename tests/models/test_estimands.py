@@ -16,7 +16,7 @@ METHODS = ("weighted_difference", "g_computation", "adjusted_regression", "aipw"
 def heterogeneous(rng: np.random.Generator, n: int) -> tuple[np.ndarray, ...]:
     """Covariates, score, treated, both expected outcomes; the effect grows with what makes people be treated."""
     x = rng.normal(size=(n, 3))
-    score = expit(-0.8 + 0.6 * x[:, 0] - 0.3 * x[:, 1])
+    score = expit(-0.6 + 0.5 * x[:, 0] - 0.3 * x[:, 1])
     if_control = 0.6 * x[:, 0] + 0.5 * x[:, 2]
     return x, score, rng.random(n) < score, if_control + 0.5 + 0.9 * x[:, 0], if_control
 

@@ -100,5 +100,8 @@ def test_refusals(design: str, effect: str, estimand: str, kind: str, refusal: s
     assert check_capability(design, effect, estimand, kind) == refusal
 
 
-def test_only_the_forest_claims_individual_effects() -> None:
-    assert [name for name, method in EFFECTS.items() if method.individual_effects] == ["causal_forest"]
+def test_only_forests_claim_individual_effects() -> None:
+    assert [name for name, method in EFFECTS.items() if method.individual_effects] == [
+        "causal_forest",
+        "censored_forest",
+    ]
