@@ -75,8 +75,9 @@ def keep_observed(outcome: FloatArray, baseline: Baseline, design: Design) -> tu
 
     In a matched set the weight of lost controls is shared among the remaining in proportion to their weights. Under
     the ATT a set's control weight shrinks with its treated weight (a lost only treated row takes its controls along:
-    they stay as rows of weight 0); under the ATE each arm keeps its total. A set left with one arm goes. Weights that
-    were scaled within exact groups are treated alike, with groups for sets; other weights stay as they are.
+    they stay as rows of weight 0), under the ATC the other way round; under the ATE each arm keeps its total. A set
+    left with one arm goes. Weights that were scaled within exact groups are treated alike, with groups for sets; other
+    weights stay as they are.
     The notes gain n_treated_without_outcome, n_control_without_outcome (rows of the design) and n_sets_lost. With
     nothing missing the three come back as they are.
     """
@@ -135,6 +136,8 @@ def _share_weights(baseline: Baseline, design: Design, observed: BoolArray) -> F
         rescale = {arm: before[arm] / after[arm] for arm in (True, False)}
         if design.estimand == "ATT":
             rescale = {True: np.ones_like(treated_left), False: rescale[False] * treated_left}
+        elif design.estimand == "ATC":
+            rescale = {True: rescale[True] * after[False] / before[False], False: np.ones_like(treated_left)}
     factor = np.where(design.treated, rescale[True][number], rescale[False][number])
     return np.where(in_set, np.where(whole[number], left * np.nan_to_num(factor), 0.0), left)
 

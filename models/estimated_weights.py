@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.propensity import comparable_rows
+from models.propensity import comparable_rows, strata_of
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 from models.score_equations import ScoreModel
 from models.weighting.equations import equations_of
@@ -52,13 +52,15 @@ class Scaling:
 class WeightModel:
     """How the weights of a design came about; `scores` is empty and `scaling` None when that plays no part.
 
-    says   one phrase for the report
+    says      one phrase for the report
+    blown_up  (n,) factors for the spread of rows around the mean of their group, None for 1
     """
 
     design: Design
     scores: tuple[ScoreModel, ...]
     scaling: Scaling | None
     says: str
+    blown_up: FloatArray | None = None
 
     def influence(self, per_weight: FloatArray, arm: BoolArray) -> FloatArray:
         """(n, k) influence on k means of one arm, from (n, k) derivatives with respect to its rows' weights.
@@ -70,6 +72,7 @@ class WeightModel:
         if self.scaling is not None and not self._weighs_one(arm):
             moves, per_added = _follow_groups(per_weight, arm, self.scaling, self.design)
             adds, adds_slope = self.scaling.adds, self.scaling.adds_slope
+            moves = moves if self.blown_up is None else moves * self.blown_up[:, None]
         influence = adds[:, None] * per_added + self.design.weights[:, None] * moves
         for score in self.scores:
             influence += score.influence(score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added)
@@ -84,9 +87,10 @@ class WeightModel:
 def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -> WeightModel:
     """Find out what stands behind the weights of a design.
 
-    Matched designs are left to their clusters. "fixed" asks for the classical sandwich. "estimated" needs weights that
-    balance the covariates, as `notes["weight_formula"]` then says (entropy balancing, covariate-balancing scores), or
-    that follow `design.score` by the formula of the estimand, or of matching weights where the note says so, up to a
+    Matched designs are left to their clusters, and strata carry their scaling. "fixed" asks for the classical sandwich.
+    "estimated" needs weights that balance the covariates, as `notes["weight_formula"]` then says (entropy balancing,
+    covariate-balancing scores), or that follow `design.score` by the formula of the estimand, or of matching weights
+    where the note says so, up to a
     factor for each arm and exact group. Other weights count as fixed, and so do those of a score that is no plain
     logistic regression (a lasso's or a boosted one has no such equations) or the same for all (a randomised
     comparison). Truncated weights are constants, trimmed rows stay trimmed. The penalty of the score is read from
@@ -96,20 +100,46 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
         raise ValueError(f'weights_are must be "estimated" or "fixed", not {weights_are!r}')
     inside = design.weights > 0
     if np.any(design.matched_set[inside] >= 0):
-        return WeightModel(design, (), None, "clustered by matched set")
+        is_stratified = design.notes.get("sets_are") == "strata"
+        return _model_strata(design) if is_stratified else WeightModel(design, (), None, "clustered by matched set")
     fixed = WeightModel(design, (), None, "weights as fixed")
     if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
         return fixed
     if design.notes.get("weight_formula") in CALIBRATED:
         return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
-    if design.notes.get("score_model", "logistic") != "logistic" or np.ptp(design.score[inside]) == 0:
+    score_model = design.notes.get("score_model", "logistic")
+    if score_model not in ("logistic", "logistic_by_stratum") or np.ptp(design.score[inside]) == 0:
         return fixed
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     slope = _weight_slope(design, group)
     if slope is None:
         return fixed
     scaling = Scaling(group, *_population(design)) if is_scaled_within_groups(design, group) else None
-    return WeightModel(design, (_score_model(baseline, design, slope),), scaling, "weights as estimated")
+    strata = [comparable_rows(baseline, design.treated)]
+    if score_model == "logistic_by_stratum":
+        least = int(design.notes["least_in_a_stratum"])
+        strata = strata_of(baseline, design.treated, strata[0], least)
+    scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
+    return WeightModel(design, scores, scaling, "weights as estimated")
+
+
+def _model_strata(design: Design) -> WeightModel:
+    """Weights scaled to the population of the estimand within strata. The spread around the mean of a stratum's n rows
+    is blown up by n / (n - 1); strata with a single row of an arm whose weights are scaled have no spread of their own
+    and are taken together, which can only make the error larger."""
+    used = (design.weights > 0) & (design.matched_set >= 0)
+    number = np.where(used, design.matched_set + 1, 0).astype(np.int64)
+    scaled = used & {"ATT": ~design.treated, "ATC": design.treated}.get(design.estimand, np.ones_like(used))
+    size = np.zeros((2, number.max() + 1))
+    for arm in (0, 1):
+        size[arm] = np.bincount(number[scaled & (design.treated == arm)], minlength=size.shape[1])
+    has_one = (size == 1).any(axis=0)[number]
+    own = size[design.treated.astype(np.int64), number]
+    blown_up = np.where(scaled & ~has_one, np.sqrt(own / np.maximum(own - 1, 1)), 1.0)
+    population = {"ATT": design.treated, "ATC": ~design.treated}.get(design.estimand, np.ones_like(used))
+    adds = (used & population).astype(np.float64)
+    scaling = Scaling(np.where(has_one, 0, number), adds, np.zeros_like(adds))
+    return WeightModel(design, (), scaling, "scaled within strata", blown_up)
 
 
 def is_scaled_within_groups(design: Design, group: IntArray) -> bool:
@@ -137,13 +167,12 @@ def _follow_groups(
     return moves, per_added[group]
 
 
-def _score_model(baseline: Baseline, design: Design, slope: FloatArray) -> ScoreModel:
-    fitted_on = comparable_rows(baseline, design.treated)
+def _score_model(baseline: Baseline, design: Design, slope: FloatArray, fitted_on: BoolArray) -> ScoreModel:
     matrix = np.column_stack([np.ones(len(baseline.matrix)), _standardised(baseline.matrix, fitted_on)])
     information = matrix.T @ (matrix * (fitted_on * design.score * (1 - design.score))[:, None])
     information[1:, 1:] += float(design.notes.get("l2_penalty", 0.0)) * np.eye(matrix.shape[1] - 1)
     bread = np.asarray(np.linalg.pinv(information, rcond=SINGULAR, hermitian=True), dtype=np.float64)
-    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, slope)
+    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, fitted_on * slope)
 
 
 def _standardised(matrix: FloatArray, rows: BoolArray) -> FloatArray:

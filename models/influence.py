@@ -3,9 +3,10 @@
 Choice made: every effect method hands over one influence value a row (its share in the error of the estimate); the
 values are summed within clusters and the sums are squared. Clusters are matched sets for matching designs, because
 matching makes the members of a set dependent (Abadie & Spiess 2022, JASA 117:983), joined further when one person sits
-in several sets; they are persons for weighting designs. Over G matched sets the covariance carries the factor G/(G-1)
-(the usual cluster correction: sets are as few as the treated); over persons it does not (the GEE sandwich: their number
-is the size of the pool, so the factor would say nothing about the few treated).
+in several sets; they are persons for weighting designs, and for strata, whose members chance alone brought together.
+Over G matched sets the covariance carries the factor G/(G-1) (the usual cluster correction: sets are as few as the
+treated); over persons it does not (the GEE sandwich: their number is the size of the pool, so the factor would say
+nothing about the few treated).
 """
 
 from dataclasses import dataclass
@@ -32,10 +33,10 @@ class Clusters:
 
 
 def find_clusters(baseline: Baseline, design: Design) -> Clusters:
-    """Connected components of persons and matched sets; persons alone where there are no sets."""
+    """Connected components of persons and matched sets; persons alone where there are no sets but strata."""
     rank = np.unique(baseline.person, return_inverse=True)[1].astype(np.int64)
     n_persons = int(rank.max()) + 1 if rank.size else 0
-    linked = (design.matched_set >= 0) & (design.weights > 0)
+    linked = (design.matched_set >= 0) & (design.weights > 0) & (design.notes.get("sets_are") != "strata")
     sets, set_rank = np.unique(design.matched_set[linked], return_inverse=True)
     size = n_persons + sets.size
     links = coo_matrix((np.ones(set_rank.size), (rank[linked], n_persons + set_rank)), shape=(size, size))

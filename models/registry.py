@@ -26,7 +26,8 @@ class Method:
     address             "module:function"
     estimands           what it can estimate or design for
     kinds               outcome kinds it can work with (designs never see outcomes: every kind)
-    makes_matched_sets  designs: whether rows come in sets (otherwise in weights only)
+    makes_matched_sets  designs: whether rows come in matched sets, in which a person serves once (otherwise in
+                        weights only, or in strata, where every row serves)
     individual_effects  effects: whether it also estimates each person's effect
     """
 
@@ -44,6 +45,12 @@ class Method:
 
 DESIGNS: dict[str, Method] = {
     "nearest_neighbour": Method("models.matching:nearest_neighbour", ("ATT", "ATC"), makes_matched_sets=True),
+    "optimal_matching": Method("models.matching:optimal_matching", ("ATT",), makes_matched_sets=True),
+    "full_matching": Method("models.matching:full_matching", ("ATT", "ATC", "ATE"), makes_matched_sets=True),
+    "coarsened_exact": Method("models.matching:coarsened_exact", ("ATT", "ATC", "ATE")),
+    "subclassification": Method("models.matching:subclassification", ("ATT", "ATC", "ATE")),
+    "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",)),
+    "risk_set_matching": Method("models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True),
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
     "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
@@ -70,8 +77,10 @@ EFFECTS: dict[str, Method] = {
         "models.forest:causal_forest", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous"), individual_effects=True
     ),
     "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
-    "quasi_poisson": Method("models.counts:quasi_poisson", get_args(Estimand), ("count",)),
-    "negative_binomial": Method("models.counts:negative_binomial", get_args(Estimand), ("count",)),
+    "quasi_poisson": Method("models.counts:quasi_poisson", EVERY_ESTIMAND, ("count",)),
+    "negative_binomial": Method("models.counts:negative_binomial", EVERY_ESTIMAND, ("count",)),
+    "mean_cumulative_count": Method("models.recurrent:mean_cumulative_count", EVERY_ESTIMAND, ("recurrent",)),
+    "lwyy": Method("models.recurrent:lwyy", EVERY_ESTIMAND, ("recurrent",)),
     "cumulative_incidence": Method("models.times.risks:cumulative_incidence", EVERY_ESTIMAND, ("time_to_event",)),
     "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
     "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),

@@ -14,6 +14,14 @@ from models.results import Baseline, Propensity
 from pipelines.model_bytes import model_bytes
 from pipelines.store import write_bytes, write_json, write_parquet
 
+TREES = "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+MODELS_OF_SCORES = {
+    "logistic": "logistic regression for the propensity score on standardised covariates",
+    "logistic_by_stratum": "a logistic regression for each stratum, by the smallest code of its exact groups",
+    "elastic_net": "logistic regression with an elastic-net penalty on standardised covariates",
+    "boosting": "boosted trees, one classifier for each fold of persons; log-odds = intercept + slope × its log-odds",
+}
+
 
 def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | None) -> None:
     """Write propensity/propensity.skops and its model_card.json; nothing for a randomised contrast."""
@@ -21,12 +29,14 @@ def save_propensity(folder: Path, baseline: Baseline, propensity: Propensity | N
         return
     write_bytes(folder / "propensity" / "propensity.skops", model_bytes(propensity.model))
     card = {
-        "model": "logistic regression for the propensity score on standardised covariates",
+        "model": MODELS_OF_SCORES[str(propensity.facts.get("score_model", "logistic"))],
         "made_by": dict(propensity.facts),
         "columns": list(baseline.columns),
         "n_rows": len(baseline.matrix),
         "calibration_gap": propensity.calibration_gap,
-        "open_with": "skops.io.load (no untrusted types); columns in the order given here",
+        "open_with": f"skops.io.load(path, trusted=['{TREES}']); columns in the order given here"
+        if propensity.facts.get("score_model") == "boosting"
+        else "skops.io.load (no untrusted types); columns in the order given here",
         "not_for": "predicting anything about a person; it describes who was in the trial",
     }
     write_json(folder / "propensity" / "model_card.json", card)

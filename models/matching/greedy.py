@@ -43,7 +43,8 @@ class Limits(NamedTuple):
 
     key_width     nobody whose key is further away is allowed
     key_is_bound  the distance is at least the difference in keys
-    replace       who was taken may be taken again
+    replace       who was taken may be taken again by another seeker
+    all_at_once   a seeker takes all it may have before the next one chooses
     """
 
     width: float
@@ -53,6 +54,7 @@ class Limits(NamedTuple):
     key_width: float
     key_is_bound: bool
     replace: bool
+    all_at_once: bool
 
 
 def arrange(
@@ -102,10 +104,11 @@ def arrange(
     return side(seekers), side(pool), not by_odds or place is None
 
 
-def limits_of(rules: Rules, key_is_bound: bool, replace: bool) -> Limits:
+def limits_of(rules: Rules, key_is_bound: bool, replace: bool, all_at_once: bool = False) -> Limits:
     """The kernel's limits for sides that `arrange` made."""
     key_width = rules.width if np.isfinite(rules.width) else np.inf
-    return Limits(rules.width, rules.days_before, rules.days_after, rules.widths, key_width, key_is_bound, replace)
+    days = (rules.days_before, rules.days_after)
+    return Limits(rules.width, *days, rules.widths, key_width, key_is_bound, replace, all_at_once)
 
 
 @njit(cache=True)
@@ -216,7 +219,7 @@ def choose_in_order(seekers, pool, starts, wanted, n_servers, limits):  # type: 
     chosen = np.full((n, most), -1, dtype=np.int64)
     right, left = np.arange(pool.row.size + 1), np.arange(pool.row.size + 1)
     taken = np.zeros(n_servers, dtype=np.bool_)
-    if limits.replace:
+    if limits.replace or limits.all_at_once:
         for i in range(n):
             start, end = starts[seekers.group[i]], starts[seekers.group[i] + 1]
             for k in range(wanted[i]):
@@ -226,7 +229,7 @@ def choose_in_order(seekers, pool, starts, wanted, n_servers, limits):  # type: 
                 chosen[i, k] = j
                 taken[pool.server[j]] = True
             for k in range(wanted[i]):
-                if chosen[i, k] >= 0:
+                if limits.replace and chosen[i, k] >= 0:
                     taken[pool.server[chosen[i, k]]] = False
         return chosen
     for k in range(most):

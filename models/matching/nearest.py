@@ -125,15 +125,18 @@ def choose(
     wanted: IntArray,
     replace: bool,
     order: Order,
+    *,
+    all_at_once: bool = False,
 ) -> IntArray:
-    """(s, k) rows chosen for each seeker, -1 for none. `server` says what can serve only once (see `arrange`)."""
+    """(s, k) rows chosen for each seeker, -1 for none. `server` says what can serve only once (see `arrange`); with
+    `all_at_once` a seeker takes all it may have before the next one chooses."""
     from models.matching.greedy import arrange, choose_closest, choose_in_order, limits_of  # compiled when first used
 
     of_seekers, of_pool, key_is_bound = arrange(rules, place, person, server, seekers, pool)
     n_groups = int(of_seekers.group.max()) + 1 if len(seekers) else 0
     starts = np.searchsorted(of_pool.group, np.arange(n_groups + 1)).astype(np.int64)
     kernel = choose_closest if order == "closest_first" and not replace else choose_in_order
-    limits = limits_of(rules, key_is_bound, replace)
+    limits = limits_of(rules, key_is_bound, replace, all_at_once)
     n_servers = int(server.max()) + 1 if len(server) else 0
     position = kernel(of_seekers, of_pool, starts, wanted, n_servers, limits)
     rows = np.append(of_pool.row, -1)

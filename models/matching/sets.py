@@ -17,24 +17,21 @@ STRATA = "strata"
 def number_sets(seekers: IntArray, chosen: IntArray, n_rows: int) -> IntArray:
     """(n,) set numbers in the order of the seekers; sets that share a row are one (matching with replacement).
 
-    seekers  (s,) rows in their order
+    seekers  (s,) rows in their order; one may appear several times
     chosen   (s, k) the rows that serve each, -1 for none; a seeker without any is in no set
     """
     found = chosen >= 0
-    served = found.any(axis=1)
     seat = np.repeat(np.arange(len(seekers)), found.sum(axis=1))
-    rows, place = np.unique(chosen[found], return_inverse=True)
-    size = len(seekers) + len(rows)
-    links = coo_matrix((np.ones(len(seat)), (seat, len(seekers) + place)), shape=(size, size))
-    component = connected_components(links, directed=False)[1]
-    of_served = component[: len(seekers)][served]
-    _, first, inverse = np.unique(of_served, return_index=True, return_inverse=True)
+    own, of_seat = np.unique(seekers[seat], return_inverse=True)
+    others, of_place = np.unique(chosen[found], return_inverse=True)
+    size = len(own) + len(others)
+    links = coo_matrix((np.ones(len(seat)), (of_seat, len(own) + of_place)), shape=(size, size))
+    component = connected_components(links, directed=False)[1][of_seat]
+    _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
     number = np.argsort(np.argsort(first))[inverse]
     matched_set = np.full(n_rows, -1, dtype=np.int64)
-    matched_set[seekers[served]] = number
-    by_seeker = np.zeros(len(seekers), dtype=np.int64)
-    by_seeker[served] = number
-    matched_set[chosen[found]] = by_seeker[seat]
+    matched_set[seekers[seat]] = number
+    matched_set[chosen[found]] = number
     return matched_set
 
 

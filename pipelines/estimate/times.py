@@ -20,6 +20,7 @@ from pipelines.estimate.forest import keep_forest
 from pipelines.protocol import Protocol
 
 BY_KIND = "first_readmission_type"
+BEFORE_DAY_1 = 0.5
 STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
 
 
@@ -31,7 +32,9 @@ def time_outcome(protocol: Protocol) -> str:
 def estimate_times(
     accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Protocol, results: Results, out: Path
 ) -> None:
-    """Every effect method for times on one design; everybody counts until censored. Forests only on the primary."""
+    """Every effect method for times on one design; everybody counts until censored, forests on the primary only. Who
+    was never observed is left out, except where censoring is weighted for: there they were lost before the first day,
+    and others stand for them."""
     day, event = time_and_event(of_rows, protocol.follow_up.days)
     seen = day > 0
     never_seen = np.where(seen, 0.0, np.nan)
@@ -44,7 +47,11 @@ def estimate_times(
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
             codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None:
+            if refusal is None and _weights_censoring(method, protocol):
+                lost_at_once = np.where(seen, day, BEFORE_DAY_1)
+                found = _run(method, accepted, lost_at_once, codes, accepted.baseline, accepted.design, protocol)
+                _collect(found, method, accepted, protocol, n_unobserved, results)
+            elif refusal is None:
                 found = _run(method, accepted, day[seen], codes[seen], baseline, design, protocol)
                 if EFFECTS[method].individual_effects:
                     seen_ids = accepted.row_id.filter(pl.Series(seen))
@@ -54,6 +61,10 @@ def estimate_times(
             refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+
+
+def _weights_censoring(method: str, protocol: Protocol) -> bool:
+    return getattr(getattr(protocol.effects, method), "censoring", "none") == "weights"
 
 
 def _run(
@@ -110,7 +121,7 @@ def _collect(
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
     for pair in found.event_curves:
         results.curves += [
-            _curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
+            curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
     results.notes += [
@@ -143,7 +154,7 @@ def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArr
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 
-def _curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
+def curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
     steps = {name: getattr(curve, name) for name in STEPS}
     labels = {
         "contrast": pl.lit(accepted.contrast.name),

@@ -8,12 +8,27 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
+from pipelines.method_settings.counts import (
+    LwyySettings,
+    MeanCumulativeCountSettings,
+    NegativeBinomialSettings,
+    QuasiPoissonSettings,
+    TwoPartSettings,
+)
 from pipelines.method_settings.forest import CausalForestSettings, CensoredForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
-from pipelines.method_settings.matching import NearestNeighbourSettings
+from pipelines.method_settings.matching import (
+    CardinalityMatchingSettings,
+    CoarsenedExactSettings,
+    FullMatchingSettings,
+    NearestNeighbourSettings,
+    OptimalMatchingSettings,
+    RiskSetMatchingSettings,
+    SubclassificationSettings,
+)
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
+from pipelines.method_settings.sites import SiteSettings
 from pipelines.method_settings.times import (
     CauseSpecificCoxSettings,
     CoxSettings,
@@ -41,6 +56,12 @@ from pipelines.method_settings.weighting import (
 
 DesignName = Literal[
     "nearest_neighbour",
+    "optimal_matching",
+    "full_matching",
+    "coarsened_exact",
+    "subclassification",
+    "cardinality_matching",
+    "risk_set_matching",
     "propensity_weighting",
     "matching_weights",
     "entropy_balancing",
@@ -58,6 +79,8 @@ EffectName = Literal[
     "two_part",
     "quasi_poisson",
     "negative_binomial",
+    "mean_cumulative_count",
+    "lwyy",
     "cumulative_incidence",
     "kaplan_meier",
     "time_lost",
@@ -118,6 +141,12 @@ class DesignSection(Section):
     candidate_discharges: CandidateDischarges = CandidateDischarges()
     propensity: PropensitySettings = PropensitySettings()
     nearest_neighbour: NearestNeighbourSettings = NearestNeighbourSettings()
+    optimal_matching: OptimalMatchingSettings = OptimalMatchingSettings()
+    full_matching: FullMatchingSettings = FullMatchingSettings()
+    coarsened_exact: CoarsenedExactSettings = CoarsenedExactSettings()
+    subclassification: SubclassificationSettings = SubclassificationSettings()
+    cardinality_matching: CardinalityMatchingSettings = CardinalityMatchingSettings()
+    risk_set_matching: RiskSetMatchingSettings = RiskSetMatchingSettings()
     propensity_weighting: WeightingSettings = WeightingSettings()
     matching_weights: MatchingWeightsSettings = MatchingWeightsSettings()
     entropy_balancing: EntropyBalancingSettings = EntropyBalancingSettings()
@@ -152,6 +181,7 @@ class Effects(Section):
         description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
         "spent outside psychiatric hospital, in which somebody can be readmitted at all",
     )
+    sites: SiteSettings = SiteSettings()
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
@@ -162,6 +192,8 @@ class Effects(Section):
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
+    mean_cumulative_count: MeanCumulativeCountSettings = MeanCumulativeCountSettings()
+    lwyy: LwyySettings = LwyySettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()

@@ -69,7 +69,8 @@ def _expect_nobody_serves_twice(design: Design, baseline: Baseline, options: dic
     as_control = baseline.person[used & ~design.treated]
     assert not set(as_control) & set(baseline.person[design.treated])
     if (design.matched_set >= 0).any() and design.notes.get("sets_are") != STRATA:
-        serves = used & (design.treated if design.estimand == "ATC" else ~design.treated)
+        treated_serve = design.estimand == "ATC" and design.method in ONE_SEEKER_A_SET
+        serves = used & (design.treated if treated_serve else ~design.treated)
         if not options.get("replace"):
             assert len(set(baseline.person[serves])) == serves.sum()
 

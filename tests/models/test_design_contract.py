@@ -13,6 +13,12 @@ from tests.models.contract import expect_good_design
 
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "nearest_neighbour": {"ratio": [1, 3], "caliper": [None, 0.2], "calendar_days": [None, 30]},
+    "optimal_matching": {"ratio": [1, 3], "caliper": [None, 0.2], "calendar_days": [None, 30]},
+    "full_matching": {"caliper": [None, 0.2], "calendar_days": [None, 60]},
+    "coarsened_exact": {"covariates": [("a", "c"), ("a", "b", "c")], "bins": [None, 3]},
+    "subclassification": {"n_subclasses": [2, 6], "min_per_arm": [1, 2]},
+    "cardinality_matching": {"ratio": [1, 2], "tolerance": [0.1], "keep_all_treated": [False, True], "gap": [0.02]},
+    "risk_set_matching": {"ratio": [1, 3], "caliper": [None, 0.2], "look_back_days": [90, None]},
     "propensity_weighting": {
         "stabilise": [False, True],
         "truncate_quantile": [1.0, 0.95],
@@ -35,6 +41,12 @@ FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
         ({"order": "random", "anti_exact": ("c",), "caliper": None}, ("ATT", "ATC")),
         ({"replace": True, "calendar_days": 60}, ("ATT",)),
     ],
+    "optimal_matching": [
+        ({"ratio": 2, "distance": "mahalanobis", "anti_exact": ("c",), "caliper": 0.5}, ("ATT",)),
+        ({"ratio": 2, "min_ratio": 2, "covariate_calipers": {"a": 1.0}}, ("ATT",)),
+    ],
+    "full_matching": [({"distance": "robust_mahalanobis", "covariate_calipers": {"a": 1.0}}, ("ATT", "ATC", "ATE"))],
+    "coarsened_exact": [({"cut_points": {"a": (-0.5, 0.5)}, "covariates": ("c",)}, ("ATT", "ATC", "ATE"))],
 }
 """Options that a full grid would multiply without need; the ATC where there are treated rows enough."""
 WORLDS = ("continuous", "tied", "grouped")
@@ -90,6 +102,8 @@ def test_sets_or_weights_as_the_registry_says(name: str) -> None:
     method, propensity = DESIGNS[name], fit_propensity(baseline, treated)
     first = method.estimands[0]
     design = method.function(baseline, treated, propensity, estimand=first, rng=np.random.default_rng(1))
-    assert (design.matched_set >= 0).any() == DESIGNS[name].makes_matched_sets
+    are_strata = design.notes.get("sets_are") == "strata"
+    assert (design.matched_set >= 0).any() == (DESIGNS[name].makes_matched_sets or are_strata)
+    assert not (DESIGNS[name].makes_matched_sets and are_strata)
     assert design.method == name
     assert design.estimand == first

@@ -291,6 +291,20 @@ def test_pairs_are_those_of_r_matching(name: str, options: dict[str, Any]) -> No
     assert sets_in(golden_design(name, options)[1]) == sets_of(f"Matching_{name}")
 
 
+def test_mahalanobis_pairs_are_those_of_matchit() -> None:
+    """Some rows tie in their covariates, and MatchIt breaks ties otherwise: the distances of the first pairs agree."""
+    baseline, treated = lalonde()
+    design = nearest_neighbour(
+        baseline, treated, untied(), rng=RNG, caliper=None, ratio=2, distance="mahalanobis", order="hardest_first"
+    )
+    length = mahalanobis_of(baseline, treated)
+    wanted = values()["mahalanobis_of_pair"]
+    nearest_of = {head: min(length(head, row) for row in controls) for head, controls in sets_in(design).items()}
+    agree = [nearest_of[int(row) - 1] == pytest.approx(gap, abs=1e-8) for row, gap in wanted.items()]
+    assert len(agree) == treated.sum()
+    assert np.mean(agree) > 0.95
+
+
 def test_impossible_options_are_refused() -> None:
     world = people([(0.0, 1, 0, 0, 1), (0.0, 0, 0, 0, 2)])
     cases: list[tuple[dict[str, Any], str]] = [

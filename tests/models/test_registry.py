@@ -31,6 +31,7 @@ def test_effects_take_baseline_and_design_after_the_outcome(name: str, method: M
         p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
     of_kind = {"time_to_event": ["day", "event"], "count": ["outcome", "exposure"]}
+    of_kind["recurrent"] = ["event_row", "event_day", "last_day", "died"]
     assert positional == [*of_kind.get(method.kinds[0], ["outcome"]), "baseline", "design"]
 
 

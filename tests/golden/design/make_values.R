@@ -93,4 +93,28 @@ in_matching <- function(name, ...) {
 in_matching("1to1")
 in_matching("caliper", caliper = width / sd(log_odds))
 
+# Coarsened exact matching and subclassification: the weights, in which MatchIt makes each arm sum to its number of rows.
+for (estimand in c("ATT", "ATC", "ATE")) {
+  in_strata <- function(name, formula = covariates, ...) {
+    keep(paste0(name, "_", estimand), rows, matchit(formula, data = people, estimand = estimand, ...)$weights)
+  }
+  in_strata("cem_sturges", method = "cem")
+  # Numbers are cut, binaries are not.
+  numbers <- c("age", "educ", "re74", "re75")
+  in_strata("cem_bins", method = "cem", cutpoints = setNames(as.list(rep(4, 4)), numbers))
+  cuts <- list(age = c(20, 30, 45), re74 = c(1, 5000))
+  in_strata("cem_cuts", treat ~ age + educ + married + re74, method = "cem", cutpoints = cuts)
+  in_strata("subclass_2", method = "subclass", distance = log_odds, subclass = 2)
+  in_strata("subclass_6", method = "subclass", distance = log_odds, subclass = 6)
+}
+
+# Pairs on the Mahalanobis distance, whose covariance MatchIt pools within arms; the order of choosing is the data's.
+gaps <- mahalanobis_dist(covariates, data = sorted)
+matched <- matchit(covariates, data = sorted, method = "nearest", distance = gaps, m.order = "data", ratio = 2)
+for (k in seq_len(2)) {
+  keep("pair_mahalanobis", as.integer(rownames(matched$match.matrix)), as.integer(matched$match.matrix[, k]))
+}
+total <- function(column) gaps[cbind(rownames(matched$match.matrix), matched$match.matrix[, column])]
+keep("mahalanobis_of_pair", as.integer(rownames(matched$match.matrix)), total(1))
+
 write.csv(values, "values.csv", row.names = FALSE, quote = FALSE)
