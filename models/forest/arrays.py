@@ -7,7 +7,9 @@ sampling error. The formulas, and the correction that keeps a variance positive,
 numbers are met to 1e-10.
 """
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ moment          (nodes, 2) mean of outcome residual × (treatment residual, 1) i
 jacobian        (nodes, 2, 2) mean of (treatment residual, 1)(treatment residual, 1)'
 bag_size        () trees of one little bag; bags follow each other
 """
+
+ROWS_AT_ONCE = 1_024
 
 SINGULAR = 1e-12
 """A mean jacobian whose determinant is below this share of its squared size is inverted as a pseudo-inverse."""
@@ -65,10 +69,26 @@ def predict_bags(arrays: ForestArrays, X: FloatArray, use: BoolArray | None = No
     n_bags = forest["first_node"].size // bag_size
     allowed = np.ones((n_bags, len(X)), dtype=np.bool_) if use is None else np.ascontiguousarray(use)
     tree_parts = ("first_node", "left", "right", "feature", "threshold", "moment", "jacobian")
+    parts, rows = [forest[name] for name in tree_parts], np.ascontiguousarray(X, dtype=np.float64)
     walk: Any = _walk
-    walked = walk(*(forest[name] for name in tree_parts), np.ascontiguousarray(X, dtype=np.float64), allowed, bag_size)
+
+    def block(first: int) -> FloatArray:
+        chosen = slice(first, first + ROWS_AT_ONCE)
+        return np.asarray(walk(*parts, rows[chosen], np.ascontiguousarray(allowed[:, chosen]), bag_size))
+
+    firsts = range(0, len(rows), ROWS_AT_ONCE)
+    if len(firsts) < 2:
+        walked = block(0)
+    else:
+        with ThreadPoolExecutor(workers()) as pool:
+            walked = np.concatenate(list(pool.map(block, firsts)))
     effect, used, mean, between, total = walked.T
     return effect, _variance(used, mean, between, total, bag_size)
+
+
+def workers() -> int:
+    """Threads that grow or walk trees: the processors this process may use. They decide nothing but the time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _variance(
@@ -104,34 +124,36 @@ def _walk(  # noqa: PLR0915 (one pass over a row, without calls in between)
 ) -> Any:
     """(m, 5): effect; bags used; mean of the bags' errors, of their squares, of the trees' squares. A tree's error is
     the first component of inverse jacobian × (its jacobian × parameter - its moment)."""
-    n_bags = allowed.shape[0]
-    n_trees = n_bags * bag_size
-    out = np.full((X.shape[0], 5), np.nan)
-    leaf = np.empty(n_trees, dtype=np.int64)
-    for row in range(X.shape[0]):
-        a0 = a1 = j00 = j01 = j10 = j11 = 0.0
-        used = 0
-        for bag in range(n_bags):
+    n_bags, n_rows = allowed.shape
+    out = np.full((n_rows, 5), np.nan)
+    leaf = np.empty((n_rows, n_bags * bag_size), dtype=np.int32)
+    sums = np.zeros((n_rows, 6))
+    used_by = np.zeros(n_rows, dtype=np.int64)
+    # Tree after tree, so that the nodes of one stay in the cache while all rows pass through it.
+    for tree in range(n_bags * bag_size):
+        bag, first = tree // bag_size, first_node[tree]
+        for row in range(n_rows):
             if not allowed[bag, row]:
                 continue
-            used += 1
-            for tree in range(bag * bag_size, (bag + 1) * bag_size):
-                first = first_node[tree]
-                node = first
-                while left[node] >= 0:
-                    goes_left = X[row, feature[node]] <= threshold[node]
-                    node = first + (left[node] if goes_left else right[node])
-                leaf[tree] = node
-                a0 += moment[node, 0]
-                a1 += moment[node, 1]
-                j00 += jacobian[node, 0, 0]
-                j01 += jacobian[node, 0, 1]
-                j10 += jacobian[node, 1, 0]
-                j11 += jacobian[node, 1, 1]
+            node = first
+            while left[node] >= 0:
+                goes_left = X[row, feature[node]] <= threshold[node]
+                node = first + (left[node] if goes_left else right[node])
+            leaf[row, tree] = node
+            sums[row, 0] += moment[node, 0]
+            sums[row, 1] += moment[node, 1]
+            sums[row, 2] += jacobian[node, 0, 0]
+            sums[row, 3] += jacobian[node, 0, 1]
+            sums[row, 4] += jacobian[node, 1, 0]
+            sums[row, 5] += jacobian[node, 1, 1]
+            used_by[row] += 1
+    for row in range(n_rows):
+        used = used_by[row] // bag_size
         if used == 0:
             continue
         n = used * bag_size
-        a0, a1, j00, j01, j10, j11 = a0 / n, a1 / n, j00 / n, j01 / n, j10 / n, j11 / n
+        a0, a1, j00 = sums[row, 0] / n, sums[row, 1] / n, sums[row, 2] / n
+        j01, j10, j11 = sums[row, 3] / n, sums[row, 4] / n, sums[row, 5] / n
         det = j00 * j11 - j01 * j10
         if abs(det) > SINGULAR * (j00 * j00 + j01 * j01 + j10 * j10 + j11 * j11):
             i00, i01, i10, i11 = j11 / det, -j01 / det, -j10 / det, j00 / det
@@ -145,7 +167,7 @@ def _walk(  # noqa: PLR0915 (one pass over a row, without calls in between)
                 continue
             of_bag = 0.0
             for tree in range(bag * bag_size, (bag + 1) * bag_size):
-                node = leaf[tree]
+                node = leaf[row, tree]
                 m0 = jacobian[node, 0, 0] * effect + jacobian[node, 0, 1] * intercept - moment[node, 0]
                 m1 = jacobian[node, 1, 0] * effect + jacobian[node, 1, 1] * intercept - moment[node, 1]
                 error = i00 * m0 + i01 * m1

@@ -8,7 +8,7 @@ from econml.grf import CausalForest
 from scipy.special import expit
 from scipy.stats import norm
 
-from models.forest import causal_forest, growing, predict_trees, save_trees
+from models.forest import arrays, causal_forest, growing, predict_trees, save_trees
 from models.forest.arrays import predict_bags
 from models.forest.growing import as_arrays
 from tests.models.contract_estimates import expect_good_estimate, rows_of, rows_of_design
@@ -52,10 +52,10 @@ def econml_forest():
 
 
 def test_the_arrays_predict_what_econml_predicts(econml_forest):
-    econml, arrays = econml_forest
+    econml, plain = econml_forest
     anybody = np.random.default_rng(5).normal(size=(300, 4))
     point, lower, upper = econml.predict(anybody, interval=True, alpha=0.05)
-    effect, variance = predict_bags(arrays, anybody)
+    effect, variance = predict_bags(plain, anybody)
     np.testing.assert_allclose(effect, point[:, 0], rtol=0, atol=1e-10)
     np.testing.assert_allclose(effect - norm.ppf(0.975) * np.sqrt(variance), lower[:, 0], rtol=0, atol=1e-10)
     np.testing.assert_allclose(effect + norm.ppf(0.975) * np.sqrt(variance), upper[:, 0], rtol=0, atol=1e-10)
@@ -113,7 +113,8 @@ def test_individual_effects_know_nothing_of_the_person_or_of_his_set():
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_any_number_of_threads_gives_the_same_bits(grown, threads, monkeypatch):
-    monkeypatch.setattr(growing, "workers", lambda: threads)
+    for module in (arrays, growing):
+        monkeypatch.setattr(module, "workers", lambda: threads)
     outcome, baseline, design, _ = world(1_000)
     again = grow(outcome, baseline, design, trees=200, subgroups=("x1", "x0"))
     for name, array in grown[0].trees.items():
