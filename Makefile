@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup analysis test check fix truth bench bench-matching bench-ingest bench-features bench-nation bench-truth bench-propensity bench-data schedule docs lock clean
+.PHONY: help setup analysis test check fix truth bench bench-matching bench-forest bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects bench-data schedule docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -59,7 +59,7 @@ truth: $(READY) ## run the slow simulations; every method against known truth, i
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python bench/methods_truth.py $(TRUTH_ARGS)
 
-bench: bench-matching bench-ingest bench-features bench-nation bench-truth bench-propensity ## speed, size and known effects, into bench/RESULTS.md (hours)
+bench: bench-matching bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects ## speed, size and known effects, into bench/RESULTS.md (hours)
 
 bench-ingest: $(READY) ## 20 million contacts into buckets, beside Polars, DuckDB and Dask
 	$(BIN)/python bench/ingest.py $(BENCH_ARGS)
@@ -73,6 +73,9 @@ bench-nation: $(READY) ## 50,000 to 1,000,000 synthetic people, from nothing to 
 bench-propensity: $(READY) ## converged propensity scores, beside scikit-learn and glum where it is installed
 	$(BIN)/python bench/propensity.py $(BENCH_ARGS)
 
+bench-effects: $(READY) ## standard errors by bootstrap and AIPW on large samples, beside refitting
+	$(BIN)/python bench/effects.py $(BENCH_ARGS)
+
 bench-matching: $(READY) ## matching at the sizes of a nation, beside R's MatchIt
 	$(BIN)/python bench/matching.py $(BENCH_ARGS)
 
@@ -81,6 +84,9 @@ bench-truth: $(READY) ## coverage of known effects over 20 synthetic worlds
 
 bench-data: $(READY) ## every method on LaLonde, NHEFS, IHDP and ACIC 2016: DATA=folder that holds them
 	$(BIN)/python bench/methods_data.py $(DATA) $(BENCH_ARGS)
+
+bench-forest: $(READY) ## causal forest beside EconML's on ACIC 2016: DATA=folder that holds it
+	$(BIN)/python bench/forest.py $(DATA) $(BENCH_ARGS)
 
 schedule: $(READY) ## serve STUDY on a schedule: CRON="0 6 1 * *"
 	$(BIN)/virtual-controls serve $(STUDY) --cron "$(CRON)"

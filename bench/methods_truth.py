@@ -40,6 +40,7 @@ from simulated_worlds import (
 from models.propensity import fit_propensity
 from models.registry import DESIGNS, EFFECTS, OutcomeKind, check_capability
 from models.results import Baseline, Design, Estimand, Estimate, Scale
+from models.times import risks
 
 NUMBERS = ROOT / "bench" / "truth.csv"
 REFERENCE_DESIGNS = ("nearest_neighbour", "propensity_weighting")
@@ -47,6 +48,8 @@ REFERENCE_EFFECTS = ("weighted_difference", "aipw", "cumulative_incidence")
 WORLD_OF_OTHER_ESTIMANDS = "effects differ"
 FEW = {"causal_forest": 50}
 """Replicates of methods that take long; all others get as many as asked for."""
+BY_KIND = "first_readmission_type"
+DAYS_A_YEAR = 365.25
 VALUE_KINDS: tuple[OutcomeKind, ...] = ("binary", "continuous")
 TWINS = 100_000
 POPULATION = 400_000
@@ -85,6 +88,7 @@ def cells_of(world: World, only: frozenset[str] = frozenset()) -> list[Cell]:
 def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str, Any]]:
     """Every cell of one world on one draw; the seed is the replicate's number."""
     world, number, most, only = job
+    risks.with_limits = _none  # limits of whole curves play no part here, and would take most of the time
     rng = np.random.default_rng([number, WORLDS.index(world)])
     people = draw_people(world, world.treated + world.pool, rng)
     treated = rng.random(people.chance.size) < people.chance
@@ -103,7 +107,7 @@ def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str,
         try:
             design = DESIGNS[name].function(baseline, treated, propensity, estimand=estimand, rng=rng)
         except ValueError:
-            rows += [{**place, "effect": effect, "kind": "", "scale": "refused"} for effect in effects]
+            rows += [{**place, "effect": effect, "kind": "", "event": "", "scale": "refused"} for effect in effects]
             continue
         kept = (design.weights > 0) & treated
         drops = estimand == "ATT" and kept.sum() < treated.sum()
@@ -115,11 +119,15 @@ def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str,
                 try:
                     estimates = estimate(effect, kind, outcomes, baseline, design, rng)
                 except ValueError:
-                    rows.append({**where, "scale": "refused"})
+                    rows.append({**where, "event": "", "scale": "refused"})
                     continue
                 means = tuple(float(each[kept].mean()) for each in at[kind]) if kind in at and drops else None
-                rows += [_row(where, item, means) for item in estimates]
+                rows += [_row({**where, "event": event}, item, means) for event, item in estimates]
     return rows
+
+
+def _none(*_: object) -> None:
+    return None
 
 
 def _row(where: Mapping[str, Any], item: Estimate, kept: tuple[float, float] | None) -> dict[str, Any]:
@@ -142,15 +150,23 @@ def estimate(
     baseline: Baseline,
     design: Design,
     rng: np.random.Generator,
-) -> tuple[Estimate, ...]:
-    """The estimates of all people by one method, as the pipeline calls it."""
+) -> list[tuple[str, Estimate]]:
+    """What one method says of all people, as the pipeline calls it: the event it is about, where it tells several, and
+    the estimate."""
     function = EFFECTS[effect].function
     if kind in VALUE_KINDS:
         found = function(getattr(outcomes, kind), baseline, design, rng=rng, kind=kind)
+    elif kind == "count":
+        found = function(outcomes.count, outcomes.until / DAYS_A_YEAR, baseline, design)
+    elif kind == "recurrent":
+        histories = (outcomes.event_row, outcomes.event_day, outcomes.until, outcomes.died)
+        found = function(*histories, baseline, design, horizon=HORIZON)
     else:
-        found = function(outcomes.day, outcomes.event, baseline, design, horizon=HORIZON)
+        event = outcomes.event_by_kind if effect == BY_KIND else outcomes.event
+        found = function(outcomes.day, event, baseline, design, horizon=HORIZON)
+        return [(of.event, item) for of in found.effects for item in of.estimates]
     listed = found if isinstance(found, tuple) else found.estimates
-    return tuple(item for item in listed if item.subgroup == "all")
+    return [("", item) for item in listed if item.subgroup == "all"]
 
 
 def on_scale(means: tuple[float, float], scale: str) -> float:
@@ -172,25 +188,26 @@ def truths_of_values(world: World, estimand: Estimand) -> dict[str, tuple[float,
 
 
 @cache
-def truths_of_times(world: World, estimand: Estimand, effect: str, kind: OutcomeKind) -> dict[str, float]:
-    """What the method itself says of a large trial, by scale."""
+def truths_of_times(world: World, estimand: Estimand, effect: str, kind: OutcomeKind) -> dict[tuple[str, str], float]:
+    """What the method itself says of a large trial, by event and scale."""
     rng = np.random.default_rng([8, WORLDS.index(world)])
     baseline, design, outcomes = draw_twins(world, estimand, TWINS, rng)
-    return {item.scale: item.value for item in estimate(effect, kind, outcomes, baseline, design, rng)}
+    found = estimate(effect, kind, outcomes, baseline, design, rng)
+    return {(event, item.scale): item.value for event, item in found}
 
 
-def truth(world: World, estimand: Estimand, effect: str, kind: OutcomeKind, scale: str) -> float:
+def truth(world: World, estimand: Estimand, effect: str, kind: OutcomeKind, event: str, scale: str) -> float:
     if world.effect == 0.0 and world.varies == 0.0:
         return 1.0 if scale in RATIOS else 0.0
     if kind in VALUE_KINDS:
         return on_scale(truths_of_values(world, estimand)[kind], scale)
-    return truths_of_times(world, estimand, effect, kind)[scale]
+    return truths_of_times(world, estimand, effect, kind)[event, scale]
 
 
 def judge(rows: pl.DataFrame) -> pl.DataFrame:
     """A line a world, design, estimand, effect, kind and scale. Errors of ratios are on the log scale; the standard
     errors compared are of the replicates that gave an interval."""
-    keys = ["world", "design", "estimand", "effect", "kind", "scale"]
+    keys = ["world", "design", "estimand", "effect", "kind", "event", "scale"]
     worlds = {world.name: world for world in WORLDS}
     found = []
     for key, group in rows.group_by(keys, maintain_order=True):
@@ -198,7 +215,8 @@ def judge(rows: pl.DataFrame) -> pl.DataFrame:
         if facts["scale"] == "refused":
             found.append({**facts, "replicates": group.height})
             continue
-        target = truth(worlds[facts["world"]], facts["estimand"], facts["effect"], facts["kind"], facts["scale"])
+        of = (facts["estimand"], facts["effect"], facts["kind"], facts["event"], facts["scale"])
+        target = truth(worlds[facts["world"]], *of)
         aim = group["truth_of_kept"].fill_null(target).to_numpy()
         value, lower, upper, error = (group[name].to_numpy() for name in ("value", "lower", "upper", "std_error"))
         given = np.isfinite(value) & np.isfinite(error)
@@ -233,13 +251,15 @@ def with_earlier(table: pl.DataFrame, numbers: Path) -> pl.DataFrame:
     """The new lines, and those of earlier runs for other worlds and methods that still exist."""
     if not numbers.exists():
         return table
-    old = pl.read_csv(numbers, schema_overrides={"kind": pl.String}).with_columns(pl.col("kind").fill_null(""))
+    texts = ("kind", "event")
+    old = pl.read_csv(numbers, schema_overrides=dict.fromkeys(texts, pl.String))
+    old = old.with_columns(pl.col(texts).fill_null(""))
     known = pl.col("design").is_in(list(DESIGNS)) & pl.col("effect").is_in(list(EFFECTS))
     keys = ["world", "design", "estimand", "effect"]
     both = pl.concat([old.filter(known).join(table, on=keys, how="anti"), table], how="diagonal_relaxed")
     places = {name: place for place, name in enumerate([*(world.name for world in WORLDS), *DESIGNS, *EFFECTS])}
     order = [pl.col(name).replace_strict(places) for name in ("design", "effect", "world")]
-    return both.sort("estimand", "kind", *order, "scale", maintain_order=True)
+    return both.sort("estimand", "kind", *order, "event", "scale", maintain_order=True)
 
 
 def as_markdown(table: pl.DataFrame) -> str:
@@ -261,10 +281,12 @@ def as_markdown(table: pl.DataFrame) -> str:
         lines += ["", f"### {kind.replace('_', ' ')} outcome, {estimand}", ""]
         lines.append(f"| design | effect | {' | '.join(worlds)} |")
         lines.append(f"|{'---|' * (len(worlds) + 2)}")
-        for (design, effect, scale), cells in part.group_by("design", "effect", "scale", maintain_order=True):
+        keys = ("design", "effect", "event", "scale")
+        for (design, effect, event, scale), cells in part.group_by(keys, maintain_order=True):
             by_world = {row["world"]: row for row in cells.to_dicts()}
             texts = [_cell(by_world.get(name)) for name in worlds]
-            name = effect if scale in ("risk_difference", "mean_difference") else f"{effect} ({scale})"
+            of = [event] * bool(event) + [scale] * (scale not in ("risk_difference", "mean_difference"))
+            name = f"{effect} ({', '.join(of)})".replace("_", " ") if of else effect
             lines.append(f"| {design} | {name} | {' | '.join(texts)} |")
     refused = table.filter(pl.col("scale") == "refused")
     if refused.height:

@@ -24,7 +24,8 @@ COLUMNS = ("x1", "x2", "x3", "x4", "x5")
 SELECTION = np.array([0.6, -0.5, 0.3, 0.4, 0.2])
 PROGNOSIS = np.array([0.4, -0.4, 0.3, 0.5, 0.1])
 DEATH = np.array([0.3, 0.2, 0.0, 0.3, 0.0])
-CENSORED, EVENT, DIED = 0, 1, 2
+CENSORED, EVENT, DIED, OTHER_KIND = 0, 1, 2, 3
+SHARE_OF_OTHER_KIND = 0.3
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Outcomes:
     """Outcomes of n people.
 
     day, event            first of readmission (1), death (2), end of observation (0), at most HORIZON
+    event_by_kind         the same, with 3 for readmissions of another kind, three in ten
     until, died           last observed day, and whether it was the day of death
     event_row, event_day  every readmission up to the last observed day
     """
@@ -90,6 +92,7 @@ class Outcomes:
     continuous: FloatArray
     day: FloatArray
     event: IntArray
+    event_by_kind: IntArray
     until: FloatArray
     died: BoolArray
     event_row: IntArray
@@ -151,11 +154,13 @@ def draw_outcomes(
     first = np.full(n, np.inf)
     np.minimum.at(first, event_row, event_day)
     event = np.where(first <= until, EVENT, np.where(died, DIED, CENSORED))
+    is_other = (event == EVENT) & (rng.random(n) < SHARE_OF_OTHER_KIND)
     return Outcomes(
         binary=binary.astype(np.float64),
         continuous=continuous,
         day=np.minimum(first, until),
         event=event.astype(np.int64),
+        event_by_kind=np.where(is_other, OTHER_KIND, event).astype(np.int64),
         until=until,
         died=died,
         event_row=event_row,

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.special import expit, logit, ndtr, ndtri
 
 from models.contrasts import Kind, outcome_in_design
@@ -26,7 +26,7 @@ from models.score_equations import ScoreModel
 
 LARGEST_SHIFT = 30.0
 """Of a row's log-odds in one Newton step, so that its exponential stays a number."""
-CELLS = 4_000_000
+CELLS = 1_000_000
 """Rows times replicates that are held at once."""
 RATIOS = ("risk_ratio", "odds_ratio", "mean_ratio")
 LARGEST_SHARE_LOST = 0.05
@@ -100,13 +100,17 @@ class _Draws:
         arm = design.treated[self.rows]
         y = values[self.rows]
         self.parts = np.column_stack([arm, arm * y, ~arm, ~arm * y]).astype(np.float64)
+        self.by_cluster = _sums_by(self.cluster, self.parts * self.weights[:, None], self.count)
+        self.is_each_row = np.array_equal(self.cluster, np.arange(self.count))
 
     def means(self, counts: FloatArray) -> FloatArray:
         """(2, b) means of the treated and of the controls in b replicates, from (b, count) draws of each cluster."""
-        if not self.steps and self.scaling is None:
-            sums = counts @ _sums_by(self.cluster, self.parts * self.weights[:, None], self.count)
+        drawn = counts if self.is_each_row else counts[:, self.cluster]
+        if self.scaling is None and not self.is_ato:
+            sums = counts @ self.by_cluster
+            for step in self.steps:
+                sums += step.adds(counts, drawn, self.parts)
         else:
-            drawn = counts[:, self.cluster]
             shifts = [step.shift(counts) for step in self.steps]
             weights = drawn * self._moved(shifts)
             if self.scaling is not None:
@@ -138,19 +142,34 @@ class _Step:
         self.by_cluster = _sums_by(number[part], pull, count)
         self.columns = score.design_matrix[rows]
         self.slope = score.weight_slope[rows]
-        self.groups: tuple[FloatArray, IntArray] | None = None
+        self.groups: tuple[csr_matrix, IntArray] | None = None
         if score.group is not None and score.group_information is not None:
             information = np.where(score.group_information > 0, score.group_information, np.inf)
             per_row = score.residual[part] / information[score.group[part]]
             size = len(information)
-            sums = coo_matrix((per_row, (number[part], score.group[part])), shape=(count, size))
-            self.groups = np.asarray(sums.todense(), dtype=np.float64), score.group[rows]
+            of_groups = coo_matrix((per_row, (score.group[part], number[part])), shape=(size, count))
+            self.groups = of_groups.tocsr(), score.group[rows]
+        self.moving = np.flatnonzero(self.slope)
+        self.away = self.columns[self.moving] * np.sign(self.slope[self.moving, None])
+
+    def adds(self, counts: FloatArray, drawn: FloatArray, parts: FloatArray) -> FloatArray:
+        """(b, k) what the step adds to the weighted sums of (m, k) parts, where weights are exponential in the log-odds
+        (or an exponential and a constant): slope × (exp(shift) - 1), with the sign of the slope before the shift."""
+        if self.groups is not None:
+            sign = np.sign(self.slope[self.moving])
+            moved = sign * self.shift(counts)[:, self.moving]
+        else:
+            moved = ((counts - 1) @ self.by_cluster) @ self.away.T
+            np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT, out=moved)
+        np.expm1(moved, out=moved)
+        moved *= drawn if self.moving.size == drawn.shape[1] else drawn[:, self.moving]
+        return np.asarray(moved @ (parts[self.moving] * np.abs(self.slope[self.moving, None])), dtype=np.float64)
 
     def shift(self, counts: FloatArray) -> FloatArray:
         """(b, m) how far each row's log-odds move."""
         moved = ((counts - 1) @ self.by_cluster) @ self.columns.T
         if self.groups is not None:
-            moved += ((counts - 1) @ self.groups[0])[:, self.groups[1]]
+            moved += (self.groups[0] @ (counts - 1).T).T[:, self.groups[1]]
         return np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT)
 
 

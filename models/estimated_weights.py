@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.propensity import comparable_rows
+from models.propensity import comparable_rows, strata_of
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 from models.score_equations import ScoreModel
 from models.weighting.equations import equations_of
@@ -107,14 +107,20 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
         return fixed
     if design.notes.get("weight_formula") in CALIBRATED:
         return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
-    if design.notes.get("score_model", "logistic") != "logistic" or np.ptp(design.score[inside]) == 0:
+    score_model = design.notes.get("score_model", "logistic")
+    if score_model not in ("logistic", "logistic_by_stratum") or np.ptp(design.score[inside]) == 0:
         return fixed
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     slope = _weight_slope(design, group)
     if slope is None:
         return fixed
     scaling = Scaling(group, *_population(design)) if is_scaled_within_groups(design, group) else None
-    return WeightModel(design, (_score_model(baseline, design, slope),), scaling, "weights as estimated")
+    strata = [comparable_rows(baseline, design.treated)]
+    if score_model == "logistic_by_stratum":
+        least = int(design.notes["least_in_a_stratum"])
+        strata = strata_of(baseline, design.treated, strata[0], least)
+    scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
+    return WeightModel(design, scores, scaling, "weights as estimated")
 
 
 def _model_strata(design: Design) -> WeightModel:
@@ -161,13 +167,12 @@ def _follow_groups(
     return moves, per_added[group]
 
 
-def _score_model(baseline: Baseline, design: Design, slope: FloatArray) -> ScoreModel:
-    fitted_on = comparable_rows(baseline, design.treated)
+def _score_model(baseline: Baseline, design: Design, slope: FloatArray, fitted_on: BoolArray) -> ScoreModel:
     matrix = np.column_stack([np.ones(len(baseline.matrix)), _standardised(baseline.matrix, fitted_on)])
     information = matrix.T @ (matrix * (fitted_on * design.score * (1 - design.score))[:, None])
     information[1:, 1:] += float(design.notes.get("l2_penalty", 0.0)) * np.eye(matrix.shape[1] - 1)
     bread = np.asarray(np.linalg.pinv(information, rcond=SINGULAR, hermitian=True), dtype=np.float64)
-    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, slope)
+    return ScoreModel(matrix, fitted_on * (design.treated - design.score), bread, fitted_on * slope)
 
 
 def _standardised(matrix: FloatArray, rows: BoolArray) -> FloatArray:

@@ -53,8 +53,14 @@ def regression_columns(baseline: Baseline, rows: IntArray) -> FloatArray:
 def rows_in_order(outcome: FloatArray, baseline: Baseline, design: Design) -> IntArray:
     """Row numbers of the designed sample (weight > 0) in an order that does not depend on the order they came in."""
     rows = np.flatnonzero(design.weights > 0)
+    rows = rows[np.argsort(baseline.person[rows], kind="stable")]
+    person = baseline.person[rows]
+    same_as_next = person[1:] == person[:-1]
+    # Only among the rows of one person does anything else decide; a sort by every column costs seconds at a million.
+    tied = np.flatnonzero(np.append(same_as_next, False) | np.append(False, same_as_next))
     keys = (outcome, *baseline.matrix.T[::-1], design.treated, baseline.index_day, baseline.person)
-    return rows[np.lexsort([key[rows] for key in keys])].astype(np.int64)
+    rows[tied] = rows[tied][np.lexsort([key[rows[tied]] for key in keys])]
+    return rows.astype(np.int64)
 
 
 def assign_folds(clusters: Clusters, rows: IntArray, treated: BoolArray, folds: int, rng: Generator) -> IntArray:

@@ -81,15 +81,20 @@ EFFECTS: dict[str, Method] = {
         "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
     "causal_forest": Method(
-        "models.forest:causal_forest", ("ATT", "ATE"), ("binary", "continuous"), individual_effects=True
+        "models.forest:causal_forest", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous"), individual_effects=True
     ),
     "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
-    "quasi_poisson": Method("models.counts:quasi_poisson", get_args(Estimand), ("count",)),
-    "negative_binomial": Method("models.counts:negative_binomial", get_args(Estimand), ("count",)),
+    "quasi_poisson": Method("models.counts:quasi_poisson", EVERY_ESTIMAND, ("count",)),
+    "negative_binomial": Method("models.counts:negative_binomial", EVERY_ESTIMAND, ("count",)),
+    "mean_cumulative_count": Method("models.recurrent:mean_cumulative_count", EVERY_ESTIMAND, ("recurrent",)),
+    "lwyy": Method("models.recurrent:lwyy", EVERY_ESTIMAND, ("recurrent",)),
     "cumulative_incidence": Method("models.times.risks:cumulative_incidence", EVERY_ESTIMAND, ("time_to_event",)),
     "kaplan_meier": Method("models.times.risks:kaplan_meier", EVERY_ESTIMAND, ("time_to_event",)),
     "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
     "first_readmission_type": Method("models.times.risks:first_readmission_type", EVERY_ESTIMAND, ("time_to_event",)),
+    "censored_forest": Method(
+        "models.forest:censored_forest", EVERY_ESTIMAND, ("time_to_event",), individual_effects=True
+    ),
     "cox": Method("models.times.hazards:cox", EVERY_ESTIMAND, ("time_to_event",)),
     "cause_specific_cox": Method("models.times.hazards:cause_specific_cox", EVERY_ESTIMAND, ("time_to_event",)),
     "fine_gray": Method("models.times.hazards:fine_gray", EVERY_ESTIMAND, ("time_to_event",)),

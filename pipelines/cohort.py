@@ -5,9 +5,10 @@ is the one that holds the allocation date; both trial arms are removed from the 
 list and never a contact after discharge. Attrition is recorded by every step.
 """
 
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,20 @@ def _cohort_columns(index: pl.DataFrame) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """What one bucket of people contributes, small enough that those of all buckets can wait for each other: the frames
+    of People that are still needed, by name, as compressed Arrow files. A hundred columns of a few hundred rows each
+    would hold several times the memory of what is in them."""
+
+    frames: dict[str, bytes]
+    quality: BucketQuality
+
+    def frame(self, name: str) -> pl.DataFrame:
+        """One of the frames: `cohort`, `baseline`, `outcomes`, `observed`, `readmissions`, `excluded`, `attrition`."""
+        return pl.read_ipc(io.BytesIO(self.frames[name]))
+
+
+@dataclass(frozen=True)
 class Cohort:
     """The cohort of a study. Rows of `people`, `baseline` and `outcomes` share row_id, given in the order of
     person_id and index_date; so do the rows of `observed` (one for each outcome that is counted over time) and
@@ -191,33 +206,32 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         )
         for number in range(lake.n_buckets)
     ]
-    found: Sequence[tuple[People, BucketQuality]] = compute(*parts)
-    people = [part for part, _ in found]
-    cohort = _number_rows([part.cohort for part in people])
+    found: Sequence[Followed] = compute(*parts)
+    cohort = _number_rows(_frames(found, "cohort"))
     _refuse_empty(cohort)
     key = cohort.select("row_id", *KEY)
-    baseline = _with_row_id(key, [part.baseline for part in people])
+    baseline = _with_row_id(key, _frames(found, "baseline"))
     missing = count_missing(cohort, baseline)
     if protocol.covariates.codes is not None:
-        eligible = [part.cohort.filter("is_eligible") for part in people]
+        eligible = [part.filter("is_eligible") for part in _frames(found, "cohort")]
         codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
         baseline = baseline.join(codes, on=KEY, how="left", maintain_order="left")
     providers = count_provider_months(facts, submitted)
-    unlinked = list_unlinked(listed, quarantined, pl.concat([part.excluded for part in people]))
+    unlinked = list_unlinked(listed, quarantined, pl.concat(_frames(found, "excluded")))
     account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
     account |= {"deaths": describe_deaths(facts, is_held=lake.has("death"))}
     return Cohort(
         people=cohort,
         baseline=baseline,
-        outcomes=_with_row_id(key, [part.outcomes for part in people]),
-        observed=_with_row_id(key, [part.observed for part in people]).drop(KEY),
-        readmissions=_with_row_id(key, [part.readmissions for part in people]).drop(KEY),
-        attrition=add_up_attrition([part.attrition for part in people]),
+        outcomes=_with_row_id(key, _frames(found, "outcomes")),
+        observed=_with_row_id(key, _frames(found, "observed")).drop(KEY),
+        readmissions=_with_row_id(key, _frames(found, "readmissions")).drop(KEY),
+        attrition=add_up_attrition(_frames(found, "attrition")),
         excluded=unlinked,
         quarantined=quarantined,
         account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
-        quality=add_up([*[of.records for _, of in found], providers, missing]),
-        outcome_quality=add_up([of.outcomes for _, of in found]),
+        quality=add_up([*[part.quality.records for part in found], providers, missing]),
+        outcome_quality=add_up([part.quality.outcomes for part in found]),
     )
 
 
@@ -255,12 +269,23 @@ def _follow_bucket(
     eligibility: Eligibility,
     follow_up: FollowUp,
     named: Sequence[str],
-) -> tuple[People, BucketQuality]:
+) -> Followed:
     tables = {name: lake.read_bucket(number, name) for name in PERSON_TABLES}
     present = frozenset(name for name in PERSON_TABLES if lake.has(name))
     people = follow_people(tables, facts, participants, eligibility, follow_up, present, also_in_trial, named)
     quality = measure_bucket(tables, people.stays, people.cohort, people.outcomes, facts, follow_up)
-    return replace(people, stays=people.stays.clear()), quality
+    names = ("cohort", "baseline", "outcomes", "observed", "readmissions", "excluded", "attrition")
+    return Followed({name: _packed(getattr(people, name)) for name in names}, quality)
+
+
+def _packed(frame: pl.DataFrame) -> bytes:
+    content = io.BytesIO()
+    frame.write_ipc(content, compression="lz4")
+    return content.getvalue()
+
+
+def _frames(parts: Sequence[Followed], name: str) -> list[pl.DataFrame]:
+    return [part.frame(name) for part in parts]
 
 
 def account_of(lake: Lake) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from models.results import Baseline, BoolArray, Design, Propensity
 from models.results import Estimand as TargetEstimand
 from pipelines import store
 from pipelines.artefacts import save_propensity
-from pipelines.design_matrix import build_baseline, group_codes
+from pipelines.design_matrix import build_baseline, complete_rows, group_codes
 from pipelines.diagnostics import diagnose, judge
+from pipelines.imputation import complete_copies, is_imputed, pool_designs, with_verdicts_of, within_a_copy
 from pipelines.method_settings.grid import Specification
 from pipelines.protocol import Protocol
 from pipelines.store import RunFolder, write_json, write_parquet
@@ -45,7 +46,7 @@ class Contrast:
 @dataclass(frozen=True)
 class DesignedContrast:
     """A contrast with one design: its rows, their baseline and propensity, all in one order. `name` is that of the
-    specification."""
+    specification, `incomplete` the treated and untreated rows that left for want of a covariate (complete_case)."""
 
     name: str
     contrast: Contrast
@@ -53,6 +54,7 @@ class DesignedContrast:
     baseline: Baseline
     propensity: Propensity | None
     design: Design
+    incomplete: tuple[int, int] = (0, 0)
 
 
 def contrasts_of(people: pl.DataFrame, protocol: Protocol) -> list[Contrast]:
@@ -75,7 +77,10 @@ class Groundwork:
 
     def __init__(self, rows: pl.DataFrame, contrast: Contrast, protocol: Protocol) -> None:
         """`rows` are eligible rows of the contrast's two arms: cohort columns and covariates, no outcome."""
-        self.rows, self.contrast, self.protocol = rows, contrast, protocol
+        self.contrast, self.protocol = contrast, protocol
+        self.rows = complete_rows(rows, protocol.covariates.named_with("complete_case"))
+        counts = [int(self.is_treated(frame).sum()) for frame in (rows, self.rows)]
+        self.incomplete = (counts[0] - counts[1], rows.height - self.rows.height - counts[0] + counts[1])
         self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
         self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
 
@@ -125,14 +130,15 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
         design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
-    return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design)
+    return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete)
 
 
 def take_as_randomised(groundwork: Groundwork) -> DesignedContrast:
     """The comparison of two randomised arms: nobody is chosen and everybody weighs 1."""
     baseline = build_baseline(groundwork.rows, groundwork.protocol.covariates, [])
     design = _as_randomised(groundwork.is_treated(groundwork.rows))
-    return DesignedContrast(RANDOMISED, groundwork.contrast, groundwork.rows, baseline, None, design)
+    rows, contrast = groundwork.rows, groundwork.contrast
+    return DesignedContrast(RANDOMISED, contrast, rows, baseline, None, design, groundwork.incomplete)
 
 
 def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
@@ -188,13 +194,14 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         "method": design.method,
         "estimand": design.estimand,
         "notes": dict(design.notes),
+        "incomplete": {"treated": designed.incomplete[0], "control": designed.incomplete[1]},
     }
     if designed.propensity is None:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
         return {**entry, "balance": balance, **nothing_to_judge}
     found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
-    verdicts = judge(found, protocol.acceptance)
+    verdicts = judge(found, protocol.acceptance, n_treated_incomplete=designed.incomplete[0])
     if REFUSAL in design.notes:
         refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
         verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})
@@ -237,9 +244,19 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
     baseline = run.read(store.BASELINE)
     shared = [name for name in baseline.columns if name in people.columns and name != "row_id"]
     rows = people.join(baseline.drop(shared), on="row_id", how="inner", maintain_order="left")
-    summaries: list[dict[str, Any]] = []
+    if is_imputed(protocol):
+        return _design_copies(rows, list(baseline.columns), out, protocol)
+    summary, tables = design_rows(rows, out, protocol)
+    _write_designs(out, summary, tables)
+    return bool(summary["accepted"])
+
+
+def design_rows(rows: pl.DataFrame, out: Path, protocol: Protocol) -> tuple[dict[str, Any], list[pl.DataFrame]]:
+    """Every design of every contrast of eligible rows: what design.json says, and a table of rows for each design, the
+    primary one first. Fitted models go into `out`."""
+    contrasts: list[dict[str, Any]] = []
     tables: list[pl.DataFrame] = []
-    for contrast in contrasts_of(people, protocol):
+    for contrast in contrasts_of(rows, protocol):
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
         entries: list[dict[str, Any]] = []
         for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
@@ -247,12 +264,34 @@ def design_study(run: RunFolder, out: Path, protocol: Protocol) -> bool:
             tables.append(_rows_of(designed))
             save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)
         arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}
-        summaries.append({"contrast": contrast.name, **arms, "designs": entries})
+        contrasts.append({"contrast": contrast.name, **arms, "designs": entries})
+    return {"accepted": bool(contrasts[0]["designs"][0]["accepted"]), "contrasts": contrasts}, tables
+
+
+def _design_copies(rows: pl.DataFrame, covariates: list[str], out: Path, protocol: Protocol) -> bool:
+    """The designs of every completed copy, each in a folder of its own; the run's own files hold what they say together
+    and the rows of the first copy."""
+    within, summaries = within_a_copy(protocol), []
+    copies = complete_copies(rows, protocol, lambda number: seeded(protocol, "imputation", str(number)))
+    for number, completed in copies:
+        folder = RunFolder(out).imputation(number)
+        summary, tables = design_rows(completed, folder.path, within)
+        summaries.append(summary)
+        write_parquet(folder.file(store.BASELINE), completed.select(covariates))
+        write_parquet(folder.file(store.OTHER_DESIGNS), pl.concat(tables))
+        if number == 1:
+            first = tables
+    pooled = pool_designs(summaries)
+    for number, summary in enumerate(summaries, start=1):
+        write_json(RunFolder(out).imputation(number).file(store.DESIGN_SUMMARY), with_verdicts_of(pooled, summary))
+    _write_designs(out, pooled, first)
+    return bool(pooled["accepted"])
+
+
+def _write_designs(out: Path, summary: dict[str, Any], tables: list[pl.DataFrame]) -> None:
     write_parquet(out / store.DESIGN, tables[0].drop("contrast", "design"))
     write_parquet(out / store.OTHER_DESIGNS, pl.concat(tables))
-    accepted = bool(summaries[0]["designs"][0]["accepted"])
-    write_json(out / store.DESIGN_SUMMARY, {"accepted": accepted, "contrasts": summaries})
-    return accepted
+    write_json(out / store.DESIGN_SUMMARY, summary)
 
 
 def _rows_of(designed: DesignedContrast) -> pl.DataFrame:

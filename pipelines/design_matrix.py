@@ -2,8 +2,9 @@
 
 Choice made: a missing number is filled with the mean and flagged by an indicator (valid for a propensity score, where
 the indicator lets the score depend on being missing: Rosenbaum & Rubin 1984, JASA 79:516), or, where the protocol says
-so, filled with the median; a missing category is a level of its own. Booleans are 0 and 1. Squares are of the centred
-variable, which spans the same space. Codes of one dimension are missing together and share one indicator.
+so, filled with the median; a missing category is a level of its own. Under complete_case and multiple_imputation
+nothing is missing any more when the matrix is built. Booleans are 0 and 1. Squares are of the centred variable, which
+spans the same space. Codes of one dimension are missing together and share one indicator.
 """
 
 from collections.abc import Sequence
@@ -15,12 +16,16 @@ from models.results import Baseline, FloatArray, IntArray
 from pipelines.errors import ProtocolError
 from pipelines.protocol import CODE_PREFIX, Covariates
 
+NOTHING_MISSING = ("refuse", "complete_case", "multiple_imputation")
 MISSING_LEVEL = "missing"
 POOLED_LEVEL = "other levels"
 
 
-def build_baseline(rows: pl.DataFrame, covariates: Covariates, exact: Sequence[str]) -> Baseline:
-    """The baseline of `rows` (person_id, index_date, covariates and the columns of `exact`), in their order.
+def build_baseline(
+    rows: pl.DataFrame, covariates: Covariates, exact: Sequence[str], *, may_be_empty: bool = False
+) -> Baseline:
+    """The baseline of `rows` (person_id, index_date, covariates and the columns of `exact`), in their order; with
+    `may_be_empty` also one without columns.
 
     Exact columns enter the matrix as categories too, so that weighting designs balance them. Raises ProtocolError
     naming every covariate that is unknown, empty, or (under missing = 'refuse') incomplete.
@@ -36,8 +41,9 @@ def build_baseline(rows: pl.DataFrame, covariates: Covariates, exact: Sequence[s
         blocks += _code_blocks(rows, covariates)
     varied = [(name, values) for name, values in blocks if np.ptp(values) > 0]
     dates = rows["index_date"].cast(pl.Int32)
+    none = [np.empty((rows.height, 0))] if may_be_empty else []
     return Baseline(
-        matrix=np.column_stack([values for _, values in varied]),
+        matrix=np.column_stack([*none, *(values for _, values in varied)]),
         columns=tuple(name for name, _ in varied),
         exact_group=group_codes(rows, exact),
         index_day=dates.fill_null(0).cast(pl.Int64).to_numpy(),
@@ -73,12 +79,34 @@ def _check(rows: pl.DataFrame, covariates: Covariates, categorical: Sequence[str
         if rows[name].is_null().all()
     ]
     problems += [
-        f"covariates: '{name}' has missing values and missing = 'refuse'"
+        f"covariates: '{name}' has missing values and missing = '{covariates.use_of_missing(name)}'"
         for name in present
-        if covariates.use_of_missing(name) == "refuse" and 0 < rows[name].null_count() < rows.height
+        if _must_be_known(name, covariates) and 0 < _n_missing(rows[name]) < rows.height
     ]
     if problems:
         raise ProtocolError(problems)
+
+
+def _must_be_known(name: str, covariates: Covariates) -> bool:
+    """Of an exact column that is no covariate, missing is a group of its own unless the protocol refuses it."""
+    use = covariates.use_of_missing(name)
+    is_covariate = name in (*covariates.numeric, *covariates.categorical)
+    return use == "refuse" or (is_covariate and use in NOTHING_MISSING)
+
+
+def complete_rows(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The rows that have a value of every one of `names`."""
+    present = [name for name in names if name in rows.columns]
+    return rows.filter([_is_known(rows.schema[name], name) for name in present]) if present else rows
+
+
+def _is_known(kind: pl.DataType, name: str) -> pl.Expr:
+    known = pl.col(name).is_not_null()
+    return known & pl.col(name).is_not_nan() if kind.is_float() else known
+
+
+def _n_missing(values: pl.Series) -> int:
+    return values.len() - int(values.to_frame().select(_is_known(values.dtype, values.name).sum()).item())
 
 
 def _numeric_block(values: pl.Series, covariates: Covariates) -> list[tuple[str, FloatArray]]:
@@ -116,9 +144,20 @@ def _code_blocks(rows: pl.DataFrame, covariates: Covariates) -> list[tuple[str, 
 
 
 def _categorical_block(values: pl.Series, name: str, rare_below: int) -> list[tuple[str, FloatArray]]:
+    pooled, levels = _levels(values, rare_below)
+    return [(f"{name} = {text}", (pooled == text).cast(pl.Float64).to_numpy()) for text in sorted(levels[1:])]
+
+
+def _levels(values: pl.Series, rare_below: int) -> tuple[pl.Series, list[str]]:
+    """The category with rare levels pooled, and its levels, commonest first."""
     level = values.cast(pl.String).fill_null(MISSING_LEVEL)
     counts = level.value_counts().sort("count", level.name, descending=[True, False])
     rare = counts.filter(pl.col("count") < rare_below)[level.name].to_list()
     pooled = level.replace(dict.fromkeys(rare, POOLED_LEVEL)) if len(rare) > 1 else level
-    levels = pooled.value_counts().sort("count", level.name, descending=[True, False])[level.name].to_list()
-    return [(f"{name} = {text}", (pooled == text).cast(pl.Float64).to_numpy()) for text in sorted(levels[1:])]
+    return pooled, pooled.value_counts().sort("count", level.name, descending=[True, False])[level.name].to_list()
+
+
+def reference_levels(rows: pl.DataFrame, covariates: Covariates) -> dict[str, str]:
+    """The commonest level of each category: it has no column in the baseline."""
+    named = [name for name in covariates.categorical if name in rows.columns]
+    return {name: _levels(rows[name], covariates.rare_level_below)[1][0] for name in named}

@@ -52,13 +52,15 @@ def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: 
     )
 
 
-def judge(found: Diagnostics, acceptance: Acceptance) -> list[dict[str, Any]]:
-    """Each threshold of the protocol with what the design reached: check, limit, value, passed."""
+def judge(found: Diagnostics, acceptance: Acceptance, *, n_treated_incomplete: int = 0) -> list[dict[str, Any]]:
+    """Each threshold of the protocol with what the design reached: check, limit, value, passed. Treated people who left
+    for want of a covariate were not kept either."""
+    n_treated = found.overlap.n_treated + n_treated_incomplete
     ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
-        "min_share_treated_kept": found.overlap.share_treated_kept,
+        "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
         "min_overlap": found.overlap.overlap_coefficient,
         "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),
         "max_ks": _worst(row.ks_after for row in found.balance),

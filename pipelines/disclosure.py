@@ -142,10 +142,12 @@ def release_curve(
     days: Sequence[int],
     rule: Disclosure,
     band: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
+    most: float = 1.0,
 ) -> ReleasedCurve | None:
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
     and the number at risk are rounded to the midpoint of six, and so are the limits and the band. A number at risk that
-    is too small is withheld; None when already the start is."""
+    is too small is withheld; None when already the start is. `most` is the largest value there can be: 1 for a share of
+    people, infinity for a mean number of events."""
     nothing = [math.nan] * len(day)
     edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
     rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
@@ -159,7 +161,9 @@ def release_curve(
         seen.append(past[-1][1:] if past else (0.0, 0.0, 0.0, start, math.nan, math.nan))
 
     def rebuilt(column: int) -> list[float]:
-        return [min(midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) / base, 1) for row in seen]
+        return [
+            min(midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) / base, most) for row in seen
+        ]
 
     def rebuilt_band(column: int) -> list[float | None]:
         known = [math.isfinite(row[column]) for row in seen]

@@ -252,7 +252,7 @@ class Estimand(Section):
 
 CodeDimension = Literal["diagnosis", "procedure", "team", "hospital_diagnosis", "hospital_procedure"]
 CodeLevel = Literal["once", "sporadic", "frequent"]
-UseOfMissing = Literal["indicator", "median", "refuse"]
+UseOfMissing = Literal["indicator", "median", "complete_case", "multiple_imputation", "refuse"]
 
 
 class CodeCovariates(Section):
@@ -280,6 +280,14 @@ class CodeCovariates(Section):
     )
 
 
+class Imputation(Section):
+    """Multiple imputation by chained equations: design and effect are made in each completed copy, and pooled."""
+
+    copies: int = Field(10, ge=2, le=200, description="Completed copies of the covariates")
+    iterations: int = Field(5, ge=1, le=100, description="Rounds of the chained equations for each copy")
+    donors: int = Field(5, ge=1, le=50, description="Nearest observed rows from which a number is drawn")
+
+
 class Covariates(Section):
     """What the design adjusts for, all measured before time zero. docs/covariates.md lists those of raw records."""
 
@@ -290,11 +298,15 @@ class Covariates(Section):
     missing: UseOfMissing = Field(
         "indicator",
         description="indicator: mean filled in and a missing-indicator added; median: median filled in and nothing "
-        "added, as if it had been measured; refuse: an error. Of categories, missing is a level of its own",
+        "added, as if it had been measured; complete_case: rows without a value leave the comparison; "
+        "multiple_imputation: drawn given the arm and all other covariates, never the outcome, several times over; "
+        "refuse: an error. Of categories, missing is a level of its own, except under complete_case and "
+        "multiple_imputation",
     )
     missing_of: dict[str, UseOfMissing] = Field(
         default_factory=dict, description="The same for single covariates, for example {honos_total = 'median'}"
     )
+    imputation: Imputation = Imputation()
     rare_level_below: int = Field(
         10, ge=0, description="Levels with fewer rows are pooled, and fewer missing values get no indicator"
     )
@@ -316,6 +328,10 @@ class Covariates(Section):
         if filled:
             raise ValueError(f"missing_of: a category has no median: {', '.join(filled)}")
         return self
+
+    def named_with(self, use: UseOfMissing) -> list[str]:
+        """The covariates whose missing values are used in that way, in order."""
+        return [name for name in (*self.numeric, *self.categorical) if self.use_of_missing(name) == use]
 
     def use_of_missing(self, name: str) -> UseOfMissing:
         """What is done where a covariate is missing."""
@@ -410,11 +426,18 @@ class Protocol(Section):
             problems += self._what_a_cdm_does_not_hold()
         problems += self._faults_of_variant_names()
         problems += self._what_methods_cannot_target()
+        entered = {*self.covariates.numeric, *self.covariates.categorical}
+        for forest in ("causal_forest", "censored_forest"):
+            unknown = [name for name in getattr(self.effects, forest).subgroups if name not in entered]
+            if unknown:
+                problems.append(f"effects.{forest}.subgroups must be among the covariates: {', '.join(unknown)}")
         problems += self._what_power_cannot_say()
+        problems += self._what_cannot_be_pooled()
         problems += self._what_a_table_lacks() if is_table else []
         problems += self._faults_of_design_options()
         problems += self._days_outside_follow_up()
         problems += self._what_methods_cannot_measure()
+        problems += self._faults_of_sites()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -445,6 +468,14 @@ class Protocol(Section):
             ]
         return problems
 
+    def _what_cannot_be_pooled(self) -> list[str]:
+        """Each person's effect has no place in Rubin's rules."""
+        if not self.covariates.named_with("multiple_imputation"):
+            return []
+        named = self.effects.methods_by_name().items()
+        single = [name for name, method in named if EFFECTS[method].individual_effects]
+        return [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
+
     def _what_methods_cannot_measure(self) -> list[str]:
         """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""
         methods, problems = self.effects.methods, []
@@ -463,6 +494,26 @@ class Protocol(Section):
             problems.append(
                 f"effects.methods: {rates[0]} needs an outcome that is counted, such as n_readmissions_365d"
             )
+        for one in self.effects.also:
+            primary = self.outcomes.primary
+            is_able = {"count": is_counted(primary), "recurrent": primary == recurrent_outcome(self)}
+            if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
+                problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
+        repeated = [name for name in methods if name in methods_for("recurrent")]
+        wanted = recurrent_outcome(self)
+        if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
+            problems.append(f"effects.methods: {repeated[0]} is of {wanted}, which is not among the outcomes")
+        return problems
+
+    def _faults_of_sites(self) -> list[str]:
+        """A site is compared within itself, and no number of it may rest on fewer people than may be released."""
+        sites, problems = self.effects.sites, []
+        if sites.by is not None and sites.by not in self.design.exact:
+            problems.append(
+                f"effects.sites.by: {sites.by} must be one of design.exact, so that each site compares its own people"
+            )
+        if sites.by is not None and min(sites.min_treated, sites.min_controls) < self.disclosure.suppress_below:
+            problems.append("effects.sites: min_treated and min_controls must be at least disclosure.suppress_below")
         return problems
 
     def _primary_is_known(self) -> bool:
@@ -488,9 +539,15 @@ class Protocol(Section):
         return problems
 
     def _faults_of_design_options(self) -> list[str]:
-        """Options of designs that name covariates name those the design has."""
+        """Options of designs that name covariates name those the design has; strata and trimming have their basis."""
         chosen, problems = self.covariates, []
         for one in self.design.specifications():
+            if getattr(one.propensity, "by_stratum", False) and not one.exact:
+                problems.append(
+                    f"design.{one.name}: propensity.by_stratum needs design.exact, whose columns are strata"
+                )
+            if getattr(one.settings, "trim", None) == "crump_optimal" and self.estimand.target != "ATE":
+                problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
             has = {*chosen.numeric, *chosen.categorical, *one.exact}
             for option in COVARIATE_OPTIONS:
                 unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)
@@ -569,6 +626,11 @@ class Protocol(Section):
         return problems
 
 
+def recurrent_outcome(protocol: Protocol) -> str:
+    """The outcome whose events are followed one by one: readmissions over the whole follow-up."""
+    return f"n_readmissions_{protocol.follow_up.days}d"
+
+
 def outcome_kinds(protocol: Protocol) -> dict[str, Literal["binary", "continuous"]]:
     """Every outcome of the protocol, primary first, with its scale."""
     named = (protocol.outcomes.primary, *protocol.outcomes.secondary)
@@ -613,11 +675,13 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
-    able = {*(methods_for(kind) if kind else ()), *time_methods()}
+    able = {*(methods_for(kind) if kind else ()), *methods_for("time_to_event")}
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
+    able |= set(methods_for("recurrent")) if protocol.outcomes.primary == recurrent_outcome(protocol) else set()
     named = content["effects"]["methods"]
     methods = [name for name in named if name in able and not EFFECTS[name].individual_effects]
     content["effects"]["methods"] = methods or [name for name in named if name in able] or named
+    content["effects"]["sites"]["by"] = None
     return Protocol.model_validate(content)
 
 

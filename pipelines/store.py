@@ -37,11 +37,15 @@ DESIGN_SUMMARY = "private/design.json"
 PROGNOSTIC = "private/prognostic.parquet"
 ESTIMATES = "private/estimates.parquet"
 CURVES = "private/curves.parquet"
+MEAN_COUNTS = "private/mean_counts.parquet"
+SITES = "private/sites.json"
 INDIVIDUAL_EFFECTS = "private/individual_effects.parquet"
+HETEROGENEITY = "private/heterogeneity.json"
 EFFECT_NOTES = "private/effect_notes.json"
 MODELS = "private/models"
 SENSITIVITY = "private/sensitivity.parquet"
 VARIANTS = "private/variants"  # a folder for each variant, laid out like a run folder
+IMPUTATIONS = "private/imputations"  # a folder for each completed copy of the covariates, laid out like a run folder
 REFUSED_COHORT = "private/cohort_refused.json"
 REPORT = "release/report.html"
 RELEASED_ESTIMATES = "release/estimates.csv"
@@ -109,6 +113,10 @@ class RunFolder:
     def variant(self, name: str) -> "RunFolder":
         """The folder of one sensitivity analysis, which holds the files of a run under the same names."""
         return RunFolder(self.path / VARIANTS / name)
+
+    def imputation(self, number: int) -> "RunFolder":
+        """The folder of one completed copy of the covariates: baseline and designs under the names of a run's."""
+        return RunFolder(self.path / IMPUTATIONS / str(number))
 
     def _stamp(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.json"

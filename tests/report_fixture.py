@@ -140,6 +140,7 @@ def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:
     write_parquet(run.file(store.PROGNOSTIC), _prognostic(fake))
     write_parquet(run.file(store.CURVES), _curves(rng, fake))
     write_parquet(run.file(store.INDIVIDUAL_EFFECTS), _individual(rng, fake))
+    write_json(run.file(store.HETEROGENEITY), _heterogeneity(fake))
     notes = {
         "contrast": "peer_vs_virtual",
         "outcome": "n_crht_365d",
@@ -581,6 +582,53 @@ def _individual(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
             "upper": effect + 0.07,
         }
     )
+
+
+def _heterogeneity(fake: Fake) -> dict[str, Any]:
+    """What a forest leaves: one quarter and one leaf of the rule hold fewer people than may be shown."""
+    treated = fake.n_peer
+
+    def group(name: str, n_treated: int) -> dict[str, Any]:
+        numbers = {"value": -0.0317, "std_error": 0.05, "lower": -0.1297, "upper": 0.0663, "p_value": 0.53}
+        return {"name": name, **numbers, "n_treated": n_treated, "n_control": 150, "effective_n": 99.0}
+
+    def leaf(offer: bool, n_treated: int) -> dict[str, Any]:
+        ends = {"covariate": "", "threshold": 0.0, "left": None, "right": None}
+        return {"offer": offer, "n_treated": n_treated, "n_control": 75, **ends}
+
+    quarters = ("lowest quarter", "second quarter", "third quarter", "highest quarter")
+    return {
+        "contrast": "peer_vs_virtual",
+        "design": "nearest_neighbour",
+        "outcome": "readmitted_365d",
+        "scale": "risk_difference",
+        "settings": {"better": "lower", "multiplicity": "holm", "trees": 500},
+        "groups": [],
+        "interactions": [{"covariate": "is_female", "n_levels": 2, "p_value": 0.0413, "p_adjusted": 0.1239}],
+        "projection": {
+            "term": ["mean effect", "age_years"],
+            **{name: [-0.021, 0.004] for name in ("value", "std_error", "lower", "upper")},
+            "p_value": [0.3, 0.8],
+        },
+        "ranking": {
+            "calibration": [0.4871, 0.3, -0.1, 1.075],
+            "calibration_p_value": 0.052,
+            "autoc": [0.0123, 0.01, -0.0073, 0.0319, 0.22],
+            "qini": [0.005, 0.004, -0.003, 0.013, 0.21],
+            "toc": [0.0] * 10,
+            "quarters": [group(name, 3 if at == 0 else treated // 4) for at, name in enumerate(quarters)],
+        },
+        "importance": {"age_years": {"share": 0.62, "least": 0.5, "most": 0.7, "among_first": 0.9}},
+        "policy": {
+            "tree": {
+                "offer": None, "n_treated": treated, "n_control": 300, "covariate": "age_years", "threshold": 41.37,
+                "left": leaf(True, treated - 2), "right": leaf(False, 2),
+            },
+            "over_nobody": [0.01, -0.02, 0.04], "over_everybody": [0.002, -0.03, 0.034], "share_offered": 0.81,
+        },
+        "monte_carlo_error": 0.011,
+        "notes": ["linear projection: only 3 people of a level"],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
 from models.influence import find_clusters
 from models.results import Baseline, Design, Estimate, FloatArray, Scale
+from models.times.events import FEWEST
 
 RATE_SCALES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
 
@@ -36,6 +37,7 @@ def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) 
 def contrast_rates(
     rates: tuple[float, float],
     influence: FloatArray,
+    counts: FloatArray,
     baseline: Baseline,
     design: Design,
     *,
@@ -51,7 +53,14 @@ def contrast_rates(
         clusters=find_clusters(baseline, design),
         control_weights=np.where(design.treated, 0.0, design.weights),
     )
-    return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=notes)
+    facts = {**notes, FEWEST: fewest_with_events(counts, design)}
+    return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=facts)
+
+
+def fewest_with_events(counts: FloatArray, design: Design) -> float:
+    """People of the design with an event, in the arm with fewest: disclosure control asks for it."""
+    has = (counts > 0) & (design.weights > 0)
+    return float(min((has & design.treated).sum(), (has & ~design.treated).sum()))
 
 
 def dispersion(counts: FloatArray, expected: FloatArray, weights: FloatArray) -> float:

@@ -71,6 +71,7 @@ def negative_binomial(
     return contrast_rates(
         (float(rate[0]), float(rate[1])),
         influence[:, :2] * rate,
+        counts,
         baseline,
         design,
         method="negative_binomial",

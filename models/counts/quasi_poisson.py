@@ -48,6 +48,7 @@ def quasi_poisson(
     return contrast_rates(
         (treated, control),
         np.hstack(influence),
+        counts,
         baseline,
         design,
         method="quasi_poisson",

@@ -26,9 +26,11 @@ from models.contrasts import (
     outcome_in_design,
     scales_for,
 )
+from models.counts.at_risk import fewest_with_events
 from models.estimated_weights import WeightModel, WeightsAre, model_weights
 from models.influence import find_clusters
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
+from models.times.events import FEWEST
 
 NEWTON_STEPS = 200
 CONSTANT = 1e-10
@@ -96,6 +98,7 @@ def two_part(
         "share_any_treated": _share_any(values, design, design.treated),
         "share_any_control": _share_any(values, design, ~design.treated),
         "mean_residual_control": residual,
+        FEWEST: fewest_with_events(values, design),
     }
     return contrast_arms(
         means,

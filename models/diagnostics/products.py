@@ -23,6 +23,7 @@ RARE = 10
 WORST = 10
 NEGLIGIBLE = 1e-12
 OVER = 0.1
+BLOCK = 50_000  # rows
 
 
 @dataclass(frozen=True)
@@ -58,29 +59,32 @@ class ProductBalance:
 
 def measure_products(baseline: Baseline, design: Design) -> ProductBalance:
     """Squares of numbers and products of every two columns. An arm left without rows has infinite differences."""
-    treated = design.treated
-    is_binary = np.asarray(np.isin(baseline.matrix, (0.0, 1.0)).all(axis=0))
-    centre = np.where(is_binary, 0.0, baseline.matrix[treated].mean(axis=0))
-    columns = baseline.matrix - centre
-    spread = np.where(is_binary, 1.0, np.maximum(columns.std(axis=0), np.finfo(float).tiny))
-    columns = columns / spread
+    matrix, treated = baseline.matrix, design.treated
+    is_binary = np.array([bool(((column == 0) | (column == 1)).all()) for column in matrix.T])
+    centre = np.where(is_binary, 0.0, matrix[treated].mean(axis=0))
+    spread = np.array([1.0 if binary else _spread(column) for binary, column in zip(is_binary, matrix.T, strict=True)])
     first, second, is_indicator = _pairs(is_binary)
-    moments = [_moments(columns[arm], first, second) for arm in (treated, ~treated)]
-    n = np.array([treated.sum(), (~treated).sum()], dtype=np.float64)
-    variances = [
-        np.where(is_indicator, m * (1 - m), np.maximum(s - m * m, 0.0) * size / max(size - 1.0, 1.0))
-        for (m, s), size in zip(moments, n, strict=True)
-    ]
+    arms = [_moments(matrix, arm, design.weights, centre, spread) for arm in (treated, ~treated)]
+    means = [arm.products[first, second] / arm.size for arm in arms]
+    variances = []
+    for arm, mean in zip(arms, means, strict=True):
+        squares = arm.squares[first, second] / arm.size
+        of_numbers = np.maximum(squares - mean * mean, 0.0) * arm.size / max(arm.size - 1.0, 1.0)
+        variances.append(np.where(is_indicator, mean * (1 - mean), of_numbers))
     sd = sd_for_standardising(variances[0], variances[1], design.estimand)
-    after = [_weighted_means(columns[arm], design.weights[arm], first, second) for arm in (treated, ~treated)]
-    before_smd = _standardised(moments[0][0] - moments[1][0], sd)
+    after = [arm.weighted[first, second] / arm.weight if arm.weight else np.full(len(first), np.nan) for arm in arms]
+    before_smd = _standardised(means[0] - means[1], sd)
     after_smd = _standardised(after[0] - after[1], sd)
-    rare = _is_rare(is_binary, columns[treated], moments[0][0], first, second)
+    rare = _is_rare(is_binary, np.diag(arms[0].products), means[0] * arms[0].size, arms[0].size, first, second)
     constant = (variances[0] <= NEGLIGIBLE) & (variances[1] <= NEGLIGIBLE)
     judged = ~rare & ~constant
     by_chance = _over_by_chance(design) if judged.any() else 0.0
     names = baseline.columns
     return _summary(names, first[judged], second[judged], before_smd[judged], after_smd[judged], rare, by_chance)
+
+
+def _spread(column: FloatArray) -> float:
+    return max(float(column.std()), float(np.finfo(float).tiny))
 
 
 def _pairs(is_binary: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
@@ -92,12 +96,10 @@ def _pairs(is_binary: BoolArray) -> tuple[IntArray, IntArray, BoolArray]:
 
 
 def _is_rare(
-    is_binary: BoolArray, treated_columns: FloatArray, mean_product: FloatArray, first: IntArray, second: IntArray
+    is_binary: BoolArray, ones: FloatArray, both: FloatArray, n: float, first: IntArray, second: IntArray
 ) -> BoolArray:
-    n = len(treated_columns)
-    ones = treated_columns.sum(axis=0)
+    """`ones` and `both`: how many treated rows have each indicator, and each product of two."""
     rare_column = is_binary & (np.minimum(ones, n - ones) < RARE - 0.5)
-    both = mean_product * n
     rare_both = is_binary[first] & is_binary[second] & (np.minimum(both, n - both) < RARE - 0.5)
     rare: BoolArray = rare_column[first] | rare_column[second] | rare_both
     return rare
@@ -110,21 +112,31 @@ def _over_by_chance(design: Design) -> float:
     return float(2.0 * ndtr(-OVER / np.sqrt(sum(1.0 / n for n in sizes))))
 
 
-def _moments(columns: FloatArray, first: IntArray, second: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Mean of each product and of its square."""
-    squares = columns * columns
-    n = max(len(columns), 1)
-    return (columns.T @ columns)[first, second] / n, (squares.T @ squares)[first, second] / n
+@dataclass(frozen=True)
+class _Moments:
+    """(p, p) sums over one arm: of products of two columns, of their squares, and of products by weight."""
+
+    products: FloatArray
+    squares: FloatArray
+    weighted: FloatArray
+    size: float
+    weight: float
 
 
-def _weighted_means(columns: FloatArray, weights: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
-    total = float(weights.sum())
-    if total == 0:
-        return np.full(len(first), np.nan)
-    used = weights > 0
-    rows = columns[used]
-    means: FloatArray = (rows.T @ (weights[used, None] * rows))[first, second] / total
-    return means
+def _moments(
+    matrix: FloatArray, arm: BoolArray, weights: FloatArray, centre: FloatArray, spread: FloatArray
+) -> _Moments:
+    """Block by block of rows, so that no copy of the matrix is made."""
+    rows, p = np.flatnonzero(arm), matrix.shape[1]
+    products, squares, weighted = (np.zeros((p, p)) for _ in range(3))
+    for start in range(0, len(rows), BLOCK):
+        here = rows[start : start + BLOCK]
+        block = (matrix[here] - centre) / spread
+        products += block.T @ block
+        weighted += block.T @ (weights[here, None] * block)
+        block *= block
+        squares += block.T @ block
+    return _Moments(products, squares, weighted, float(len(rows)), float(weights[arm].sum()))
 
 
 def _standardised(difference: FloatArray, sd: FloatArray) -> FloatArray:

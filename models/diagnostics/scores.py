@@ -17,12 +17,13 @@ from models.propensity.preference import EQUIPOISE, preference_score
 from models.results import Baseline, BoolArray, Design, FloatArray, Propensity
 
 SAME = 1e-9  # log-odds this close are tied: the last bits of a fit decide nothing
+MOST_CELLS = 100_000_000  # a fit to more than 800 MB is not worth its memory for a diagnostic
 SINGULAR = 1e-10  # a spread below this share of the column's size is none
 
 
 @dataclass(frozen=True)
 class ScoreDiagnostics:
-    """Shares and c-statistics, 0..1; nan where an arm has no row.
+    """Shares and c-statistics, 0..1; nan where an arm has no row. No score is fitted anew to more than 10^8 cells.
 
     equipoise                share of all comparable rows with a preference score of 0.3 to 0.7
     equipoise_treated        the same of the treated
@@ -85,7 +86,7 @@ def _share(which: BoolArray, among: BoolArray) -> float:
 def _refitted(baseline: Baseline, design: Design) -> tuple[float, float]:
     inside = design.weights > 0
     treated, weights = design.treated[inside], design.weights[inside]
-    if not treated.any() or treated.all():
+    if not treated.any() or treated.all() or treated.size * baseline.matrix.shape[1] > MOST_CELLS:
         return float("nan"), float("nan")
     columns = _standardised(baseline.matrix[inside], weights)
     if columns.shape[1] == 0:

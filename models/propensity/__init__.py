@@ -3,6 +3,7 @@
 from models.propensity.fitting import fit_propensity, l2_penalty_of
 from models.propensity.preference import preference_log_odds, preference_score, share_in_equipoise
 from models.propensity.rows import comparable_rows, in_groups_with_both
+from models.propensity.strata import strata_of
 
 __all__ = [
     "comparable_rows",
@@ -12,4 +13,5 @@ __all__ = [
     "preference_log_odds",
     "preference_score",
     "share_in_equipoise",
+    "strata_of",
 ]

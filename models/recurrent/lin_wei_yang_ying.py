@@ -14,6 +14,7 @@ from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.recurrent.histories import Histories, histories_in_design
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray
+from models.times.events import FEWEST
 
 NEWTON_STEPS = 100
 CONVERGED = 1e-12
@@ -43,6 +44,8 @@ def lwyy(
     histories = histories_in_design(event_row, event_day, last_day, died, design, horizon)
     model = model_weights(baseline, design, weights_are)
     log_value, per_weight = _fit(histories, design)
+    had_events = np.unique(histories.row)
+    fewest = min(int((design.treated[had_events] == arm).sum()) for arm in (True, False))
     influence = np.zeros(design.weights.size)
     for arm in (design.treated, ~design.treated):
         influence = influence + model.influence(np.where(arm, per_weight, 0.0)[:, None], arm)[:, 0]
@@ -54,7 +57,7 @@ def lwyy(
         method="lwyy",
         scale="rate_ratio",
         confidence=confidence,
-        notes={"variance": model.says, "n_events": float(histories.row.size)},
+        notes={"variance": model.says, "n_events": float(histories.row.size), FEWEST: float(fewest)},
     )
     return (estimate,)
 

@@ -19,8 +19,8 @@ from models.estimated_weights import WeightModel, model_weights
 from models.influence import Clusters, find_clusters, robust_covariance
 from models.recurrent.histories import Histories, histories_in_design
 from models.results import Baseline, BoolArray, Curve, Design, Estimate, FloatArray, IntArray
-
-DAYS_AT_ONCE = 32
+from models.times.events import FEWEST
+from models.times.limits import BAND_FROM_EVENTS, DAYS_AT_ONCE, MOST_IN_BAND, largest_of
 
 Arm = Literal["treated", "control"]
 
@@ -39,6 +39,7 @@ class _Steps:
     """One arm's curve on each of its days, and what its derivatives with respect to a row's weight are made of.
 
     count       (d,) mean count
+    n_events    (d,) events so far
     at_risk     (d,) weight under observation
     per_event   (d,) derivative by one event on that day
     waiting     (d,) derivative by the days at risk so far, as if nobody died
@@ -50,6 +51,7 @@ class _Steps:
     rows: IntArray
     day: FloatArray
     count: FloatArray
+    n_events: IntArray
     at_risk: FloatArray
     per_event: FloatArray
     waiting: FloatArray
@@ -79,19 +81,21 @@ def mean_cumulative_count(
 
     A curve starts with day 0, has a step on every day on which something happens, and lasts to the horizon, or to the
     arm's last day when follow-up of everyone ends before; the contrasts are then nan with a note. Limits are pointwise
-    on the log scale (0 wide where the count is 0). Rows of weight 0 are not looked at.
+    on the log scale (0 wide where the count is 0); the band of the whole curve is found as for cumulative incidence
+    (models/times/limits.py). Rows of weight 0 are not looked at.
     Raises ValueError on days, events or designs out of range.
     """
     check_confidence(confidence)
     histories = histories_in_design(event_row, event_day, last_day, died, design, horizon)
     clusters, model = find_clusters(baseline, design), model_weights(baseline, design, "estimated")
     treated, control = (_add_up(histories, design, arm, horizon) for arm in ("treated", "control"))
-    error_treated, end_treated = _errors_and_end(treated, histories, model, clusters)
-    error_control, end_control = _errors_and_end(control, histories, model, clusters)
-    influence = np.hstack([end_treated, end_control])
+    of_treated, of_control = (_errors(arm, histories, model, clusters, confidence) for arm in (treated, control))
+    influence = np.hstack([of_treated.end, of_control.end])
+    had_events = np.unique(histories.row)
+    fewest = min(int((design.treated[had_events] == arm).sum()) for arm in (True, False))
     return MeanCumulativeCount(
-        curves=(_curve(treated, error_treated, confidence), _curve(control, error_control, confidence)),
-        estimates=_contrasts((treated, control), influence, model, clusters, confidence),
+        curves=(_curve(treated, of_treated, confidence), _curve(control, of_control, confidence)),
+        estimates=_contrasts((treated, control), influence, model, clusters, confidence, fewest),
     )
 
 
@@ -121,6 +125,7 @@ def _add_up(histories: Histories, design: Design, arm: Arm, horizon: int) -> _St
         rows=rows.astype(np.int64),
         day=days,
         count=count,
+        n_events=total(np.searchsorted(days, histories.day[mine]), np.ones(int(mine.sum()))).cumsum().astype(np.int64),
         at_risk=at_risk,
         per_event=alive_before / at_risk,
         waiting=(alive_before * rate / at_risk).cumsum(),
@@ -152,12 +157,52 @@ def _per_weight(steps: _Steps, histories: Histories, first: int, stop: int, so_f
     return np.asarray(by_event - steps.waiting[until] + lived - lost, dtype=np.float64)
 
 
-def _curve(steps: _Steps, std_error: FloatArray, confidence: float) -> Curve:
-    lower, upper = steps.count.copy(), steps.count.copy()
-    has = (steps.count > 0) & (std_error > 0)
-    reach = np.exp(ndtri(0.5 + confidence / 2) * std_error[has] / steps.count[has])
-    lower[has], upper[has] = steps.count[has] / reach, steps.count[has] * reach
-    start = np.zeros(1)
+@dataclass(frozen=True)
+class _Errors:
+    """pointwise (d,) standard errors; band_reach how many of them the band is away, on the days `in_band` (d,); end
+    (n, 1) each row's influence on the count of the last day."""
+
+    pointwise: FloatArray
+    band_reach: float
+    in_band: BoolArray
+    end: FloatArray
+
+
+def _errors(steps: _Steps, histories: Histories, model: WeightModel, clusters: Clusters, confidence: float) -> _Errors:
+    """A few days at a time: people × days would not fit for a large pool. For the band the sums of whole clusters are
+    kept, of fewer, evenly spread days where there are many clusters."""
+    arm = model.design.treated if steps.arm == "treated" else ~model.design.treated
+    used, code = np.unique(clusters.code[model.design.weights > 0], return_inverse=True)
+    in_band = (steps.n_events >= BAND_FROM_EVENTS) & (clusters.count > 1)
+    kept = np.flatnonzero(in_band)
+    most = max(int(MOST_IN_BAND / max(used.size, 1)), DAYS_AT_ONCE)
+    if kept.size > most:
+        kept = kept[np.unique(np.linspace(0, kept.size - 1, most).round().astype(np.int64))]
+    sums, errors = np.empty((used.size, kept.size)), np.empty(steps.day.size)
+    so_far, influence = np.zeros(steps.rows.size), np.zeros((arm.size, 1))
+    for first in range(0, steps.day.size, DAYS_AT_ONCE):
+        stop = min(first + DAYS_AT_ONCE, steps.day.size)
+        per_weight = np.zeros((arm.size, stop - first))
+        per_weight[steps.rows] = _per_weight(steps, histories, first, stop, so_far)
+        influence = model.influence(per_weight, arm)
+        errors[first:stop] = np.sqrt(np.diag(robust_covariance(influence, clusters)))
+        for place in np.flatnonzero((kept >= first) & (kept < stop)):
+            sums[:, place] = np.bincount(code, influence[model.design.weights > 0, kept[place] - first], used.size)
+    reach = np.nan
+    if kept.size:
+        covariance = sums.T @ sums
+        spread = np.sqrt(np.diag(covariance))
+        reach = largest_of(covariance / np.outer(spread, spread), confidence)
+    return _Errors(errors, reach, in_band, influence[:, -1:])
+
+
+def _curve(steps: _Steps, errors: _Errors, confidence: float) -> Curve:
+    reach = float(ndtri(0.5 + confidence / 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where((steps.count > 0) & (errors.pointwise > 0), errors.pointwise / steps.count, 0.0)
+    lower, upper = steps.count * np.exp(-reach * relative), steps.count * np.exp(reach * relative)
+    band = np.where(errors.in_band, errors.band_reach * relative, np.nan)
+    start, none = np.zeros(1), np.full(1, np.nan)
     return Curve(
         arm=steps.arm,
         day=np.concatenate([start, steps.day]),
@@ -165,31 +210,21 @@ def _curve(steps: _Steps, std_error: FloatArray, confidence: float) -> Curve:
         lower=np.concatenate([start, lower]),
         upper=np.concatenate([start, upper]),
         at_risk=np.concatenate([steps.at_risk[:1], steps.at_risk]),
+        band_lower=np.concatenate([none, steps.count * np.exp(-band)]),
+        band_upper=np.concatenate([none, steps.count * np.exp(band)]),
     )
 
 
-def _errors_and_end(
-    steps: _Steps, histories: Histories, model: WeightModel, clusters: Clusters
-) -> tuple[FloatArray, FloatArray]:
-    """(days,) standard errors, and (n, 1) each row's influence on the count of the last day. A few days at a time:
-    people × days would not fit for a large pool."""
-    arm = model.design.treated if steps.arm == "treated" else ~model.design.treated
-    so_far, errors = np.zeros(steps.rows.size), []
-    influence = np.zeros((arm.size, 1))
-    for first in range(0, steps.day.size, DAYS_AT_ONCE):
-        stop = min(first + DAYS_AT_ONCE, steps.day.size)
-        per_weight = np.zeros((arm.size, stop - first))
-        per_weight[steps.rows] = _per_weight(steps, histories, first, stop, so_far)
-        influence = model.influence(per_weight, arm)
-        errors.append(np.sqrt(np.diag(robust_covariance(influence, clusters))))
-    return np.concatenate(errors), influence[:, -1:]
-
-
 def _contrasts(
-    steps: tuple[_Steps, _Steps], influence: FloatArray, model: WeightModel, clusters: Clusters, confidence: float
+    steps: tuple[_Steps, _Steps],
+    influence: FloatArray,
+    model: WeightModel,
+    clusters: Clusters,
+    confidence: float,
+    fewest: int,
 ) -> tuple[Estimate, ...]:
     treated, control = (float(arm.count[-1]) for arm in steps)
-    notes: dict[str, float | str] = {"variance": model.says}
+    notes: dict[str, float | str] = {"variance": model.says, FEWEST: float(fewest)}
     if not all(arm.is_followed for arm in steps):
         treated = control = float("nan")
         notes["not_estimable"] = "follow-up of everyone in an arm ends before the horizon"

@@ -10,6 +10,7 @@ as known would make the errors too large.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from models.results import BoolArray, Design, FloatArray, IntArray
 from models.times.arm_curve import Arm, ArmCurve, is_arm
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, fit_cox
 from models.times.events import CENSORED, censored_early
+
+Censoring = Literal["none", "weights"]
+
+MOST_PIECES = 5_000_000
+"""Pieces of rows held at once by models of hazards."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,12 @@ class CensoringWeights:
     covariates: FloatArray
     fit: CoxFit | None
     watched: IntArray
+
+
+def check_censoring(censoring: str) -> None:
+    """Raises ValueError unless it is one of the two ways."""
+    if censoring not in ("none", "weights"):
+        raise ValueError(f'censoring must be "none" or "weights", not {censoring!r}')
 
 
 def censoring_weights(
@@ -80,6 +92,59 @@ def censoring_weights(
     return CensoringWeights(used, np.minimum(weight, largest), weight > largest, stratum, covariates, fit, watched)
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """Rows cut on the days on which people were lost to observation, each piece with the weight of its time.
+
+    owner        (q,) number of the row
+    start, stop  (q,)
+    is_last      (q,) whether the row's own end is the piece's
+    weight       (q,) capped
+    is_capped    (q,)
+    watched      (q,) as in CensoringWeights
+    """
+
+    owner: IntArray
+    start: FloatArray
+    stop: FloatArray
+    is_last: BoolArray
+    weight: FloatArray
+    is_capped: BoolArray
+    watched: IntArray
+
+
+def whole_rows(day: FloatArray) -> Pieces:
+    """One piece a row, of weight 1."""
+    nothing = np.zeros(day.size, dtype=np.int64)
+    every = np.arange(day.size)
+    return Pieces(every, np.zeros(day.size), day, every >= 0, np.ones(day.size), nothing > 0, nothing)
+
+
+def weighted_pieces(day: FloatArray, by: CensoringWeights, largest: float) -> Pieces:
+    """The rows in pieces. In a large pool the weights are renewed on fewer, evenly spread days than people were lost on
+    (MOST_PIECES pieces in all)."""
+    if by.fit is None:
+        return whole_rows(day)
+    cuts = np.unique(by.fit.days.day)
+    most = max(int(MOST_PIECES / day.size), 1)
+    if cuts.size > most:
+        cuts = cuts[np.unique(np.linspace(0, cuts.size - 1, most).round().astype(np.int64))]
+    n_pieces = 1 + np.searchsorted(cuts, day, side="left")
+    owner = np.repeat(np.arange(day.size), n_pieces)
+    number = np.arange(owner.size) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
+    edges = np.concatenate([np.zeros(1), cuts, np.full(1, np.inf)])
+    start, stop = edges[number], np.minimum(edges[number + 1], day[owner])
+    stratum, watched = by.stratum[owner], np.zeros(owner.size, dtype=np.int64)
+    for arm in (0, 1):
+        first, end = np.searchsorted(by.fit.days.stratum, (arm, arm + 1))
+        mine = stratum == arm
+        watched[mine] = first + np.searchsorted(by.fit.days.day[first:end], start[mine], side="right")
+    hazard = _since_start(by.fit, by.fit.hazard[:, None], watched, stratum)[:, 0]
+    weight = np.exp(by.fit.relative_risk[owner] * hazard)
+    is_last = number == n_pieces[owner] - 1
+    return Pieces(owner, start, stop, is_last, np.minimum(weight, largest), weight > largest, watched)
+
+
 def describe_weights(by: CensoringWeights, event: IntArray) -> str:
     """One sentence on the weights of the rows with an event, which are the ones that count."""
     counted = by.weight[event[by.used] != CENSORED]
@@ -88,8 +153,8 @@ def describe_weights(by: CensoringWeights, event: IntArray) -> str:
         return "weights for the end of observation: nobody's observation ended early"
     return (
         f"weights for the end of observation by arm and covariates: {counted.mean():.2f} on average, at most "
-        f"{counted.max():.2f}, {100 * capped.mean():.1f} % of events at the cap; the risks are those if nobody's "
-        "observation had ended early, provided its end depends on nothing else that bears on the outcome"
+        f"{counted.max():.2f}, {100 * capped.mean():.1f} % of events at the cap; the estimate is for nobody's "
+        "observation having ended early, provided its end depends on nothing else that bears on the outcome"
     )
 
 
@@ -128,7 +193,7 @@ def weighted_incidence(
         moves[mine] = (gain - incidence @ combinations) / total
         if by.fit is not None:
             pull = np.where(by.is_capped[mine, None], 0.0, weights[mine, None] * gain / total)
-            moves += _through_model(by, by.fit, mine, pull)
+            moves += through_model(by, by.fit, mine, mine, by.watched[mine], pull)
         return moves
 
     return ArmCurve(
@@ -143,12 +208,18 @@ def weighted_incidence(
     )
 
 
-def _through_model(by: CensoringWeights, fit: CoxFit, mine: IntArray, pull: FloatArray) -> FloatArray:
-    """(m, j) what one more unit of a row's weight does by way of the hazards of the end of observation. `mine` are the
-    arm's rows and `pull` (rows of the arm, j) what a unit of a row's cumulative hazard does."""
+def through_model(
+    by: CensoringWeights, fit: CoxFit, mine: IntArray, owner: IntArray, watched: IntArray, pull: FloatArray
+) -> FloatArray:
+    """(m, j) what one more unit of a row's weight does by way of the hazards of the end of observation.
+
+    mine            the rows of one arm
+    owner, watched  (q,) a weight is the row's `owner`, and holds the fit's days before `watched`
+    pull            (q, j) what a unit of that cumulative hazard does
+    """
     days, n_days = fit.days, fit.days.day.size
-    pull = pull * fit.relative_risk[mine, None]
-    sums = np.column_stack([np.bincount(by.watched[mine], column, n_days + 1) for column in pull.T])
+    pull = pull * fit.relative_risk[owner, None]
+    sums = np.column_stack([np.bincount(watched, column, n_days + 1) for column in pull.T])
     still_to_come = sums[::-1].cumsum(axis=0)[::-1][1:]
     per_step = still_to_come * (fit.hazard / days.weight)[:, None]
 
@@ -159,7 +230,7 @@ def _through_model(by: CensoringWeights, fit: CoxFit, mine: IntArray, pull: Floa
     left = mine[days.own[mine] >= 0]
     moves[left] += per_step[days.own[left]]
 
-    hazard = _since_start(fit, fit.hazard[:, None], by.watched[mine], by.stratum[mine])
-    hazard_x = _since_start(fit, fit.hazard_x, by.watched[mine], by.stratum[mine])
-    through = ((by.covariates[mine] - fit.centre) * hazard - hazard_x).T @ pull
+    hazard = _since_start(fit, fit.hazard[:, None], watched, by.stratum[owner])
+    hazard_x = _since_start(fit, fit.hazard_x, watched, by.stratum[owner])
+    through = ((by.covariates[owner] - fit.centre) * hazard - hazard_x).T @ pull
     return moves + fit.per_weight @ through

@@ -17,6 +17,15 @@ from models.contrasts import check_confidence, effective_number
 from models.estimated_weights import model_weights
 from models.influence import find_clusters, robust_covariance
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
+from models.times.censoring import (
+    Censoring,
+    censoring_weights,
+    check_censoring,
+    describe_weights,
+    through_model,
+    weighted_pieces,
+    whole_rows,
+)
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, Ties, fit_cox
 from models.times.events import DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
 from models.times.fine_gray import CensoringBy, fit_fine_gray
@@ -39,11 +48,17 @@ def cox(
     confidence: float = 0.95,
     ties: Ties = "efron",
     adjust: bool = False,
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Hazard ratio of readmission or death, whichever comes first.
 
     day, event  as in `models.times.risks.cumulative_incidence`
     ties        events on one day: "efron" or "breslow"
+    censoring   "none": whoever is lost to observation is like those who stay, in each arm; "weights": like those who
+                stay and are alike in the covariates: everybody at risk counts one over the probability of being still
+                observed, which changes as time goes on (models/times/censoring.py); its estimation is in the error
     adjust      whether the model also holds the baseline covariates. The ratio is then one among people of the same
                 covariates, which differs from the marginal one even without confounding.
 
@@ -51,7 +66,8 @@ def cox(
     of the robust test of models/times/proportional.py, where it can be made. Rows of weight 0 are not looked at.
     Raises ValueError on days, events or designs out of range.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust, weighting)
     return study.effects("cox", {"readmitted_or_died": (READMITTED, DIED)}, study.cox(ties))
 
 
@@ -65,13 +81,17 @@ def cause_specific_cox(
     confidence: float = 0.95,
     ties: Ties = "efron",
     adjust: bool = False,
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Hazard ratios of readmission and of death before readmission, each among those without either so far.
 
     Both are needed: a treatment that prevents deaths leaves more people to be readmitted (Latouche et al. 2013, J Clin
     Epidemiol 66:648). Arguments and errors as in `cox`.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust, weighting)
     return study.effects("cause_specific_cox", {"readmitted": (READMITTED,), "died": (DIED,)}, study.cox(ties))
 
 
@@ -125,10 +145,12 @@ class _Study:
         horizon: int,
         confidence: float,
         adjust: bool,
+        weighting: tuple[Censoring, float, float] = ("none", 1.0, 10.0),
     ) -> None:
         check_confidence(confidence)
+        check_censoring(weighting[0])
         day, event = within_horizon(day, event, design, horizon)
-        self.design, self.horizon, self.confidence = design, horizon, confidence
+        self.design, self.horizon, self.confidence, self.event_of_all = design, horizon, confidence, event
         self.used = np.flatnonzero(design.weights > 0)
         self.day, self.event, self.weights = day[self.used], event[self.used], design.weights[self.used]
         self.treated = design.treated[self.used]
@@ -136,19 +158,48 @@ class _Study:
         self.covariates = np.column_stack([self.treated.astype(np.float64), others])
         self.clusters = find_clusters(baseline, design)
         self.model = model_weights(baseline, design, "estimated")
+        self.by, self.pieces = None, whole_rows(self.day)
+        if weighting[0] == "weights":
+            self.by = censoring_weights(
+                day, event, baseline.matrix, design, horizon, l2_penalty=weighting[1], largest=weighting[2]
+            )
+            self.pieces = weighted_pieces(self.day, self.by, weighting[2])
 
     def cox(self, ties: Ties) -> Fit:
         """A Cox model that takes every other event as the end of being at risk."""
 
+        parts = self.pieces
+
         def fit(causes: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
-            nothing = np.zeros(self.used.size)
-            has_event = np.isin(self.event, causes)
-            rows = AtRisk(nothing, self.day, has_event, self.weights, nothing.astype(np.int64))
-            fitted: CoxFit = fit_cox(rows, self.covariates, ties=ties)
-            p_value = proportional_hazards_p(fitted, rows, self.covariates, self.used, self.model, self.clusters)
-            return fitted.coefficients, fitted.per_weight, p_value
+            has_event = np.isin(self.event, causes)[parts.owner] & parts.is_last
+            weights = self.weights[parts.owner] * parts.weight
+            rows = AtRisk(parts.start, parts.stop, has_event, weights, np.zeros(weights.size, dtype=np.int64))
+            covariates = self.covariates[parts.owner]
+            fitted: CoxFit = fit_cox(rows, covariates, ties=ties)
+            p_value = proportional_hazards_p(
+                fitted, rows, covariates, self.used[parts.owner], parts.weight, self.model, self.clusters
+            )
+            return fitted.coefficients, self._of_rows(fitted.per_weight), p_value
 
         return fit
+
+    def _of_rows(self, per_weight: FloatArray) -> FloatArray:
+        """(m, p) derivatives by the rows' weights from those by the pieces' weights, also through the model of the end
+        of observation."""
+        parts = self.pieces
+        moved = per_weight * parts.weight[:, None]
+        moves: FloatArray = np.column_stack(
+            [np.bincount(parts.owner, column, self.used.size).astype(np.float64) for column in moved.T]
+        )
+        if self.by is None or self.by.fit is None:
+            return moves
+        pull = np.where(parts.is_capped[:, None], 0.0, moved * self.weights[parts.owner, None])
+        for arm in (self.treated, ~self.treated):
+            mine = arm[parts.owner]
+            moves += through_model(
+                self.by, self.by.fit, np.flatnonzero(arm), parts.owner[mine], parts.watched[mine], pull[mine]
+            )
+        return moves
 
     def effects(
         self, method: str, events: dict[Event, tuple[int, ...]], fit: Fit, scale: Scale = "hazard_ratio"
@@ -168,6 +219,8 @@ class _Study:
             made.append(TimeEffect(event, self.horizon, (estimate,)))
             if np.isfinite(p_value):
                 remarks.append(_remark(event, p_value))
+        if self.by is not None:
+            remarks.append(describe_weights(self.by, self.event_of_all))
         return TimeEffects(tuple(made), remarks=tuple(remarks))
 
     def _expect_events(self, causes: tuple[int, ...]) -> None:
@@ -191,6 +244,9 @@ class _Study:
         std_error = float("nan")
         if per_weight is not None:
             std_error = self._error(per_weight)
+            if not std_error > 0:
+                std_error = float("nan")
+                notes["not_estimable"] = "the error: too few people or sets with events"
             if np.isfinite(p_value):
                 notes["proportional_hazards_p"] = p_value
         else:

@@ -23,7 +23,7 @@ BAND_FROM_EVENTS = 10
 MOST_IN_BAND = 30_000_000
 """Clusters × days held at once for the band; a larger pool has its band found on fewer, evenly spread days."""
 
-N_DRAWS = 20_000
+N_DRAWS = 10_000
 BAND_SEED = 20_240_601
 """The draws are the same in every run: they are a way to integrate, not a choice of the study."""
 
@@ -84,10 +84,10 @@ def band_multiplier(sums: FloatArray, confidence: float) -> float:
     error = np.sqrt(np.diag(covariance))
     varies = error > 0
     correlation = covariance[np.ix_(varies, varies)] / np.outer(error[varies], error[varies])
-    return _largest_of(correlation, confidence)
+    return largest_of(correlation, confidence)
 
 
-def _largest_of(correlation: FloatArray, confidence: float) -> float:
+def largest_of(correlation: FloatArray, confidence: float) -> float:
     """Quantile of the largest absolute of normal numbers with this correlation. The symmetric root is used because it
     moves with the last bits of the correlation as little as the correlation itself."""
     values, vectors = np.linalg.eigh(correlation)

@@ -27,17 +27,24 @@ def share_gone(fit: CoxFit, rows: AtRisk) -> FloatArray:
 
 
 def proportional_hazards_p(
-    fit: CoxFit, rows: AtRisk, covariates: FloatArray, used: IntArray, model: WeightModel, clusters: Clusters
+    fit: CoxFit,
+    rows: AtRisk,
+    covariates: FloatArray,
+    used: IntArray,
+    share: FloatArray,
+    model: WeightModel,
+    clusters: Clusters,
 ) -> float:
     """Robust p-value of proportional hazards of the first covariate; nan where it cannot be tested.
 
-    rows are the rows of the design numbered by `used` (m,).
+    used   (m,) number of the design's row that a row at risk belongs to
+    share  (m,) its weight for one unit of the weight of that row; taken as known
     """
     clock = share_gone(fit, rows)
     clock = clock - (fit.days.weight @ clock) / fit.days.weight.sum()
     total, per_row, slope = time_weighted(fit, rows, covariates, clock)
-    per_weight = np.zeros((model.design.weights.size, 1))
-    per_weight[used, 0] = per_row[:, 0] - fit.per_weight @ slope[0]
+    moves = share * (per_row[:, 0] - fit.per_weight @ slope[0])
+    per_weight = np.bincount(used, moves, model.design.weights.size).astype(np.float64)[:, None]
     treated = model.design.treated
     influence = model.influence(per_weight * treated[:, None], treated)
     influence = influence + model.influence(per_weight * ~treated[:, None], ~treated)

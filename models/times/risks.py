@@ -15,7 +15,13 @@ from models.estimated_weights import WeightModel, model_weights
 from models.influence import Clusters, find_clusters
 from models.results import Baseline, Curve, Design, Estimate, FloatArray, IntArray, Scale
 from models.times.arm_curve import Arm, ArmCurve, aalen_johansen
-from models.times.censoring import censoring_weights, describe_weights, weighted_incidence
+from models.times.censoring import (
+    Censoring,
+    censoring_weights,
+    check_censoring,
+    describe_weights,
+    weighted_incidence,
+)
 from models.times.events import (
     DETAINED,
     DIED,
@@ -35,7 +41,6 @@ RISKS: tuple[Scale, ...] = ("risk_difference", "risk_ratio")
 TIMES_LOST: tuple[Scale, ...] = ("time_lost_difference", "time_lost_ratio")
 
 Measure = Literal["risk", "time_lost"]
-Censoring = Literal["none", "weights"]
 Pair = tuple[ArmCurve, ArmCurve]
 
 
@@ -159,8 +164,7 @@ class _Study:
         weighting: tuple[Censoring, float, float],
     ) -> None:
         check_confidence(confidence)
-        if weighting[0] not in ("none", "weights"):
-            raise ValueError(f'censoring must be "none" or "weights", not {weighting[0]!r}')
+        check_censoring(weighting[0])
         self.day, self.event = within_horizon(day, event, design, horizon, known)
         self.design, self.horizon, self.confidence = design, horizon, confidence
         self.clusters: Clusters = find_clusters(baseline, design)

@@ -20,6 +20,7 @@ from models.weighting.entropy import arms_to_weigh, cannot_balance, population_r
 STEPS = 300
 SMALLEST_GAP = 1e-8
 """Of primal and dual, as a share of the primal: the weights' variance is that near to the least possible."""
+SAME = 1e-9  # standard deviations of all rows: a spread below is that of rounding
 RIDGE = 1e-11
 DESCENTS = 20_000
 
@@ -46,11 +47,11 @@ def stable_balancing(
 ) -> Design:
     """Least-variance weights with all covariates' means within `tolerance` of the population's.
 
-    The population is the treated (ATT), the untreated (ATC) or all (ATE); `tolerance` is in its standard deviations
-    (ATE: of all rows). The arm that is the population weighs 1 a row; within each exact group the other weighs together
-    what the population numbers there, which no tolerance loosens. Rows may weigh 0, `n_without_weight` of the arms
-    do. The score is only reported. Standard errors take these weights as fixed: they are a function of the covariates
-    and the arms alone. `rng` is not used.
+    The population is the treated (ATT), the untreated (ATC) or all (ATE); `tolerance` is in its standard deviations (of
+    all rows where it does not vary). The arm that is the population weighs 1 a row; within each exact group the other
+    weighs together what the population numbers there, which no tolerance loosens. Rows may weigh 0, `n_without_weight`
+    of the arms do. The score is only reported. Standard errors take these weights as fixed: they are a function of the
+    covariates and the arms alone. `rng` is not used.
 
     Raises ValueError for an estimand it has not or a negative tolerance and, naming the covariates, when no weights
     keep within the tolerance.
@@ -63,18 +64,15 @@ def stable_balancing(
     columns, names = balanced_columns(baseline, usable, "means")
     source = population_rows(treated, usable, estimand)
     spread = columns[source].std(axis=0)
-    allowed = tolerance * np.where(spread > 0, spread, 1.0)
+    # Where the population does not vary (a level that none of the treated has) the spread is that of all rows, 1.
+    spread = np.where(spread > SAME, spread, 1.0)
     weights = source.astype(np.float64)
     n_without, worst, largest_gap = 0, 0.0, 0.0
     for arm in arms_to_weigh(treated, usable, estimand):
-        found, gap = _solve(_problem(columns, baseline.exact_group, source, arm, allowed), names)
+        found, gap = _solve(_problem(columns, baseline.exact_group, source, arm, tolerance * spread), names)
         weights[arm] = found
         n_without, largest_gap = n_without + int((found == 0).sum()), max(largest_gap, gap)
-        off = (
-            np.abs(found @ columns[arm] - columns[source].sum(axis=0))
-            / source.sum()
-            / np.where(spread > 0, spread, 1.0)
-        )
+        off = np.abs(found @ columns[arm] - columns[source].sum(axis=0)) / (source.sum() * spread)
         worst = max(worst, float(off.max(initial=0.0)))
     notes: dict[str, float | str] = {
         "weight_formula": "stable",

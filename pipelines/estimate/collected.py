@@ -3,7 +3,7 @@
 `fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -59,6 +59,7 @@ class AcceptedDesign:
     baseline: Baseline
     design: Design
     is_primary: bool
+    reference_levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,7 +68,10 @@ class Results:
 
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
+    mean_counts: list[pl.DataFrame] = field(default_factory=list)
+    sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
+    heterogeneity: dict[str, Any] = field(default_factory=dict)
     individual: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(
             schema={"row_id": pl.Int64, "effect": pl.Float64, "lower": pl.Float64, "upper": pl.Float64}
@@ -80,13 +84,16 @@ class Results:
         gives goes by that name, and individual effects and curves stay those of the protocol's own methods."""
         lists = {one.name: getattr(self, one.name) for one in fields(self) if isinstance(getattr(self, one.name), list)}
         lengths, individual = {name: len(items) for name, items in lists.items()}, self.individual
+        heterogeneity = dict(self.heterogeneity)
         yield
         for name, items in lists.items():
             for place in range(lengths[name], len(items)):
                 items[place] = _renamed(items[place], accepted.name, effect, method)
         if effect is not None:
-            self.individual = individual
-            del self.curves[lengths["curves"] :]
+            self.individual, self.heterogeneity = individual, heterogeneity
+            for name, items in lists.items():
+                if items and isinstance(items[-1], pl.DataFrame):
+                    del items[lengths[name] :]
 
 
 def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> Any:

@@ -22,7 +22,8 @@ DAYS_A_YEAR = 365.25
 
 def read_observed(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
     """Counts and exposures of a run, where a method of the protocol needs them."""
-    return run.read(store.OBSERVED) if set(protocol.effects.methods).intersection(methods_for("count")) else None
+    used = protocol.effects.methods_by_name().values()
+    return run.read(store.OBSERVED) if set(used).intersection(methods_for("count")) else None
 
 
 def estimate_rates(

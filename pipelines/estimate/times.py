@@ -4,6 +4,8 @@ Choice made: an estimate until day 90 is one of the outcome of that window (read
 the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up.
 """
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,13 @@ import polars as pl
 from models.effects import keep_observed
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Curve, Design, FloatArray, IntArray
+from pipelines.design import seeded
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.forest import keep_forest
 from pipelines.protocol import Protocol
 
 BY_KIND = "first_readmission_type"
+BEFORE_DAY_1 = 0.5
 STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
 
 
@@ -24,8 +29,12 @@ def time_outcome(protocol: Protocol) -> str:
     return f"readmitted_{protocol.follow_up.days}d"
 
 
-def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Protocol, results: Results) -> None:
-    """Every effect method for times on one design; everybody counts until censored."""
+def estimate_times(
+    accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Protocol, results: Results, out: Path
+) -> None:
+    """Every effect method for times on one design; everybody counts until censored, forests on the primary only. Who
+    was never observed is left out, except where censoring is weighted for: there they were lost before the first day,
+    and others stand for them."""
     day, event = time_and_event(of_rows, protocol.follow_up.days)
     seen = day > 0
     never_seen = np.where(seen, 0.0, np.nan)
@@ -33,11 +42,20 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
     n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
     outcome = time_outcome(protocol)
     for method in (name for name in protocol.effects.methods if name in methods_for("time_to_event")):
+        if EFFECTS[method].individual_effects and not accepted.is_primary:
+            continue
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
             codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None:
-                found = _run(method, day[seen], codes[seen], baseline, design, protocol)
+            if refusal is None and _weights_censoring(method, protocol):
+                lost_at_once = np.where(seen, day, BEFORE_DAY_1)
+                found = _run(method, accepted, lost_at_once, codes, accepted.baseline, accepted.design, protocol)
+                _collect(found, method, accepted, protocol, n_unobserved, results)
+            elif refusal is None:
+                found = _run(method, accepted, day[seen], codes[seen], baseline, design, protocol)
+                if EFFECTS[method].individual_effects:
+                    seen_ids = accepted.row_id.filter(pl.Series(seen))
+                    found = _keep_forests(found, accepted, baseline, seen_ids, protocol, results, out)
                 _collect(found, method, accepted, protocol, n_unobserved, results)
         except ValueError as error:
             refusal = str(error)
@@ -45,7 +63,22 @@ def estimate_times(accepted: AcceptedDesign, of_rows: pl.DataFrame, protocol: Pr
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 
 
-def _run(method: str, day: FloatArray, event: IntArray, baseline: Baseline, design: Design, protocol: Protocol) -> Any:
+def _weights_censoring(method: str, protocol: Protocol) -> bool:
+    return getattr(getattr(protocol.effects, method), "censoring", "none") == "weights"
+
+
+def _run(
+    method: str,
+    accepted: AcceptedDesign,
+    day: FloatArray,
+    event: IntArray,
+    baseline: Baseline,
+    design: Design,
+    protocol: Protocol,
+) -> Any:
+    drawn = {}
+    if EFFECTS[method].individual_effects:
+        drawn["rng"] = seeded(protocol, "effect", accepted.contrast.name, accepted.name, time_outcome(protocol), method)
     return EFFECTS[method].function(
         day,
         event,
@@ -53,8 +86,29 @@ def _run(method: str, day: FloatArray, event: IntArray, baseline: Baseline, desi
         design,
         horizon=protocol.follow_up.days,
         confidence=protocol.effects.confidence,
+        **drawn,
         **getattr(protocol.effects, method).model_dump(),
     )
+
+
+def _keep_forests(
+    found: Any,
+    accepted: AcceptedDesign,
+    baseline: Baseline,
+    seen_ids: pl.Series,
+    protocol: Protocol,
+    results: Results,
+    out: Path,
+) -> Any:
+    """Save the forests; give back `found` with the names of reference levels in its estimates."""
+    options = protocol.effects.censored_forest.model_dump()
+    outcome = time_outcome(protocol)
+    effects = []
+    for effect, (name, forest) in zip(found.effects, found.forests, strict=True):
+        folder = f"censored_forest_{name}"
+        estimates = keep_forest(forest, accepted, outcome, baseline, seen_ids, options, results, out, folder)
+        effects.append(replace(effect, estimates=estimates))
+    return replace(found, effects=tuple(effects))
 
 
 def _collect(
@@ -67,7 +121,7 @@ def _collect(
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
     for pair in found.event_curves:
         results.curves += [
-            _curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
+            curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
     results.notes += [
@@ -100,7 +154,7 @@ def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArr
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 
-def _curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
+def curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
     steps = {name: getattr(curve, name) for name in STEPS}
     labels = {
         "contrast": pl.lit(accepted.contrast.name),

@@ -12,7 +12,7 @@ from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
 from pipelines.estimate.forest import keep_forest
-from pipelines.outcome_registry import window_of
+from pipelines.outcome_registry import is_counted, window_of
 from pipelines.protocol import Protocol
 
 WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
@@ -24,6 +24,9 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
+
+NOT_FOR_COUNTS = ("two_part",)
+"""A two-part regression is for days; events that are counted over time have rates (estimate/counts.py)."""
 
 
 def estimate_values(
@@ -94,6 +97,7 @@ def _methods_for(
     design."""
     is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
     named = [name for name in protocol.effects.methods if name in methods_for(kind)]
+    named = [name for name in named if name not in NOT_FOR_COUNTS or not is_counted(outcome)]
     return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
 
 
@@ -115,5 +119,4 @@ def _run(
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
-    return tuple(result.estimates)
+    return keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)

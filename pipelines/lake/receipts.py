@@ -28,7 +28,7 @@ from pipelines.sources.extract import RawFile, aliases_version
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 5  # of parts and tables; either is made again when it changes
+FORMAT = 6  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -90,15 +90,15 @@ def parts_of(lake: Place, key: str) -> Place:
 
 def forget_unused(lake: Place, used: set[str]) -> None:
     """Remove the parts of files that are no longer there, and attempts that came to nothing."""
+    unused: list[Place] = []
     for parts in entries(lake / PARTS):
         receipt = parts / RECEIPT
         if parts.name not in used or not receipt.is_file():
-            remove(parts)
+            unused.append(parts)
             continue
         attempt = json.loads(receipt.read_text(encoding="utf-8"))["attempt"]
-        for other in entries(parts):
-            if other.name not in {RECEIPT, attempt}:
-                remove(other)
+        unused += [other for other in entries(parts) if other.name not in {RECEIPT, attempt}]
+    run([partial(remove, place) for place in unused])  # a file system takes long over gigabytes
 
 
 def _dump(receipt: Receipt, attempt: str, reader: str) -> bytes:

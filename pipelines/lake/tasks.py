@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from dask.base import compute
+from dask import config
+from dask.base import compute, named_schedulers
 from dask.delayed import delayed
 
 from pipelines.errors import SourceError
@@ -19,7 +20,9 @@ def run(calls: Sequence[Callable[[], Result]]) -> list[Result]:
         SourceError: with the problems of all calls that found any.
     """
     tasks = [delayed(partial(_catch_problems, call), pure=False, traverse=False)() for call in calls]
-    results = list(compute(*tasks))
+    # Dask would import dask.distributed, half a second, before it looks up one of its own schedulers by name.
+    scheduler = config.get("scheduler", None)
+    results = list(compute(*tasks, scheduler=named_schedulers.get(scheduler, scheduler)))
     problems = [problem for _, found in results for problem in found]
     if problems:
         raise SourceError(list(dict.fromkeys(problems)))

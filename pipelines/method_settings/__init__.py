@@ -8,8 +8,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.method_settings.counts import NegativeBinomialSettings, QuasiPoissonSettings, TwoPartSettings
-from pipelines.method_settings.forest import CausalForestSettings
+from pipelines.method_settings.counts import (
+    LwyySettings,
+    MeanCumulativeCountSettings,
+    NegativeBinomialSettings,
+    QuasiPoissonSettings,
+    TwoPartSettings,
+)
+from pipelines.method_settings.forest import CausalForestSettings, CensoredForestSettings
 from pipelines.method_settings.grid import Specification, SpecificationName, check_names, with_options
 from pipelines.method_settings.matching import (
     CardinalityMatchingSettings,
@@ -22,6 +28,7 @@ from pipelines.method_settings.matching import (
 )
 from pipelines.method_settings.propensity import PropensitySettings
 from pipelines.method_settings.section import Probability, Section
+from pipelines.method_settings.sites import SiteSettings
 from pipelines.method_settings.times import (
     CauseSpecificCoxSettings,
     CoxSettings,
@@ -72,10 +79,13 @@ EffectName = Literal[
     "two_part",
     "quasi_poisson",
     "negative_binomial",
+    "mean_cumulative_count",
+    "lwyy",
     "cumulative_incidence",
     "kaplan_meier",
     "time_lost",
     "first_readmission_type",
+    "censored_forest",
     "cox",
     "cause_specific_cox",
     "fine_gray",
@@ -171,6 +181,7 @@ class Effects(Section):
         description="What rates are counted over. alive: years alive and observed; out_of_hospital: those of them "
         "spent outside psychiatric hospital, in which somebody can be readmitted at all",
     )
+    sites: SiteSettings = SiteSettings()
     weighted_difference: WeightedDifferenceSettings = WeightedDifferenceSettings()
     g_computation: GComputationSettings = GComputationSettings()
     adjusted_regression: AdjustedRegressionSettings = AdjustedRegressionSettings()
@@ -181,10 +192,13 @@ class Effects(Section):
     two_part: TwoPartSettings = TwoPartSettings()
     quasi_poisson: QuasiPoissonSettings = QuasiPoissonSettings()
     negative_binomial: NegativeBinomialSettings = NegativeBinomialSettings()
+    mean_cumulative_count: MeanCumulativeCountSettings = MeanCumulativeCountSettings()
+    lwyy: LwyySettings = LwyySettings()
     cumulative_incidence: CumulativeIncidenceSettings = CumulativeIncidenceSettings()
     kaplan_meier: KaplanMeierSettings = KaplanMeierSettings()
     time_lost: TimeLostSettings = TimeLostSettings()
     first_readmission_type: FirstReadmissionTypeSettings = FirstReadmissionTypeSettings()
+    censored_forest: CensoredForestSettings = CensoredForestSettings()
     cox: CoxSettings = CoxSettings()
     cause_specific_cox: CauseSpecificCoxSettings = CauseSpecificCoxSettings()
     fine_gray: FineGraySettings = FineGraySettings()

@@ -27,3 +27,13 @@ class TwoPartSettings(Section):
 
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both parts, on standardised columns")
     weights_are: WeightsAre = Field("estimated", description=WEIGHTS_ARE)
+
+
+class MeanCumulativeCountSettings(Section):
+    """Mean number of readmissions by each day, with death as the end of them; difference and ratio."""
+
+
+class LwyySettings(Section):
+    """Ratio of the rates of readmission among people alive (Lin, Wei, Yang and Ying)."""
+
+    weights_are: WeightsAre = Field("estimated", description=WEIGHTS_ARE)

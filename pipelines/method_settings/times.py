@@ -69,6 +69,9 @@ class CoxSettings(Section):
 
     ties: Ties = "efron"
     adjust: Adjust = False
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class CauseSpecificCoxSettings(Section):
@@ -76,6 +79,9 @@ class CauseSpecificCoxSettings(Section):
 
     ties: Ties = "efron"
     adjust: Adjust = False
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
 
 
 class FineGraySettings(Section):

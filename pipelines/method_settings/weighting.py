@@ -1,8 +1,8 @@
 """Settings of the design methods that make weights only."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.method_settings.section import Section
 
@@ -20,6 +20,12 @@ class Trimming(Section):
         "preference: preference scores beyond 0.3 and 0.7 (equipoise)",
     )
     trim_at: float | None = Field(None, gt=0, lt=0.5, description="In place of that 0.1, 5 % or 0.3")
+
+    @model_validator(mode="after")
+    def _limit_of_a_rule(self) -> Self:
+        if self.trim_at is not None and self.trim not in ("crump", "asymmetric", "preference"):
+            raise ValueError(f"trim_at has no meaning with trim = {self.trim!r}")
+        return self
 
 
 class WeightingSettings(Trimming):

@@ -52,7 +52,7 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
         kind = "share"
         overlap = entry.get("overlap") or {}
         if "n_treated" in overlap:
-            released = dc.release_share(overlap["n_treated_kept"], overlap["n_treated"], log.rule)
+            released = dc.release_share(overlap["n_treated_kept"], treated_asked_of(entry), log.rule)
         if released is None:
             log.note(FILE, f"verdicts/{name_of(entry)}/{check}", dc.SUPPRESSED)
     elif check == "min_equipoise":
@@ -69,6 +69,22 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
         "value": released,
         "passed": bool(verdict["passed"]),
         "words": dc.mask_text(str(verdict["words"]), log.rule) if "words" in verdict else None,
+    }
+
+
+def treated_asked_of(entry: Mapping[str, Any]) -> int:
+    """Treated people before the design, those included who left for want of a covariate."""
+    return int(entry["overlap"]["n_treated"]) + int(entry.get("incomplete", {}).get("treated", 0))
+
+
+def describe_gaps(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:
+    """Of the primary design: completed copies (None without), and rows that left for want of a covariate."""
+    incomplete = entry.get("incomplete", {"treated": 0, "control": 0})
+    place = f"gaps/{name_of(entry)}"
+    return {
+        "copies": entry.get("imputations"),
+        "has_left": any(incomplete.values()),
+        **{f"n_{arm}": log.count(n, FILE, f"{place}/n_{arm}") for arm, n in incomplete.items()},
     }
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.report.design_facts import treated_asked_of
 from pipelines.report.released import is_proportion, name_of
 from pipelines.report.wording import label
 
@@ -161,6 +162,8 @@ def _release(
         overlap = entry["overlap"]
         whole = overlap["n_treated"] if "treated" in measure else overlap["n_control_pool"]
         part = value * whole
+        if measure == "share_treated_kept":
+            part, whole = overlap["n_treated_kept"], treated_asked_of(entry)
         if measure == "equipoise":
             whole = overlap["n_treated"] + overlap["n_control_pool"]
             part = value * whole

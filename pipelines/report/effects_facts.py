@@ -6,14 +6,16 @@ from typing import Any
 
 import polars as pl
 
-from models.registry import time_methods
+from models.registry import methods_for
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
 from pipelines.report.released import place_of
+from pipelines.report.sites_facts import is_of_sites, read_sites
 from pipelines.report.wording import ARM_LABELS, label, mid
 
 FILE = store.SUMMARY
@@ -66,11 +68,21 @@ def read_effects(
         "benchmark": None if protocol.benchmark is None else protocol.benchmark.model_dump(),
         "forest": [row for row in mine if _is_of_main_lists(row, protocol) and row["contrast"] in contrasts[:2]],
         "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
-        "subgroups": [row for row in rows if row["subgroup"] != "all" and row["contrast"] == contrasts[0]],
+        "subgroups": [
+            row
+            for row in rows
+            if row["subgroup"] != "all"
+            and row["contrast"] == contrasts[0]
+            and row["method"] != "causal_forest"
+            and not is_of_sites(row, private["sites"])
+        ],
+        "sites": read_sites(rows, private["sites"], log),
         "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
         "time_at_risk": protocol.effects.time_at_risk,
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
         "times": _times(rows, contrasts[0], protocol),
+        "heterogeneity": read_heterogeneity(private["heterogeneity"], rows, log),
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
     }
@@ -167,9 +179,17 @@ def _unobserved(private: pl.DataFrame, estimate: Row | None, log: dc.DisclosureL
     return {"is_known": True, "n": log.count(same["n_unobserved"][0], FILE, place)}
 
 
-def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.DisclosureLog) -> Row | None:
-    """Cumulative incidence of the primary contrast and design on whole weeks, and at the landmark days. An outcome has
-    the curves of the first method of the protocol that gives it."""
+def _curves(
+    curves: pl.DataFrame,
+    contrast: str,
+    protocol: Protocol,
+    log: dc.DisclosureLog,
+    *,
+    most: float = 1.0,
+    figure: str = "incidence",
+) -> Row | None:
+    """Cumulative incidence (at most 1) or mean counts of the primary contrast and design on whole weeks, and at the
+    landmark days. An outcome has the curves of the first method of the protocol that gives it."""
     if curves.is_empty():
         return None
     mine = curves.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
@@ -180,7 +200,9 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
     for (outcome, arm), part in mine.group_by(["outcome", "arm"], maintain_order=True):
         day, incidence, lower, upper, at_risk = (part[name].to_list() for name in CURVE_COLUMNS)
         low, high = (part[name].to_list() for name in BAND_COLUMNS)
-        curve = dc.release_curve(day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high))
+        curve = dc.release_curve(
+            day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high), most=most
+        )
         if curve is None:
             continue
         lines.append(
@@ -199,8 +221,8 @@ def _curves(curves: pl.DataFrame, contrast: str, protocol: Protocol, log: dc.Dis
         )
     if not lines:
         return None
-    log.note(FILE, "effects/curves", dc.MIDPOINT)
-    log.note("release/figures/incidence.svg", "all curves", dc.MIDPOINT)
+    log.note(FILE, "effects/curves" if figure == "incidence" else "effects/mean_counts", dc.MIDPOINT)
+    log.note(f"{store.FIGURES}/{figure}.svg", "all curves", dc.MIDPOINT)
     return {"lines": lines, "landmarks": [day for day in LANDMARKS if day <= days] or [days]}
 
 
@@ -212,7 +234,7 @@ def _times(rows: list[Row], contrast: str, protocol: Protocol) -> list[Row]:
         if row["contrast"] == contrast
         and row["design"] == protocol.design.methods[0]
         and row["subgroup"] == "all"
-        and row["method"] in time_methods()
+        and row["method"] in methods_for("time_to_event")
     ]
 
 

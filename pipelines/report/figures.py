@@ -58,7 +58,9 @@ def draw_figures(summary: dict[str, Any]) -> dict[str, str]:
         ("love", draw_love, summary["love"]["points"]),
         ("triad", draw_triad, effects.get("triad")),
         ("incidence", draw_incidence, effects.get("curves")),
+        ("mean_count", draw_mean_count, effects.get("mean_counts")),
         ("forest", draw_forest, effects.get("forest")),
+        ("sites", draw_sites, (effects.get("sites") or {}).get("rows")),
         ("multiverse", draw_multiverse, effects.get("multiverse")),
         ("individual", draw_individual, effects.get("individual")),
         ("providers", draw_provider_months, quality.get("providers")),
@@ -222,6 +224,16 @@ def draw_forest(summary: dict[str, Any]) -> str:
     )
 
 
+def draw_sites(summary: dict[str, Any]) -> str:
+    """The primary outcome in each site, and pooled."""
+    rows = [
+        (label(row["name"]), row, VIRTUAL if row["is_pooled"] else TREATED, "o" if row["is_pooled"] else "s")
+        for row in summary["effects"]["sites"]["rows"]
+    ]
+    said = f"{len(rows)} estimates with intervals, of sites and pooled. The numbers are in estimates.csv."
+    return _intervals(rows, "sites", "Estimates by site", said, None)
+
+
 def _intervals(
     rows: list[tuple[str, Any, str, str]], name: str, title: str, description: str, benchmark: dict[str, Any] | None
 ) -> str:
@@ -277,18 +289,35 @@ def draw_incidence(summary: dict[str, Any]) -> str:
         )
 
 
-def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str) -> None:
+def draw_mean_count(summary: dict[str, Any]) -> str:
+    """Mean number of readmissions by each day, with limits and band."""
+    curves = summary["effects"]["mean_counts"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, 4.3), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_curves(axes, curves, curves["lines"][0]["outcome"], factor=1)
+        axes.set_ylabel("Mean number by person")
+        return _finish(
+            figure,
+            "mean_count",
+            "Mean number of readmissions by each day",
+            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The differences at "
+            "the end are in the table below the figure.",
+        )
+
+
+def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float = 100) -> None:
     """The groups' curves of one outcome: shaded the limits of each day, thin lines the band of the whole curve."""
     lines = [line for line in curves["lines"] if line["outcome"] == outcome]
     for number, line in enumerate(lines):
         colour = COLOUR.get(line["arm"], MUTED)
-        y = [100 * value for value in line["incidence"]]
+        y = [factor * value for value in line["incidence"]]
         dashes = (0, ()) if number == 0 else (0, (5, 1.5))
         axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=line["label"])
-        lower, upper = ([100 * value for value in line[side]] for side in ("lower", "upper"))
+        lower, upper = ([factor * value for value in line[side]] for side in ("lower", "upper"))
         axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
         for side in ("band_lower", "band_upper"):
-            edge = [np.nan if value is None else 100 * value for value in line[side]]
+            edge = [np.nan if value is None else factor * value for value in line[side]]
             axes.step(line["day"], edge, where="post", color=colour, linestyle=dashes, linewidth=0.6)
     axes.set_xlim(0, max(line["day"][-1] for line in lines))
     axes.set_ylim(bottom=0)

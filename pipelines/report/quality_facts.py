@@ -12,6 +12,7 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.design_matrix import NOTHING_MISSING
 from pipelines.protocol import Protocol
 
 FILE = store.RELEASED_QUALITY
@@ -184,8 +185,11 @@ def _missing_by_arm(missing: pl.DataFrame, protocol: Protocol) -> dict[str, Any]
 
 
 def _use(covariate: str, protocol: Protocol) -> str:
-    """What the design did with a missing value: indicator, median, level, refuse, or none where it does not use it."""
+    """What the design did with a missing value: as the protocol names it, or level (of a category), or none where it
+    does not use the covariate."""
     chosen = protocol.covariates
+    if covariate in chosen.categorical and chosen.use_of_missing(covariate) in NOTHING_MISSING:
+        return chosen.use_of_missing(covariate)
     if covariate in chosen.categorical or covariate in protocol.design.exact:
         return "level"
     if covariate not in chosen.numeric:

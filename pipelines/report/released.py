@@ -8,11 +8,11 @@ events, so where these rest on too few people the whole estimate is withheld.
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from models.registry import time_methods
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.store import RunFolder
@@ -118,29 +118,50 @@ def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[Key]:
 
 def _apart_by_few(estimates: pl.DataFrame, withheld: set[Key], log: dc.DisclosureLog) -> set[Key]:
     """Groups of estimates that would give a withheld or a small number away by subtraction: an earlier day of the same
-    event, readmission or death beside readmission, one kind of readmission beside the other."""
-    studies: dict[tuple[Any, ...], dict[tuple[str, int], tuple[Key, list[int]]]] = {}
+    event, readmission or death beside readmission, one kind of readmission beside the other. Only methods for times
+    make several of these of the same people; they are known by counting events."""
+    studies: dict[Key, list[_Counted]] = {}
+    if "fewest_events" not in estimates.columns:
+        return set()
     wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
-    for key, group in wanted.group_by(GROUP, maintain_order=True):
-        named, method = _EVENT_AND_DAY.fullmatch(str(key[1])), str(key[4])
+    for key, group in wanted.drop_nulls("fewest_events").group_by(GROUP, maintain_order=True):
+        named = _EVENT_AND_DAY.fullmatch(str(key[1]))
         values = dict(zip(group["scale"], group["value"], strict=True))
         risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
-        if named is None or method not in time_methods() or None in risks:
+        if named is None or None in risks:
             continue
         people = (group["n_treated"][0], group["n_control"][0])
-        counts = [round((risk or 0.0) * n) for risk, n in zip(risks, people, strict=True)]
-        study = (key[0], *key[2:4], key[5])
-        studies.setdefault(study, {})[named[1], int(named[2])] = (key, counts)
-    found = set()
-    for known in studies.values():
-        for (event, day), (key, counts) in known.items():
-            later = [known[event, other][1] for name, other in known if name == event and other > day]
-            beside = [known["readmitted", day][1]] if event == COMPOSITE and ("readmitted", day) in known else []
-            if any(_is_few(abs(a - b), log) for other in later + beside for a, b in zip(counts, other, strict=True)):
-                found.add(key)
-            if event in KINDS and any(known[kind, day][0] in withheld for kind in KINDS if (kind, day) in known):
-                found.update(known[kind, day][0] for kind in KINDS if (kind, day) in known)
-    return found
+        counts = tuple(round((risk or 0.0) * n) for risk, n in zip(risks, people, strict=True))
+        studies.setdefault((key[0], *key[2:4], key[5]), []).append(_Counted(key, named[1], int(named[2]), counts))
+    return {one.key for known in studies.values() for one in known if _tells_more(one, known, withheld, log)}
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Events of each arm until a day, as solved from a difference and a ratio."""
+
+    key: Key
+    event: str
+    day: int
+    counts: tuple[int, ...]
+
+    @property
+    def method(self) -> Any:
+        return self.key[4]
+
+
+def _tells_more(one: _Counted, known: list[_Counted], withheld: set[Key], log: dc.DisclosureLog) -> bool:
+    for other in known:
+        is_earlier = (one.method, one.event) == (other.method, other.event) and one.day < other.day
+        is_wider = (one.event, other.event) == (COMPOSITE, "readmitted") and one.day == other.day
+        is_kind = one.event in KINDS and other.event in KINDS and (one.method, one.day) == (other.method, other.day)
+        if is_kind and other.key in withheld:
+            return True
+        if (is_earlier or is_wider) and any(
+            _is_few(abs(a - b), log) for a, b in zip(one.counts, other.counts, strict=True)
+        ):
+            return True
+    return False
 
 
 def _is_few(count: int, log: dc.DisclosureLog) -> bool:

@@ -84,6 +84,7 @@ _LABELS = {
     "tmle": "Targeted maximum likelihood (TMLE)",
     "cluster_bootstrap": "Weighted difference, bootstrapped",
     "causal_forest": "Causal forest",
+    "censored_forest": "Causal forest with censoring weights",
     "two_part": "Two-part regression",
     "quasi_poisson": "Rates (quasi-Poisson)",
     "negative_binomial": "Rates (negative binomial)",
@@ -178,6 +179,8 @@ ARM_LABELS = {
 USE_OF_MISSING = {
     "indicator": "Mean filled in, with an indicator of missing",
     "median": "Median filled in, without an indicator",
+    "complete_case": "Rows without a value left the comparison",
+    "multiple_imputation": "Imputed, several times over",
     "level": "A level of its own",
     "refuse": "Refused by the protocol",
     "none": "Not used by the design",
@@ -196,9 +199,10 @@ def label(name: str) -> str:
     known = title_of(name) or _LABELS.get(name) or COVARIATE_LABELS.get(name) or _title_of_first_event(name)
     if known is not None:
         return known
-    if " = " in name:
-        column, level = name.split(" = ", 1)
-        return f"{label(column)}: {label(level)}"
+    for sign, words in ((" = ", ""), (" <= ", "at most "), (" > ", "above ")):
+        if sign in name:
+            column, level = name.split(sign, 1)
+            return f"{label(column)}: {words}{level if words else label(level)}"
     for ending in (" squared", " is zero", " missing"):
         if name.endswith(ending):
             return label(name.removesuffix(ending)) + "," + ending

@@ -8,6 +8,7 @@ record; the items of a cluster assessment (MHS802) take that of their MHS801 (DO
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 
 import polars as pl
 
@@ -72,6 +73,7 @@ _TEAM_KEY = ["team_id", "submission_id", "month_id"]
 _WARD_KEY = ["ward_code", "submission_id", "month_id"]
 
 
+@cache
 def layouts() -> tuple[SourceTable, ...]:
     """Every source table of all releases; version 5 first, so that it names the tables they share."""
     return tuple(table for name in RELEASES for table in load_aliases(name, TABLES | DETAILS))

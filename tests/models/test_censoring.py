@@ -7,10 +7,12 @@ import pytest
 
 from models.results import Design
 from models.times.arm_curve import aalen_johansen
-from models.times.censoring import censoring_weights, weighted_incidence
+from models.times.censoring import censoring_weights, weighted_incidence, weighted_pieces
+from models.times.hazards import cause_specific_cox, cox
 from models.times.risks import cumulative_incidence, first_readmission_type, kaplan_meier, time_lost
 from tests.models.contract_estimates import rows_of, rows_of_design
 from tests.models.effect_samples import baseline_of, golden_matched, golden_weighted
+from tests.models.test_hazards import continuous
 from tests.models.times_samples import small_sample
 
 ARMS = ("treated", "control")
@@ -103,6 +105,69 @@ def test_weights_remove_the_bias_of_people_at_risk_being_lost():
     assert plain[-1] - risk < -0.04  # those at risk are lost, and those who stay are taken for them
     assert abs(at_365 - risk) < 4 * error
     assert error < 0.01
+
+
+def few(n):
+    """(day, event, baseline, design) of the first rows of the golden sample without ties, everybody of weight 1."""
+    day, event, baseline, design = continuous()
+    rows = np.arange(n)
+    return day[rows], event[rows], rows_of(baseline, rows), rows_of_design(design, rows)
+
+
+@pytest.mark.parametrize("largest", [50.0, 1.5])
+@pytest.mark.parametrize("method", [cox, cause_specific_cox])
+def test_the_error_of_a_ratio_is_that_of_finding_the_weights_again(method, largest):
+    day, event, baseline, design = few(90)
+    options = {"censoring": "weights", "censoring_penalty": 0.0, "largest_censoring_weight": largest}
+
+    def coefficient(weights):
+        return np.log(
+            method(day, event, baseline, replace(design, weights=weights), horizon=900, **options).estimates[0].value
+        )
+
+    found = method(day, event, baseline, design, horizon=900, **options)
+    slopes = [(coefficient(1 + 1e-4 * here) - coefficient(1 - 1e-4 * here)) / 2e-4 for here in np.eye(day.size)]
+    assert found.estimates[0].std_error == pytest.approx(np.linalg.norm(slopes), rel=1e-5)
+    plain = method(day, event, baseline, design, horizon=900).estimates[0]
+    assert abs(np.log(found.estimates[0].value / plain.value)) > 1e-3
+    assert found.remarks[-1].startswith("weights for the end of observation by arm and covariates")
+
+
+def test_a_ratio_without_anybody_lost_early_is_the_plain_one():
+    day, event, baseline, design = sample("matched")
+    event = np.where((event == 0) & (day < 365), 2, event)
+    plain = cause_specific_cox(day, event, baseline, design)
+    assert cause_specific_cox(day, event, baseline, design, censoring="weights").estimates == plain.estimates
+
+
+def test_pieces_hold_the_weight_of_just_before_each_event():
+    day, event, baseline, design = sample("matched")
+    by = censoring_weights(day, event, baseline.matrix, design, 365, l2_penalty=0.0, largest=10.0)
+    pieces = weighted_pieces(day[by.used], by, 10.0)
+    has_event = event[by.used] != 0
+    last = np.flatnonzero(pieces.is_last)
+    np.testing.assert_array_equal(pieces.owner[last], np.arange(by.used.size))
+    np.testing.assert_allclose(pieces.weight[last][has_event], by.weight[has_event], rtol=1e-12)
+    lengths = np.bincount(pieces.owner, pieces.stop - pieces.start)
+    np.testing.assert_allclose(lengths, day[by.used], rtol=1e-12)
+
+
+def test_weights_remove_the_bias_of_a_ratio():
+    # Everybody has the same hazards by kind, so the ratio is 1; those of the kind that is readmitted more are lost, and
+    # only from the treated arm.
+    rng = np.random.default_rng(11)
+    day, event, baseline, design, _ = world(rng, 20_000)
+    kind = baseline.matrix[:, 0]
+    readmitted = np.ceil(rng.exponential(1 / (0.001 + 0.004 * kind)))
+    lost = np.ceil(rng.exponential(1 / np.where(design.treated, 0.0005 + 0.006 * kind, 1e-9)))
+    day, event = np.minimum(readmitted, lost), np.where(readmitted <= lost, 1, 0)
+    plain = cause_specific_cox(day, event, baseline, design).estimates[0]
+    # The kinds are lost at other rates in the two arms: one coefficient for both would not do.
+    crossed = replace(baseline, matrix=np.column_stack([kind, kind * design.treated]))
+    options = {"censoring": "weights", "censoring_penalty": 0.0, "largest_censoring_weight": 100.0}
+    weighted = cause_specific_cox(day, event, crossed, design, **options).estimates[0]
+    assert np.log(plain.value) < -5 * plain.std_error
+    assert abs(np.log(weighted.value)) < 3 * weighted.std_error
 
 
 def test_neither_the_order_of_rows_nor_rows_outside_the_design_play_a_part():

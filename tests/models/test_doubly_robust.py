@@ -122,6 +122,20 @@ def test_all_regressions_at_once_when_the_target_never_varies_without_a_fold():
         cross_predict_all(x, target, folds[:, 0] == 0, folds, "binary", 1.0)
 
 
+def test_rows_come_in_one_order_whatever_the_order_they_came_in():
+    rng = np.random.default_rng(8)
+    n = 500
+    person = rng.integers(0, 300, n)
+    baseline = baseline_of(rng.integers(0, 2, (n, 3)).astype(float), person)
+    outcome, weights = rng.integers(0, 2, n).astype(float), (rng.random(n) < 0.8).astype(float)
+    treated, no_set = rng.random(n) < 0.3, np.full(n, -1)
+    design = Design("by_hand", "ATT", treated, np.full(n, 0.3), weights, no_set)
+    rows = rows_in_order(outcome, baseline, design)
+    keys = (outcome, *baseline.matrix.T[::-1], treated, baseline.index_day, person)
+    inside = np.flatnonzero(weights > 0)
+    np.testing.assert_array_equal(rows, inside[np.lexsort([key[inside] for key in keys])])
+
+
 def test_exact_groups_become_indicators_and_constant_columns_go():
     baseline = replace(
         baseline_of(np.column_stack([[1.0, 3, 1, 3], np.full(4, 0.1)])), exact_group=np.array([4, 4, 7, 7])

@@ -109,6 +109,17 @@ def test_the_standard_error_says_that_weights_count_as_fixed() -> None:
     assert estimate.notes["variance"] == "weights as fixed"
 
 
+def test_ending_paths_early_changes_neither_choice() -> None:
+    baseline, treated = many_covariates(1_500, 40)
+    fold = np.arange(1_500) % 3
+    penalties = penalty_path(baseline.matrix, treated, 1.0)
+    whole = cross_validate(baseline.matrix, treated, fold, penalties, 1.0)
+    early = cross_validate(baseline.matrix, treated, fold, penalties, 1.0, patience=10)
+    assert (early.best, early.one_se) == (whole.best, whole.one_se)
+    assert len(early.deviance) < len(whole.deviance) == len(penalties)
+    np.testing.assert_array_equal(early.deviance, whole.deviance[: len(early.deviance)])
+
+
 def test_folds_keep_persons_whole_and_share_out_the_treated() -> None:
     person = np.repeat(np.arange(200), 2)
     treated = person < 21

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from econml.grf import CausalForest
 from scipy.special import expit
+from scipy.stats import norm
 
-from models import forest as forest_file
-from models.forest import causal_forest, predict_trees, save_trees
+from models.forest import causal_forest, growing, predict_trees, save_trees
+from models.forest.arrays import predict_bags
+from models.forest.growing import as_arrays
 from tests.models.contract_estimates import expect_good_estimate, rows_of, rows_of_design
 from tests.models.effect_samples import baseline_of, golden_matched, golden_weighted, weighting_design
 
@@ -33,34 +36,93 @@ def grow(outcome, baseline, design, kind="continuous", seed=1, **options):
 
 @pytest.fixture(scope="module")
 def grown():
-    """A forest, the EconML object it came from, and its world."""
-    kept = {}
-    original = forest_file._grow
-
-    def spy(x, *rest):
-        kept["econml"], kept["x"] = original(x, *rest), x
-        return kept["econml"]
-
-    forest_file._grow = spy
-    try:
-        outcome, baseline, design, effect = world(1_000)
-        result = grow(outcome, baseline, design, trees=200)
-    finally:
-        forest_file._grow = original
-    return result, kept["econml"], baseline, design, effect
+    """A forest and its world."""
+    outcome, baseline, design, effect = world(1_000)
+    return grow(outcome, baseline, design, trees=200, subgroups=("x1", "x0")), baseline, design, effect
 
 
-def test_the_arrays_predict_what_econml_predicts(grown):
-    result, econml, _, _, _ = grown
+@pytest.fixture(scope="module")
+def econml_forest():
+    """EconML's own forest of little bags on residuals."""
+    rng = np.random.default_rng(3)
+    x, treatment = rng.normal(size=(800, 4)), rng.normal(size=800)
+    outcome = np.where(x[:, 1] > 0, 2.0, 0.0) * treatment + rng.normal(size=800)
+    forest = CausalForest(n_estimators=80, criterion="het", n_jobs=1, random_state=1).fit(x, treatment, outcome)
+    return forest, as_arrays([tree.tree_ for tree in forest.estimators_], [f"x{at}" for at in range(4)], 4)
+
+
+def test_the_arrays_predict_what_econml_predicts(econml_forest):
+    econml, arrays = econml_forest
     anybody = np.random.default_rng(5).normal(size=(300, 4))
-    np.testing.assert_allclose(predict_trees(result.trees, anybody), econml.predict(anybody)[:, 0], rtol=0, atol=1e-10)
+    point, lower, upper = econml.predict(anybody, interval=True, alpha=0.05)
+    effect, variance = predict_bags(arrays, anybody)
+    np.testing.assert_allclose(effect, point[:, 0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(effect - norm.ppf(0.975) * np.sqrt(variance), lower[:, 0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(effect + norm.ppf(0.975) * np.sqrt(variance), upper[:, 0], rtol=0, atol=1e-10)
 
 
-def test_the_arrays_predict_the_individual_effects(grown):
-    result, _, baseline, _, _ = grown
-    np.testing.assert_allclose(
-        predict_trees(result.trees, baseline.matrix[result.row_index]), result.effect, rtol=0, atol=1e-10
-    )
+def test_a_naive_walk_over_the_arrays_agrees(grown):
+    forest = {name: np.asarray(array) for name, array in grown[0].trees.items()}
+    anybody = np.random.default_rng(6).normal(size=(20, 4))
+    found = predict_trees(forest, anybody)
+    for person, effect in zip(anybody, found, strict=True):
+        moments, jacobians = [], []
+        for first in forest["first_node"]:
+            node = first
+            while forest["left"][node] >= 0:
+                side = "left" if person[forest["feature"][node]] <= forest["threshold"][node] else "right"
+                node = first + forest[side][node]
+            moments.append(forest["moment"][node])
+            jacobians.append(forest["jacobian"][node])
+        expected = np.linalg.solve(np.mean(jacobians, axis=0), np.mean(moments, axis=0))[0]
+        assert effect == pytest.approx(expected, abs=1e-10)
+
+
+def test_individual_effects_know_nothing_of_the_person_or_of_his_set():
+    """Moving one person's outcome by 1,000 leaves his own effect as it was, and that of his matched set."""
+    rng = np.random.default_rng(9)
+    n = 240
+    cluster, fold, treated = np.arange(n) // 2, (np.arange(n) // 2) % 3, np.arange(n) % 2 == 0
+    x, treatment = rng.normal(size=(n, 3)), treated - 0.5
+    outcome = rng.normal(size=n)
+
+    def effects(y):
+        grown = growing.grow(
+            x, treatment, y, columns=("a", "b", "c"), treated=treated, cluster=cluster, fold=fold, trees=48,
+            min_leaf=3, rng=np.random.default_rng(1),
+        )  # fmt: skip
+        assert not (grown.other_fold & ~grown.outside).any()
+        return (
+            predict_bags(grown.arrays, x, grown.outside)[0],
+            predict_bags(grown.arrays, x, grown.other_fold)[0],
+            grown,
+        )
+
+    out_of_bag, out_of_fold, grown = effects(outcome)
+    assert (grown.outside[:, ::2] == grown.outside[:, 1::2]).all()
+    np.testing.assert_array_equal((~grown.outside).sum(axis=1), n // 2)
+    moved = outcome.copy()
+    moved[10] += 1_000
+    moved_bag, moved_fold, _ = effects(moved)
+    assert moved_bag[10] == out_of_bag[10]
+    assert moved_bag[11] == out_of_bag[11]
+    same_fold = fold == fold[10]
+    np.testing.assert_array_equal(moved_fold[same_fold], out_of_fold[same_fold])
+    assert (moved_bag != out_of_bag).any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads_gives_the_same_bits(grown, threads, monkeypatch):
+    monkeypatch.setattr(growing, "workers", lambda: threads)
+    outcome, baseline, design, _ = world(1_000)
+    again = grow(outcome, baseline, design, trees=200, subgroups=("x1", "x0"))
+    for name, array in grown[0].trees.items():
+        np.testing.assert_array_equal(again.trees[name], array)
+    np.testing.assert_array_equal(again.effect, grown[0].effect)
+    np.testing.assert_array_equal(again.upper, grown[0].upper)
+    assert again.estimates == grown[0].estimates
+    assert again.heterogeneity.ranking == grown[0].heterogeneity.ranking
+    assert again.heterogeneity.policy == grown[0].heterogeneity.policy
 
 
 def test_saved_trees_come_back_the_same_and_the_bytes_repeat(grown, tmp_path):
@@ -83,10 +145,14 @@ def test_the_predictor_refuses_other_columns(grown):
 
 
 def test_individual_effects_find_the_covariate_that_matters(grown):
-    result, _, baseline, design, effect = grown
+    result, baseline, design, effect = grown
     np.testing.assert_array_equal(result.row_index, np.flatnonzero(design.weights > 0))
-    assert np.argmax(result.importance) == 1
-    assert result.importance.sum() == pytest.approx(1)
+    importance = result.heterogeneity.importance
+    assert np.argmax(importance.share) == 1
+    assert importance.share.sum() == pytest.approx(1)
+    assert (importance.least <= importance.share).all()
+    assert (importance.share <= importance.most).all()
+    assert importance.among_first[1] == 1
     positive = baseline.matrix[result.row_index, 1] > 0.5
     negative = baseline.matrix[result.row_index, 1] < -0.5
     # True means 2 and 0; forests shrink, so within 0.4.
@@ -105,6 +171,21 @@ def test_the_mean_effect_on_the_treated_is_found(kind):
     assert abs(difference.value - effect[design.treated].mean()) < 3.5 * difference.std_error
     # About 500 treated: the two arms' residual variances alone give about 0.05 (continuous) and 0.025 (binary).
     assert difference.std_error < {"continuous": 0.09, "binary": 0.04}[kind]
+
+
+@pytest.mark.parametrize("estimand", ["ATT", "ATE", "ATC", "ATO"])
+def test_each_estimand_has_its_own_mean_effect(estimand):
+    """The effect rises with the probability of treatment, so the four differ: their means are known."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(1_500, 3))
+    share = expit(1.5 * x[:, 0])
+    treated, effect = rng.random(1_500) < share, 2 * share
+    baseline = baseline_of(x)
+    design = replace(weighting_design(baseline, treated), estimand=estimand, weights=np.ones(1_500))
+    people = {"ATT": treated, "ATE": np.ones(1_500), "ATC": ~treated, "ATO": share * (1 - share)}[estimand]
+    found = grow(x[:, 1] + effect * treated + rng.normal(size=1_500), baseline, design).estimates[0]
+    assert found.estimand == estimand
+    assert abs(found.value - np.average(effect, weights=people)) < 3.5 * found.std_error
 
 
 def test_the_error_of_the_mean_effect_does_not_grow_with_the_pool():
@@ -154,7 +235,13 @@ def test_same_seed_same_forest_in_any_order_of_rows_and_another_seed_another():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"trees": 10}, "multiple of 4"), ({"trees": 0}, "multiple of 4"), ({"folds": 1}, "at least 2")],
+    [
+        ({"trees": 42}, "multiple of 4"),
+        ({"trees": 36}, "at least 40 with 5 folds"),
+        ({"folds": 1}, "at least 2"),
+        ({"subgroups": ("age",)}, "'age' is not among the covariates"),
+        ({"policy_depth": 3}, "between 0 and 2"),
+    ],
 )
 def test_bad_options_are_refused(options, message):
     outcome, baseline, design, _ = world(200)

@@ -179,6 +179,24 @@ def test_no_event_in_an_arm_is_no_ratio(method):
         assert estimate.notes["not_estimable"] == "nobody in one of the arms has the event"
 
 
+def test_where_nobody_is_censored_the_dead_stay_at_risk_to_the_end():
+    day, event, baseline, design = sample("att_plain")
+    event = np.where((event == 0) & (day < 365), 2, event)
+    one = fine_gray(day, event, baseline, design).estimates[0]
+    stays = np.where(event == 2, 365.0, day)
+    other = cause_specific_cox(stays, np.where(event == 2, 0, event), baseline, design).estimates[0]
+    assert (one.value, one.std_error) == pytest.approx((other.value, other.std_error), rel=1e-10)
+
+
+def test_one_cluster_has_a_ratio_and_no_error():
+    day, event, baseline, design = small_sample([3, 8, 5, 10, 10], [1, 0, 1, 1, 0])
+    together = replace(baseline, person=np.zeros(5, dtype=np.int64))
+    estimate = cause_specific_cox(day, event, together, design, horizon=10).estimates[0]
+    assert np.isfinite(estimate.value)
+    assert np.isnan([estimate.std_error, estimate.lower, estimate.upper, estimate.p_value]).all()
+    assert str(estimate.notes["not_estimable"]).startswith("the error")
+
+
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match="ties"):
         cox(*sample("matched"), ties="exact")  # type: ignore[arg-type]

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models.times.aalen_johansen import cumulative_incidence
 
 from models.counts import quasi_poisson
 from models.recurrent import lwyy, mean_cumulative_count
 from models.results import Baseline, Curve, Design, Estimate
+from models.times.risks import cumulative_incidence
 from tests.models.contract_estimates import (
     expect_same_numbers,
     expect_sound_numbers,

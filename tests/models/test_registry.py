@@ -31,6 +31,7 @@ def test_effects_take_baseline_and_design_after_the_outcome(name: str, method: M
         p.name for p in inspect.signature(method.function).parameters.values() if p.kind is not p.KEYWORD_ONLY
     ]
     of_kind = {"time_to_event": ["day", "event"], "count": ["outcome", "exposure"]}
+    of_kind["recurrent"] = ["event_row", "event_day", "last_day", "died"]
     assert positional == [*of_kind.get(method.kinds[0], ["outcome"]), "baseline", "design"]
 
 
@@ -99,5 +100,8 @@ def test_refusals(design: str, effect: str, estimand: str, kind: str, refusal: s
     assert check_capability(design, effect, estimand, kind) == refusal
 
 
-def test_only_the_forest_claims_individual_effects() -> None:
-    assert [name for name, method in EFFECTS.items() if method.individual_effects] == ["causal_forest"]
+def test_only_forests_claim_individual_effects() -> None:
+    assert [name for name, method in EFFECTS.items() if method.individual_effects] == [
+        "causal_forest",
+        "censored_forest",
+    ]

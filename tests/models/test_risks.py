@@ -9,7 +9,7 @@ from scipy.stats import norm
 from models.effects import weighted_difference
 from models.results import Curve
 from models.times.arm_curve import aalen_johansen
-from models.times.limits import _largest_of
+from models.times.limits import largest_of
 from models.times.risks import cumulative_incidence, first_readmission_type, kaplan_meier, time_lost
 from tests.models.contract_estimates import rows_of, rows_of_design
 from tests.models.effect_samples import (
@@ -305,7 +305,7 @@ def test_the_band_is_wider_than_the_limits_and_begins_with_the_tenth_event():
         assert (curve.band_upper[in_band] < 1).all()
 
 
-def test_the_largest_of_independent_and_of_equal_numbers():
+def test_thelargest_of_independent_and_of_equal_numbers():
     # For k independent normals the quantile solves (2 Phi(q) - 1)^k = 0.95; for equal ones it is that of one.
-    assert _largest_of(np.eye(5), 0.95) == pytest.approx(norm.ppf(0.5 + 0.95**0.2 / 2), abs=0.03)
-    assert _largest_of(np.ones((5, 5)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)
+    assert largest_of(np.eye(5), 0.95) == pytest.approx(norm.ppf(0.5 + 0.95**0.2 / 2), abs=0.03)
+    assert largest_of(np.ones((5, 5)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)

@@ -118,6 +118,17 @@ def test_the_smallest_tolerance_that_exists_is_the_one_of_a_linear_programme() -
         balance(baseline, treated, tolerance=least * 0.98)
 
 
+def test_a_level_that_no_treated_person_has_is_held_to_the_spread_of_everybody() -> None:
+    rng = np.random.default_rng(4)
+    matrix = rng.normal(size=(300, 2))
+    treated = rng.random(300) < 0.2
+    level = ((~treated) & (rng.random(300) < 0.3)).astype(np.float64)
+    design = balance(baseline_of(np.column_stack([matrix, level])), treated, tolerance=0.05)
+    share = float(np.average(level[~treated], weights=design.weights[~treated]))
+    assert share == pytest.approx(0.05 * level.std(), rel=1e-6)
+    assert design.notes["largest_imbalance"] == pytest.approx(0.05, abs=1e-7)
+
+
 def test_impossible_options_are_refused() -> None:
     baseline, treated = small_sample(1)
     for options, message in (({"estimand": "ATO"}, "ATT, ATE or ATC"), ({"tolerance": -0.1}, "tolerance must be")):

@@ -165,16 +165,32 @@ def test_contract(method, options, name, column):
     expect_good_estimate(method, data[column], baseline, design, kind=OUTCOMES[column], **options)
 
 
-@pytest.mark.parametrize("estimand", ["ATC", "ATO"])
-@pytest.mark.parametrize("method", [g_computation, adjusted_regression])
-def test_contract_of_other_estimands(method, estimand):
+def other_estimand(estimand):
+    """The pool of make_golden.R with the weights of the controls as population, or of overlap."""
     data, baseline, design = golden_weighted("ate_plain")
     score = design.score
     of_controls = np.where(design.treated, (1 - score) / score, 1.0)
     weights = of_controls if estimand == "ATC" else np.where(design.treated, 1 - score, score)
-    design = replace(design, estimand=estimand, weights=weights)
+    return data, baseline, replace(design, estimand=estimand, weights=weights)
+
+
+@pytest.mark.parametrize("estimand", ["ATC", "ATO"])
+@pytest.mark.parametrize("method", [g_computation, adjusted_regression])
+def test_contract_of_other_estimands(method, estimand):
+    data, baseline, design = other_estimand(estimand)
     for column, kind in OUTCOMES.items():
         expect_good_estimate(method, data[column], baseline, design, kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("method", "estimand"), [(g_computation, "ATO"), (adjusted_regression, "ATC"), (adjusted_regression, "ATO")]
+)
+def test_other_estimands_agree_with_refitting_everything_in_r(method, estimand):
+    data, baseline, design = other_estimand(estimand)
+    for column, kind in OUTCOMES.items():
+        estimates = method(data[column], baseline, design, rng=RNG, kind=kind, l2_penalty=0.0)
+        expect_values_of_r(estimates, f"{method.__name__} {estimand.lower()}_plain", 1e-6)
+        assert "weights as estimated" in estimates[0].notes["variance"]
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,15 @@ def results() -> Results:
     protocol = protocol.model_copy(update={"effects": effects})
     contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
     accepted = AcceptedDesign(
-        contrast, pl.Series(range(day.size)), baseline, replace(design, method="nearest_neighbour"), is_primary=True
+        "nearest_neighbour",
+        contrast,
+        pl.Series(range(day.size)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
     )
     collected = Results()
-    estimate_times(accepted, of_rows, protocol, collected)
+    estimate_times(accepted, of_rows, protocol, collected, Path("unused"))
     return collected
 
 
@@ -113,6 +118,45 @@ def test_proportional_hazards_are_among_the_remarks(results: Results) -> None:
         ("cause_specific_cox", "hazard ratio of readmission"),
         ("cause_specific_cox", "hazard ratio of death"),
     ]
+
+
+def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -> None:
+    data, baseline, design = golden_matched()
+    design = replace(design, method="nearest_neighbour")
+    never = np.arange(design.weights.size) % 9 == 4
+    of_rows = pl.DataFrame(
+        {
+            "days_to_readmission": np.where(data["event"] == 1, data["day"], 999).astype(int),
+            "died_day": np.where(data["event"] == 2, data["day"], 999).astype(int),
+            "censored_day": np.where(never, 0, 999),
+        }
+    ).with_columns(pl.all().replace(999, None))
+    found = {}
+    for censoring in ("none", "weights"):
+        options = {"censoring": censoring, "censoring_penalty": 1e9}
+        effects = {"methods": ("cumulative_incidence",), "cumulative_incidence": options}
+        protocol = load_protocol(STUDY)
+        protocol = protocol.model_copy(update={"effects": protocol.effects.model_validate(effects)})
+        contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
+        rows = pl.Series(range(design.weights.size))
+        accepted = AcceptedDesign("nearest_neighbour", contrast, rows, baseline, design, is_primary=True)
+        collected = Results()
+        estimate_times(accepted, of_rows, protocol, collected)
+        found[censoring] = collected.estimates[0]
+    n_never = int((never & (design.weights > 0)).sum())
+    assert {row["n_unobserved"] for row in found.values()} == {n_never}
+    inside = (design.weights > 0) & design.treated
+    assert found["weights"]["n_treated"] == inside.sum()
+    assert found["none"]["n_treated"] < inside.sum()
+    # With the covariates' coefficients held at 0 each arm's lost are stood for by all its others: exp(-share) for their
+    # share of being seen, where the product limit would have one minus the share.
+    day, is_event = data["day"], (data["event"] == 1) & ~never
+    risks = []
+    for arm in (design.treated, ~design.treated):
+        weight = np.where(arm, design.weights, 0.0)
+        share = weight[never].sum() / weight.sum()
+        risks.append(weight[is_event & (day <= 365)].sum() / weight.sum() * np.exp(share))
+    assert found["weights"]["value"] == pytest.approx(risks[0] - risks[1], rel=1e-6)
 
 
 def test_an_unknown_kind_of_readmission_refuses_the_method() -> None:

@@ -211,6 +211,19 @@ def test_sections_come_in_reading_order(accepted: RunFolder) -> None:
                    "individual", "quality", "data", "limits", "methods", "glossary"]  # fmt: skip
 
 
+def test_differences_between_people_warn_and_withhold_what_rests_on_few(accepted: RunFolder) -> None:
+    text = visible(page(accepted))
+    assert "Not for deciding about one person" in text
+    assert "pointwise and too short" in text
+    assert "0.041" in text  # the test of interaction,
+    assert "0.124" in text  # and corrected
+    assert "Lowest quarter * * / 150" in text
+    assert "The rule is withheld because a part of it rests on too few people" in text
+    assert "41.4" not in text.partition("A simple rule")[2].partition("would gain")[0]
+    assert "The data do not show that such a rule does better" in text
+    assert "only fewer than 8 people of a level" in text
+
+
 def test_a_table_study_has_no_empty_sections(table: RunFolder) -> None:
     ids = re.findall(r'<section id="(\w+)"', page(table))
     assert ids == ["verdict", "result", "trial", "table1", "balance", "estimates", "quality",

@@ -19,18 +19,20 @@ regress <- function(rows, weight, formula, outcome) {
   environment(formula) <- environment()
   glm(formula, data = rows, weights = .weight, family = family, control = control)
 }
-target_of <- function(rows, estimand) switch(estimand, ATT = rows$treated, ATC = 1 - rows$treated, ATE = rep(1, nrow(rows)))
+# Under the ATO people count with their overlap weights, which are estimated too.
+target_of <- function(rows, estimand, case) switch(estimand,
+  ATT = rows$treated, ATC = 1 - rows$treated, ATE = rep(1, nrow(rows)), ATO = weights_of(case, "ATO", Inf, FALSE))
 
 mean_over <- function(rows, case, weight, estimand, arm, formula, outcome) {
   here <- rows$treated == arm
-  target <- target_of(rows, estimand) * case
+  target <- target_of(rows, estimand, case) * case
   if (all(target[!here] == 0)) return(sum(target * rows[[outcome]]) / sum(target))
   fit <- regress(rows[here, ], (weight * case)[here], formula, outcome)
   sum(target * predict(fit, rows, type = "response")) / sum(target)
 }
 leverage_part <- function(rows, weight, estimand, arm, formula, outcome) {
   here <- rows$treated == arm
-  target <- target_of(rows, estimand)
+  target <- target_of(rows, estimand, rep(1, nrow(rows)))
   added <- rep(0, nrow(rows))
   if (all(target[!here] == 0)) return(added)
   fit <- regress(rows[here, ], weight[here], formula, outcome)
@@ -96,7 +98,8 @@ propensity <- function(case) {
 weights_of <- function(case, estimand, cap, by_site) {
   e <- propensity(case)
   treated <- weighted$treated == 1
-  w <- switch(estimand, ATT = ifelse(treated, 1, e / (1 - e)), ATE = ifelse(treated, 1 / e, 1 / (1 - e)))
+  w <- switch(estimand, ATT = ifelse(treated, 1, e / (1 - e)), ATE = ifelse(treated, 1 / e, 1 / (1 - e)),
+              ATC = ifelse(treated, (1 - e) / e, 1), ATO = ifelse(treated, 1 - e, e))
   w[!treated] <- pmin(w[!treated], cap)
   if (by_site) for (site in 0:2) {
     here <- weighted$site == site
@@ -120,6 +123,11 @@ for (estimand in c("ATT", "ATE")) for (variant in c("plain", "capped", "by_site"
   weigh <- function(case) weights_of(case, estimand, cap, variant == "by_site")
   stopifnot(all.equal(weigh(one), weighted[[paste0("weight_", name)]], tolerance = 1e-12))
   standardise(paste("adjusted_regression", name), weighted, weigh, estimand, formula, weighted$person)
+}
+standardise("g_computation ato_plain", weighted, function(case) one, "ATO", .outcome ~ x1 + x2, weighted$person)
+for (estimand in c("ATC", "ATO")) {
+  name <- paste0("adjusted_regression ", tolower(estimand), "_plain")
+  standardise(name, weighted, function(case) weights_of(case, estimand, Inf, FALSE), estimand, .outcome ~ x1 + x2, weighted$person)
 }
 values$value <- format(values$value, digits = 15, trim = TRUE)
 write.csv(values, "standardised.csv", row.names = FALSE, quote = FALSE)

@@ -1,0 +1,79 @@
+"""Effect methods for repeated events: every readmission of the whole follow-up, until death or observation ends."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from models.effects import keep_observed
+from models.registry import EFFECTS, check_capability, methods_for
+from models.results import BoolArray, FloatArray, IntArray
+from pipelines import store
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.times import curve_frame
+from pipelines.protocol import Protocol, recurrent_outcome
+from pipelines.store import RunFolder
+
+
+def read_readmissions(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
+    """Every readmission of a run, where a method of the protocol needs them."""
+    used = protocol.effects.methods_by_name().values()
+    return run.read(store.READMISSIONS) if set(used).intersection(methods_for("recurrent")) else None
+
+
+def estimate_recurrent(
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    readmissions: pl.DataFrame | None,
+    outcome: str,
+    protocol: Protocol,
+    results: Results,
+) -> None:
+    """Every effect method for repeated events on one design, where `outcome` is the number of readmissions in the whole
+    follow-up; nothing for other outcomes."""
+    if readmissions is None or outcome != recurrent_outcome(protocol):
+        return
+    last_day, died = end_of_observation(of_rows, protocol.follow_up.days)
+    seen = last_day > 0
+    _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
+    n_unobserved = int((~seen & (accepted.design.weights > 0)).sum())
+    events = events_of_rows(accepted.row_id.filter(pl.Series(seen)), readmissions)
+    for method in (name for name in protocol.effects.methods if name in methods_for("recurrent")):
+        refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "recurrent")
+        if refusal is None:
+            options = getattr(protocol.effects, method).model_dump()
+            if accepted.contrast.is_randomised and "weights_are" in options:
+                options["weights_are"] = "fixed"
+            options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
+            try:
+                found = EFFECTS[method].function(*events, last_day[seen], died[seen], baseline, design, **options)
+            except ValueError as error:
+                refusal = str(error)
+            else:
+                _collect(found, accepted, outcome, method, n_unobserved, results)
+        if refusal is not None:
+            results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+
+
+def _collect(
+    found: Any, accepted: AcceptedDesign, outcome: str, method: str, n_unobserved: int, results: Results
+) -> None:
+    """`found` is estimates, or a record of estimates and the two arms' curves."""
+    estimates = getattr(found, "estimates", found)
+    results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+    for arm, curve in zip(accepted.contrast.name.split("_vs_"), getattr(found, "curves", ()), strict=False):
+        results.mean_counts.append(curve_frame(accepted, outcome, method, arm, curve))
+
+
+def end_of_observation(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, BoolArray]:
+    """(n,) last day alive and observed, 0 where there is none, and (n,) whether it is the day of death."""
+    last_day = pl.min_horizontal(pl.lit(horizon), "died_day", "censored_day")
+    frame = of_rows.select(last_day=last_day.cast(pl.Float64), died=(pl.col("died_day") == last_day).fill_null(False))
+    return frame["last_day"].to_numpy(), frame["died"].to_numpy()
+
+
+def events_of_rows(row_id: pl.Series, readmissions: pl.DataFrame) -> tuple[IntArray, FloatArray]:
+    """Place among `row_id` and day of each readmission of these rows, in their order."""
+    placed = row_id.to_frame().with_row_index("place")
+    events = placed.join(readmissions.select("row_id", "day"), on="row_id", maintain_order="left").sort("place", "day")
+    return events["place"].cast(pl.Int64).to_numpy(), events["day"].cast(pl.Float64).to_numpy()

@@ -1,0 +1,176 @@
+"""The primary design's effect in each site, and pooled over sites by fixed and random effects.
+
+Choice made: a site's people are compared among themselves, by the weights or sets of the whole design; so the sites
+must be exact in it. Sites too small for an estimate count as one, or are left out, as the protocol says; a site whose
+outcome does not vary has no error and cannot be pooled. What was left out is counted. Pooled effects weigh sites by
+precision and not by their participants: they say whether sites differ, and the study's effect stays the one over all.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from models.effects import keep_observed
+from models.pooling import Mean, Pooled, pool_sites
+from models.registry import EFFECTS, check_capability
+from models.results import Baseline, Design, Estimate, FloatArray
+from pipelines import store
+from pipelines.design import seeded
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.values import WHEN_RANDOMISED, outcome_values
+from pipelines.protocol import Protocol, outcome_kinds
+from pipelines.store import RunFolder
+
+SMALL = "small sites together"
+FIXED, RANDOM = "fixed effect", "random effects"
+
+
+@dataclass(frozen=True)
+class _Sites:
+    """The observed rows of a design with the site of each, sites too small under one name, and how many those are."""
+
+    values: FloatArray
+    baseline: Baseline
+    design: Design
+    site: np.ndarray
+    names: list[str]
+    n_small: int
+
+
+def subgroup_of(by: str, site: str) -> str:
+    """How `estimates.csv` names a site, or a pooled effect."""
+    return f"{by}: {site}" if site in (FIXED, RANDOM) else f"{by} = {site}"
+
+
+def read_sites(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
+    """row_id and site of every row, where the protocol names a column."""
+    by = protocol.effects.sites.by
+    if by is None:
+        return None
+    people = run.read(store.COHORT)
+    table = people if by in people.columns else run.read(store.BASELINE)
+    return table.select("row_id", site=pl.col(by).cast(pl.String).fill_null("not known"))
+
+
+def estimate_sites(
+    accepted: AcceptedDesign, of_rows: pl.DataFrame, sites: pl.DataFrame | None, protocol: Protocol, results: Results
+) -> None:
+    """Estimates of each site and pooled ones for the primary outcome on the primary design; nothing elsewhere."""
+    if sites is None or not accepted.is_primary:
+        return
+    chosen, outcome = protocol.effects.sites, protocol.outcomes.primary
+    kind = outcome_kinds(protocol)[outcome]
+    refusal = check_capability(accepted.design.method, chosen.method, accepted.design.estimand, kind)
+    if refusal is not None:
+        results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, chosen.method, refusal))
+        return
+    values = outcome_values(of_rows, outcome)
+    of_site = accepted.row_id.to_frame().join(sites, on="row_id", how="left", maintain_order="left")["site"].to_numpy()
+    found = _sort_out(values, accepted, of_site, protocol)
+    estimates, reasons = _estimate_each(found, accepted, kind, protocol)
+    for site, reason in reasons.items():
+        note = f"site {site} has no estimate to pool: {reason}"
+        results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, chosen.method, note))
+    rows = list(estimates.items())
+    summary: dict[str, Any] = {"by": chosen.by, "method": chosen.method, "n_small": found.n_small}
+    summary |= {"small_sites": chosen.small_sites, "n_without_estimate": len(reasons), "pooled": None}
+    if len(estimates) >= 2:
+        is_ratio = chosen.scale == "ratio"
+        numbers = [np.log(item.value) if is_ratio else item.value for item in estimates.values()]
+        errors = [item.std_error for item in estimates.values()]
+        pooled = pool_sites(numbers, errors, confidence=protocol.effects.confidence)
+        rows += [(name, _as_estimate(mean, rows, is_ratio)) for name, mean in _means(pooled)]
+        summary["pooled"] = _in_words(pooled, list(estimates), is_ratio)
+    for site, item in rows:
+        results.estimates.append(
+            row_of(accepted, outcome, replace(item, subgroup=subgroup_of(str(chosen.by), site)), 0)
+        )
+    results.sites = summary
+
+
+def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray, protocol: Protocol) -> _Sites:
+    """The observed rows; sites with too few people get one name, or none ("")."""
+    chosen = protocol.effects.sites
+    kept, baseline, design = keep_observed(values, accepted.baseline, accepted.design)
+    site = of_site[~np.isnan(values)].astype(object)
+    inside = design.weights > 0
+    names: list[str] = []
+    small: list[str] = []
+    for name in sorted(set(site[inside])):
+        here = inside & (site == name)
+        enough = (here & design.treated).sum() >= chosen.min_treated
+        enough &= (here & ~design.treated).sum() >= chosen.min_controls
+        (names if enough else small).append(name)
+    site[np.isin(site, small)] = SMALL if chosen.small_sites == "together" else ""
+    here = inside & (site == SMALL)
+    fits = (here & design.treated).sum() >= chosen.min_treated
+    if fits and (here & ~design.treated).sum() >= chosen.min_controls:
+        names.append(SMALL)
+    return _Sites(kept, baseline, design, site, names, len(small))
+
+
+def _estimate_each(
+    found: _Sites, accepted: AcceptedDesign, kind: str, protocol: Protocol
+) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """The estimate of each site on the scale to be pooled, and why a site has none."""
+    chosen, outcome = protocol.effects.sites, protocol.outcomes.primary
+    options = getattr(protocol.effects, chosen.method).model_dump()
+    if accepted.contrast.is_randomised:
+        options |= WHEN_RANDOMISED.get(chosen.method, {})
+    estimates, reasons = {}, {}
+    for name in found.names:
+        design = replace(found.design, weights=np.where(found.site == name, found.design.weights, 0.0))
+        rng = seeded(protocol, "site", accepted.contrast.name, accepted.design.method, outcome, name)
+        given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
+        try:
+            scales = EFFECTS[chosen.method].function(found.values, found.baseline, design, **given)
+        except ValueError as error:
+            reasons[name] = str(error)
+            continue
+        wanted = ("risk_ratio", "mean_ratio") if chosen.scale == "ratio" else ("risk_difference", "mean_difference")
+        item = next((item for item in scales if item.scale in wanted), None)
+        if item is not None and item.std_error > 0:
+            estimates[name] = item
+        else:
+            said = "" if item is None else str(item.notes.get("not_estimable", ""))
+            reasons[name] = said or "it has no such ratio"
+    return estimates, reasons
+
+
+def _means(pooled: Pooled) -> list[tuple[str, Mean]]:
+    return [(FIXED, pooled.fixed), (RANDOM, pooled.random)]
+
+
+def _as_estimate(mean: Mean, sites: list[tuple[str, Estimate]], is_ratio: bool) -> Estimate:
+    """A pooled mean as an Estimate of all the people of the sites."""
+    first = sites[0][1]
+
+    def back(value: float) -> float:
+        return float(np.exp(value)) if is_ratio else value
+
+    return replace(
+        first,
+        value=back(mean.value),
+        std_error=mean.std_error,
+        lower=back(mean.lower),
+        upper=back(mean.upper),
+        p_value=mean.p_value,
+        n_treated=sum(item.n_treated for _, item in sites),
+        n_control=sum(item.n_control for _, item in sites),
+        effective_n=sum(item.effective_n for _, item in sites),
+        notes={},
+    )
+
+
+def _in_words(pooled: Pooled, names: list[str], is_ratio: bool) -> dict[str, Any]:
+    """What sites.json says of the pooling: heterogeneity on the scale pooled, limits carried back to the ratio."""
+    content = asdict(pooled)
+    for side in ("prediction_lower", "prediction_upper"):
+        content[side] = float(np.exp(content[side])) if is_ratio else content[side]
+    carried = []
+    for site, mean in zip(names, pooled.without_site, strict=False):
+        limits = {name: getattr(mean, name) for name in ("value", "lower", "upper")}
+        carried.append({"site": site, **{k: float(np.exp(x)) if is_ratio else x for k, x in limits.items()}})
+    return {**{k: x for k, x in content.items() if k not in ("fixed", "random")}, "without_site": carried}

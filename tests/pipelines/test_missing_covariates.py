@@ -1,0 +1,247 @@
+"""Missing covariates by protocol: complete cases are counted, imputations are made without outcomes and pooled."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.imputation import pool
+from pipelines import store
+from pipelines.design import design_study
+from pipelines.errors import ProtocolError
+from pipelines.estimate import estimate_study
+from pipelines.imputation import complete_copies, pool_designs, within_a_copy
+from pipelines.protocol import Protocol
+from pipelines.report import render_report
+from pipelines.store import RunFolder, write_parquet
+from tests.report_fixture import FACTS, make_table_protocol
+
+N_TREATED, N_POOL, COPIES = 80, 500, 3
+OUTCOMES = {"back": {"column": "back", "kind": "binary"}}
+
+
+def protocol_with(missing: str, **changes: Any) -> Protocol:
+    sections: dict[str, Any] = {
+        "covariates": {
+            "numeric": ("age", "need", "is_settled"),
+            "categorical": ("group",),
+            "missing": missing,
+            "imputation": {"copies": COPIES, "iterations": 2},
+        },
+        "outcomes": {"primary": "back", "columns": OUTCOMES},
+        "design": {"methods": ["propensity_weighting", "nearest_neighbour"]},
+        "effects": {"methods": ["weighted_difference"]},
+        "acceptance": {"max_abs_smd": 0.5, "min_share_treated_kept": 0.3},
+        "benchmark": None,
+    }
+    return make_table_protocol(**(sections | changes))
+
+
+def people(seed: int = 5) -> dict[str, pl.DataFrame]:
+    """Gaps in a number, an indicator and a category; more where `age` is high."""
+    rng = np.random.default_rng(seed)
+    n = N_TREATED + N_POOL
+    treated = np.arange(n) < N_TREATED
+    age = rng.normal(40 + 3 * treated, 10).round(1)
+    need = (0.05 * (age - 40) + rng.normal(size=n)).round(2)
+    gone = rng.random((3, n)) < 1 / (1 + np.exp(2.0 - 0.05 * (age - 40)))
+    key = {"row_id": np.arange(n), "person_id": [f"p{k:04d}" for k in range(n)], "index_date": [None] * n}
+    dates = {"index_date": pl.Date}
+    arms = {"arm": np.where(treated, "peer", "virtual"), "is_eligible": [True] * n}
+    values = {
+        "age": age,
+        "need": [None if gap else value for gap, value in zip(gone[0], need.tolist(), strict=True)],
+        "is_settled": [None if gap else bool(rng.random() < 0.6) for gap in gone[1]],
+        "group": [None if gap else str(rng.choice(["a", "b", "c"])) for gap in gone[2]],
+    }
+    back = rng.random(n) < 1 / (1 + np.exp(-need + 0.4 * treated))
+    return {
+        store.COHORT: pl.DataFrame({**key, **arms}, schema_overrides=dates),
+        store.BASELINE: pl.DataFrame({**key, **values}, schema_overrides=dates),
+        store.OUTCOMES: pl.DataFrame({**key, "back": back}, schema_overrides=dates),
+    }
+
+
+def write(folder: Path, tables: dict[str, pl.DataFrame]) -> RunFolder:
+    for name, table in tables.items():
+        write_parquet(folder / name, table)
+    return RunFolder(folder)
+
+
+def study(folder: Path, protocol: Protocol, tables: dict[str, pl.DataFrame] | None = None) -> RunFolder:
+    run = write(folder, people() if tables is None else tables)
+    design_study(run, run.path, protocol)
+    estimate_study(run, run.path, protocol)
+    return run
+
+
+@pytest.fixture(scope="module")
+def imputed(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return study(tmp_path_factory.mktemp("imputed"), protocol_with("multiple_imputation"))
+
+
+def designs(run: RunFolder) -> dict[str, dict[str, Any]]:
+    return {entry["name"]: entry for entry in run.read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"]}
+
+
+def test_complete_cases_only_and_those_who_left_are_counted(tmp_path: Path) -> None:
+    protocol = protocol_with("complete_case")
+    run = study(tmp_path, protocol)
+    baseline = run.read(store.BASELINE)
+    complete = baseline.drop_nulls(["need", "is_settled", "group"])
+    kept = run.read(store.OTHER_DESIGNS).filter(pl.col("design") == "propensity_weighting")
+    assert set(kept["row_id"]) == set(complete["row_id"])
+    gone = (complete["row_id"] < N_TREATED).sum()
+    entry = designs(run)["propensity_weighting"]
+    assert entry["incomplete"] == {"treated": N_TREATED - gone, "control": N_POOL - complete.height + gone}
+    share = next(v["value"] for v in entry["verdicts"] if v["check"] == "min_share_treated_kept")
+    assert share == pytest.approx(gone / N_TREATED)
+    assert not any("missing" in row["covariate"] for row in entry["balance"])
+    render_report(run, tmp_path, protocol, FACTS)
+    page = (tmp_path / store.REPORT).read_text()
+    assert "left the comparison before the design (complete cases)" in page
+    assert "the answer speaks for people with complete records" in page
+
+
+def test_one_covariate_may_be_complete_and_another_flagged(tmp_path: Path) -> None:
+    chosen = protocol_with("indicator").covariates.model_dump() | {"missing_of": {"need": "complete_case"}}
+    run = study(tmp_path, protocol_with("indicator", covariates=chosen))
+    names = {row["covariate"] for row in designs(run)["propensity_weighting"]["balance"]}
+    assert "is_settled missing" in names
+    assert "need missing" not in names
+    assert designs(run)["propensity_weighting"]["incomplete"]["control"] > 0
+
+
+def test_each_copy_is_complete_and_keeps_what_was_observed(imputed: RunFolder) -> None:
+    given = imputed.read(store.BASELINE)
+    copies = [imputed.imputation(k).read(store.BASELINE) for k in range(1, COPIES + 1)]
+    for copy in copies:
+        assert copy.schema == given.schema
+        assert copy["row_id"].equals(given["row_id"])
+        for name in ("need", "is_settled", "group"):
+            known = given[name].is_not_null()
+            assert copy[name].null_count() == 0
+            assert copy[name].filter(known).equals(given[name].filter(known))
+            assert set(copy[name].unique()) <= set(given[name].drop_nulls().unique())
+    assert not copies[0]["need"].equals(copies[1]["need"])
+
+
+def test_effects_are_pooled_by_rubin_s_rules(imputed: RunFolder) -> None:
+    """The same by hand from the copies' own designs."""
+    protocol, estimates = protocol_with("multiple_imputation"), imputed.read(store.ESTIMATES)
+    within = within_a_copy(protocol)
+    each = []
+    for k in range(1, COPIES + 1):
+        folder = imputed.path / f"alone_{k}"
+        for name in (store.BASELINE, store.OTHER_DESIGNS):
+            write_parquet(folder / name, imputed.imputation(k).read(name))
+        store.write_json(folder / store.DESIGN_SUMMARY, imputed.imputation(k).read_json(store.DESIGN_SUMMARY))
+        for name in (store.COHORT, store.OUTCOMES):
+            write_parquet(folder / name, imputed.read(name))
+        estimate_study(RunFolder(folder), folder, within)
+        each.append(pl.read_parquet(folder / store.ESTIMATES))
+    for row in estimates.iter_rows(named=True):
+        same = [one.filter((pl.col("scale") == row["scale"]) & (pl.col("design") == row["design"])) for one in each]
+        pooled = pool(
+            np.array([one["value"][0] for one in same]),
+            np.array([one["std_error"][0] for one in same]),
+            is_ratio=row["scale"] != "risk_difference",
+            df_complete=row["n_treated"] + row["effective_n"] - 2,
+        )
+        for name in ("value", "std_error", "lower", "upper", "p_value"):
+            assert row[name] == pytest.approx(getattr(pooled, name)), (row["scale"], name)
+    assert estimates.height == 6
+    notes = imputed.read_json(store.EFFECT_NOTES)
+    assert any("share of its variance that comes from the imputations" in note["note"] for note in notes)
+
+
+def test_outcomes_play_no_part_in_imputation_and_design(imputed: RunFolder, tmp_path: Path) -> None:
+    tables = people()
+    tables[store.OUTCOMES] = tables[store.OUTCOMES].with_columns(back=~pl.col("back"))
+    run = study(tmp_path, protocol_with("multiple_imputation"), tables)
+    for k in range(1, COPIES + 1):
+        assert run.imputation(k).read(store.BASELINE).equals(imputed.imputation(k).read(store.BASELINE))
+        assert run.imputation(k).read(store.OTHER_DESIGNS).equals(imputed.imputation(k).read(store.OTHER_DESIGNS))
+    assert not run.read(store.ESTIMATES).equals(imputed.read(store.ESTIMATES))
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    tables, protocol = people(), protocol_with("multiple_imputation")
+    rows = tables[store.COHORT].join(tables[store.BASELINE].drop("person_id", "index_date"), on="row_id")
+    shuffled = rows.sample(fraction=1.0, shuffle=True, seed=3)
+    first, again = (
+        next(complete_copies(frame, protocol, np.random.default_rng))[1].sort("row_id") for frame in (rows, shuffled)
+    )
+    assert first.equals(again)
+
+
+def test_verdicts_are_those_of_the_worst_copy(imputed: RunFolder) -> None:
+    """The main file says the worst; every copy's file accepts what all copies accept."""
+    worst = {v["check"]: v for v in designs(imputed)["propensity_weighting"]["verdicts"]}
+    balances = []
+    for k in range(1, COPIES + 1):
+        entry = imputed.imputation(k).read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"][0]
+        balances.append(max(abs(row["smd_after"]) for row in entry["balance"]))
+        assert entry["accepted"] == designs(imputed)["propensity_weighting"]["accepted"]
+    assert worst["max_abs_smd"]["value"] == pytest.approx(max(balances))
+    assert len(set(balances)) == COPIES
+
+
+def test_a_design_accepted_in_some_copies_only_opens_no_outcome(imputed: RunFolder, tmp_path: Path) -> None:
+    entries = [
+        imputed.imputation(k).read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"][0]
+        for k in range(1, COPIES + 1)
+    ]
+    worst = sorted(max(abs(row["smd_after"]) for row in entry["balance"]) for entry in entries)
+    limit = (worst[0] + worst[-1]) / 2
+    strict = protocol_with("multiple_imputation", acceptance={"max_abs_smd": limit, "min_share_treated_kept": 0.3})
+    run = study(tmp_path, strict)
+    assert not run.read_json(store.DESIGN_SUMMARY)["accepted"]
+    assert run.read(store.ESTIMATES).is_empty()
+
+
+def verdict(value: float, passed: bool, check: str = "max_abs_smd") -> dict[str, Any]:
+    return {"check": check, "limit": 0.1, "value": value, "passed": passed}
+
+
+def entry(value: float, smd: float, kept: int, index: float) -> dict[str, Any]:
+    means = {"covariate": "age", "mean_treated_after": 40 + value}
+    row = {**means, "smd_after": smd, "ks_after": 0.1, "variance_ratio_after": 1 + smd}
+    return {
+        "name": "a",
+        "accepted": value <= 0.1,
+        "verdicts": [verdict(value, value <= 0.1), verdict(kept, True, "min_effective_controls")],
+        "balance": [row],
+        "overlap": {"n_treated": 10, "n_treated_kept": kept, "c_statistic_before": value},
+        "diagnostics": {"scores": {"equipoise": index}, "n": kept},
+    }
+
+
+def test_pooling_of_designs_by_hand() -> None:
+    copies = [entry(0.05, -0.05, 9, 0.5), entry(0.15, 0.15, 7, 0.7), entry(0.07, 0.02, 8, 0.9)]
+    (contrast,) = pool_designs([{"accepted": True, "contrasts": [{"designs": [one]}]} for one in copies])["contrasts"]
+    (pooled,) = contrast["designs"]
+    assert not pooled["accepted"]
+    assert [v["value"] for v in pooled["verdicts"]] == [0.15, 7]
+    assert pooled["balance"][0]["mean_treated_after"] == pytest.approx(40.09)
+    assert (pooled["balance"][0]["smd_after"], pooled["balance"][0]["variance_ratio_after"]) == (0.15, 1.15)
+    assert pooled["overlap"] == {"n_treated": 10, "n_treated_kept": 7, "c_statistic_before": 0.15}
+    assert pooled["diagnostics"] == {"scores": {"equipoise": pytest.approx(0.7)}, "n": 8}
+    assert pooled["imputations"] == 3
+
+
+def test_the_page_says_how_many_imputations_and_what_they_assume(imputed: RunFolder, tmp_path: Path) -> None:
+    render_report(imputed, tmp_path, protocol_with("multiple_imputation"), FACTS)
+    page = (tmp_path / store.REPORT).read_text()
+    assert f"made in each of {COPIES} imputations of the covariates" in page
+    assert f"Imputed {COPIES} times given arm and the other covariates, never the outcome" in page
+
+
+def test_a_covariate_without_any_value_is_refused_in_words(tmp_path: Path) -> None:
+    tables = people()
+    tables[store.BASELINE] = tables[store.BASELINE].with_columns(need=pl.lit(None, pl.Float64))
+    run = write(tmp_path, tables)
+    with pytest.raises(ProtocolError, match="need has no observed value"):
+        design_study(run, run.path, protocol_with("multiple_imputation"))
