@@ -141,7 +141,7 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
         rows = pl.Series(range(design.weights.size))
         accepted = AcceptedDesign("nearest_neighbour", contrast, rows, baseline, design, is_primary=True)
         collected = Results()
-        estimate_times(accepted, of_rows, protocol, collected)
+        estimate_times(accepted, of_rows, protocol, collected, Path("unused"))
         found[censoring] = collected.estimates[0]
     n_never = int((never & (design.weights > 0)).sum())
     assert {row["n_unobserved"] for row in found.values()} == {n_never}
