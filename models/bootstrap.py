@@ -69,7 +69,8 @@ def cluster_bootstrap(
         return tuple(replace(estimate, method="cluster_bootstrap") for estimate in estimates)
     counted = _draw(draws.count, draws.rows.size, replicates, rng)
     treated, control = np.concatenate([draws.means(counts) for counts in counted], axis=1)
-    unit = "matched sets" if np.any((design.matched_set >= 0) & (design.weights > 0)) else "persons"
+    is_clustered = np.any((design.matched_set >= 0) & (design.weights > 0)) and "sets_are" not in design.notes
+    unit = "matched sets" if is_clustered else "persons"
     fitted = "score moved by one Newton step" if model.scores else "weights as fixed"
     says = f"{replicates} bootstrap replicates of {unit}, {fitted}"
     return tuple(_with_error(estimate, treated, control, confidence, says) for estimate in estimates)

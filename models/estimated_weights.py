@@ -7,6 +7,11 @@ Zaslavsky 2018, JASA 113:390) and under matching weights, whose kink at a score 
 Greene 2013, Int J Biostat 9:215; Mao, Li & Greene 2019, Stat Methods Med Res 28:2439). Where the weights were scaled
 within exact groups, that scaling, and the totals that were scaled to, are part of the estimator too. An approximation
 where the score was fitted with an L2 penalty: the shrinkage bias of the coefficients is not part of the variance.
+
+Outcomes that were not observed leave rows out after the weights were made (`keep_observed`). The equations hold over
+all rows, and the weights of a share p of them are used: with outcomes missing at random the variance is p times the one
+that minds the equations plus 1 - p times the one that does not. The correction is multiplied by 1 - sqrt(1 - p), which
+gives that mixture where it is a projection, as it nearly is; taken whole it made errors a seventh too small at p = 0.8.
 """
 
 from dataclasses import dataclass
@@ -52,8 +57,9 @@ class Scaling:
 class WeightModel:
     """How the weights of a design came about; `scores` is empty and `scaling` None when that plays no part.
 
-    says      one phrase for the report
-    blown_up  (n,) factors for the spread of rows around the mean of their group, None for 1
+    says            one phrase for the report
+    blown_up        (n,) factors for the spread of rows around the mean of their group, None for 1
+    observed_share  of the rows that the equations were solved with, those still there
     """
 
     design: Design
@@ -61,6 +67,7 @@ class WeightModel:
     scaling: Scaling | None
     says: str
     blown_up: FloatArray | None = None
+    observed_share: float = 1.0
 
     def influence(self, per_weight: FloatArray, arm: BoolArray) -> FloatArray:
         """(n, k) influence on k means of one arm, from (n, k) derivatives with respect to its rows' weights.
@@ -74,8 +81,11 @@ class WeightModel:
             adds, adds_slope = self.scaling.adds, self.scaling.adds_slope
             moves = moves if self.blown_up is None else moves * self.blown_up[:, None]
         influence = adds[:, None] * per_added + self.design.weights[:, None] * moves
+        correction = 1.0 - np.sqrt(1.0 - self.observed_share)
         for score in self.scores:
-            influence += score.influence(score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added)
+            influence += correction * score.influence(
+                score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added
+            )
         return np.asarray(influence)
 
     def _weighs_one(self, arm: BoolArray) -> bool:
@@ -105,8 +115,9 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     fixed = WeightModel(design, (), None, "weights as fixed")
     if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
         return fixed
+    share = _observed_share(design)
     if design.notes.get("weight_formula") in CALIBRATED:
-        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
+        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated", observed_share=share)
     score_model = design.notes.get("score_model", "logistic")
     if score_model not in ("logistic", "logistic_by_stratum") or np.ptp(design.score[inside]) == 0:
         return fixed
@@ -120,7 +131,13 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
         least = int(design.notes["least_in_a_stratum"])
         strata = strata_of(baseline, design.treated, strata[0], least)
     scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
-    return WeightModel(design, scores, scaling, "weights as estimated")
+    return WeightModel(design, scores, scaling, "weights as estimated", observed_share=share)
+
+
+def _observed_share(design: Design) -> float:
+    lost = sum(float(design.notes.get(f"n_{arm}_without_outcome", 0.0)) for arm in ("treated", "control"))
+    n_kept = float((design.weights > 0).sum())
+    return n_kept / (n_kept + lost)
 
 
 def _model_strata(design: Design) -> WeightModel:

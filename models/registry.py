@@ -28,6 +28,7 @@ class Method:
     kinds               outcome kinds it can work with (designs never see outcomes: every kind)
     makes_matched_sets  designs: whether rows come in matched sets, in which a person serves once (otherwise in
                         weights only, or in strata, where every row serves)
+    person_once         designs without matched sets in which a person serves once all the same
     individual_effects  effects: whether it also estimates each person's effect
     """
 
@@ -35,7 +36,13 @@ class Method:
     estimands: tuple[Estimand, ...]
     kinds: tuple[OutcomeKind, ...] = EVERY_KIND
     makes_matched_sets: bool = False
+    person_once: bool = False
     individual_effects: bool = False
+
+    @property
+    def uses_a_person_once(self) -> bool:
+        """Whether one of a candidate's discharges would have to be chosen, were there several."""
+        return self.makes_matched_sets or self.person_once
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -49,7 +56,7 @@ DESIGNS: dict[str, Method] = {
     "full_matching": Method("models.matching:full_matching", ("ATT", "ATC", "ATE"), makes_matched_sets=True),
     "coarsened_exact": Method("models.matching:coarsened_exact", ("ATT", "ATC", "ATE")),
     "subclassification": Method("models.matching:subclassification", ("ATT", "ATC", "ATE")),
-    "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",)),
+    "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",), person_once=True),
     "risk_set_matching": Method("models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True),
     "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),

@@ -109,7 +109,7 @@ class Groundwork:
 
     def _key(self, specification: Specification) -> tuple[str, tuple[str, ...]]:
         may_serve = self.protocol.design.candidate_discharges
-        which = may_serve.matching if DESIGNS[specification.method].makes_matched_sets else may_serve.weighting
+        which = may_serve.matching if DESIGNS[specification.method].uses_a_person_once else may_serve.weighting
         return which, specification.exact
 
     def is_treated(self, rows: pl.DataFrame) -> BoolArray:

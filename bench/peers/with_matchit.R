@@ -4,14 +4,14 @@ suppressMessages(library(MatchIt))
 given <- commandArgs(TRUE)
 people <- read.csv(given[1])
 people$site <- factor(people$site)
-started <- proc.time()[[3]]
+started <- proc.time()
 matched <- matchit(
   t ~ 1, data = people, method = "nearest", distance = people$lp, exact = ~site, ratio = as.integer(given[2]),
   caliper = as.numeric(given[3]), std.caliper = FALSE, replace = FALSE
 )
-seconds <- proc.time()[[3]] - started
+spent <- proc.time() - started
 pairs <- matched$match.matrix
 cat(sprintf(
-  '{"seconds": %.3f, "sets": %d, "controls": %d, "version": "%s"}\n',
-  seconds, sum(rowSums(!is.na(pairs)) > 0), sum(!is.na(pairs)), packageVersion("MatchIt")
+  '{"seconds": %.3f, "cpu": %.3f, "sets": %d, "controls": %d, "version": "%s"}\n',
+  spent[[3]], spent[[1]] + spent[[2]], sum(rowSums(!is.na(pairs)) > 0), sum(!is.na(pairs)), packageVersion("MatchIt")
 ))

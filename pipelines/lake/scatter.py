@@ -30,9 +30,6 @@ from pipelines.sources.pseudonyms import conceal, key_of
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
 _N_BUFFERS_OF_SHORT = 2  # of an array of string views: which are null, and the views; longer texts have more
-_VERY_SHORT, _LENGTH_BITS, _TEXT = 3, np.uint32(24), np.uint32(0xFFFFFF)
-_OF_NULL = np.uint32(0xFFFFFFFF)
-_FEW = 100  # rows that mostly tell
 PILE_ROWS = 200_000  # sorted into buckets at once: few large batches are read faster than many small ones
 
 
@@ -102,8 +99,7 @@ class Parts:
     """Writes frames into Arrow files, a record batch for each bucket, and remembers which is where.
 
     Short texts stay as Polars has them (Arrow's string views), which costs nothing to write and to read again; of long
-    ones a view would drag along the texts of the other buckets. Very short ones and small numbers take a quarter or
-    half of the room: what is not written need not be read. Where that changes, another file begins.
+    ones a view would drag along the texts of the other buckets. Where that changes, another file begins.
     """
 
     def __init__(self, path: Path, *, is_packed: bool) -> None:
@@ -249,7 +245,6 @@ def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> l
                 reader = pa.ipc.open_file(source, options=options)
             rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
         assert isinstance(rows, pl.DataFrame)
-        rows = _as_written(rows)
         if columns is not None:
             rows = rows.select(columns)
         elif before:
@@ -267,56 +262,12 @@ def _buckets(rows: pl.DataFrame, n_buckets: int) -> np.ndarray:
 
 
 def _as_arrow(column: pl.Series) -> pa.Array:
-    """Whole numbers in 32 bits where they fit. Short texts as views, very short ones as numbers; if one does not fit
-    into a view, plain strings, with offsets of 32 bits: no pile of rows holds so much text that it needs more."""
-    if column.dtype == pl.Int64:
-        small = column.cast(pl.Int32, strict=False)
-        return (small if small.null_count() == column.null_count() else column).to_arrow()
+    """Short texts as views; if one does not fit into a view, plain strings, with offsets of 32 bits: no pile of rows
+    holds so much text that it needs more."""
     array = column.to_arrow(compat_level=pl.CompatLevel.newest())
-    if array.type != pa.string_view():
+    if array.type != pa.string_view() or len(array.buffers()) == _N_BUFFERS_OF_SHORT:
         return array
-    if len(array.buffers()) == _N_BUFFERS_OF_SHORT:
-        return _as_numbers(array)
     return column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-
-
-def _as_numbers(views: pa.StringViewArray) -> pa.Array:
-    """Texts of at most three bytes, such as most codes, as numbers of four: the bytes, and how many they are. A view
-    would take sixteen. Longer texts stay as they are."""
-    words = np.frombuffer(views.buffers()[1], np.uint32, 4 * len(views), 16 * views.offset).reshape(-1, 4)
-    lengths = words[:, 0]
-    is_null = views.is_null().to_numpy(zero_copy_only=False) if views.null_count else None
-    if is_null is not None:
-        lengths = np.where(is_null, 0, lengths)
-    if lengths[:_FEW].max(initial=0) > _VERY_SHORT or lengths.max(initial=0) > _VERY_SHORT:
-        return views
-    numbers = words[:, 1] | (lengths << _LENGTH_BITS)  # a view is filled up with noughts
-    if is_null is not None:
-        numbers[is_null] = _OF_NULL
-    return pa.array(numbers)
-
-
-def _as_texts(numbers: pl.Series) -> pl.Series:
-    """What _as_numbers made of texts, as texts."""
-    words = numbers.to_numpy()
-    is_null = words == _OF_NULL
-    views = np.zeros((len(words), 4), np.uint32)
-    views[:, 0], views[:, 1] = words >> _LENGTH_BITS, words & _TEXT
-    valid = None
-    if is_null.any():
-        views[is_null] = 0
-        valid = pa.py_buffer(np.packbits(~is_null, bitorder="little"))
-    return pl.Series(numbers.name, pa.Array.from_buffers(pa.string_view(), len(words), [valid, pa.py_buffer(views)]))
-
-
-def _as_written(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of a part with the columns that _as_arrow made smaller as they were."""
-    for place, column in enumerate(rows.get_columns()):
-        if column.dtype == pl.UInt32:
-            rows.replace_column(place, _as_texts(column))
-        elif column.dtype == pl.Int32:
-            rows.replace_column(place, column.cast(pl.Int64))
-    return rows
 
 
 def _submissions(result: Normalised) -> set[tuple[str, int, str]]:

@@ -88,7 +88,9 @@ class CardinalityMatchingSettings(Section):
     covariates: tuple[str, ...] = Field((), description="Covariates to balance; none: all")
     keep_all_treated: bool = Field(False, description="Profile matching: all treated, as many controls as possible")
     gap: float = Field(0.001, ge=0, lt=1, description="How far from the largest set the answer may be, as a share")
-    seconds: float = Field(120.0, gt=0, description="After which the best set so far is taken, and the report says so")
+    seconds: float = Field(
+        120.0, gt=0, description="After which the best set so far is taken; design.json says whether"
+    )
 
 
 class RiskSetMatchingSettings(Section):

@@ -94,7 +94,7 @@ def _serving(protocol: Protocol) -> str:
         ("weighting", "every"): "Weighting uses all of them, with errors by person. ",
     }
     which = protocol.design.candidate_discharges
-    makes_sets = (DESIGNS[one.method].makes_matched_sets for one in protocol.design.specifications())
+    makes_sets = (DESIGNS[one.method].uses_a_person_once for one in protocol.design.specifications())
     families = dict.fromkeys("matching" if sets else "weighting" for sets in makes_sets)
     return "".join(uses[family, getattr(which, family)] for family in families)
 
@@ -121,8 +121,8 @@ def _assignment(protocol: Protocol) -> str:
 
 
 def _score(protocol: Protocol) -> str:
-    """Balancing methods weigh by the covariates themselves."""
-    without = {"entropy_balancing", "stable_balancing"}
+    """Some methods balance, or agree on, the covariates themselves."""
+    without = {"entropy_balancing", "stable_balancing", "cardinality_matching", "coarsened_exact"}
     used = {one.method for one in protocol.design.specifications()}
     return "" if without.issuperset(used) else "a propensity score of "
 
@@ -156,7 +156,7 @@ _MODELS_OF_SCORES = {
     "47:2005)",
     "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
 }
-_WEIGHTING = {
+DESIGNED_BY = {
     "matching_weights": (
         "Matching weights",
         "Weights whose population is that of a one-to-one match: people who could have been in either group.",
@@ -176,6 +176,42 @@ _WEIGHTING = {
         "Stable balancing weights",
         "The weights of least variance that keep the groups’ means of the covariates within a tolerance.",
         "Zubizarreta 2015, JASA 110:910",
+    ),
+    "nearest_neighbour": (
+        "Nearest-neighbour matching",
+        "Treated people take the nearest free controls within the limits, one after the other.",
+        "Rubin 1973, Biometrics 29:159; Austin 2011, Pharm Stat 10:150",
+    ),
+    "optimal_matching": (
+        "Optimal matching",
+        "As many people as possible are served; among all ways of doing so, distances sum to the least possible.",
+        "Rosenbaum 1989, JASA 84:1024",
+    ),
+    "full_matching": (
+        "Full matching",
+        "Everybody with a partner within the limits is in a set of one treated person and several controls or the "
+        "other way round; distances sum to the least possible.",
+        "Rosenbaum 1991, JRSS B 53:597; Hansen & Klopfer 2006, J Comput Graph Stat 15:609",
+    ),
+    "coarsened_exact": (
+        "Coarsened exact matching",
+        "People in the same bin of every covariate form a stratum; strata without one of the groups are left out.",
+        "Iacus, King & Porro 2012, Polit Anal 20:1",
+    ),
+    "subclassification": (
+        "Subclassification",
+        "People between the same quantiles of the propensity score form a subclass.",
+        "Rosenbaum & Rubin 1984, JASA 79:516",
+    ),
+    "cardinality_matching": (
+        "Cardinality matching",
+        "The largest set of people whose balance is as good as was asked for.",
+        "Zubizarreta, Paredes & Rosenbaum 2014, Ann Appl Stat 8:204",
+    ),
+    "risk_set_matching": (
+        "Risk-set matching",
+        "In calendar order, each treated person takes controls who had been discharged by then and were not treated.",
+        "Li, Propert & Rosenbaum 2001, JASA 96:870",
     ),
 }
 
@@ -200,7 +236,6 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
-        *(_WEIGHTING[name] for name in protocol.design.methods if name in _WEIGHTING),
     ]
     chosen = {
         "weighted_difference": (
@@ -286,6 +321,8 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Fine & Gray 1999, JASA 94:496",
         ),
     }
+    designs = dict.fromkeys(one.method for one in protocol.design.specifications())
+    rows += [DESIGNED_BY[name] for name in designs if name in DESIGNED_BY]
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
     rows += [chosen[name] for name in used if name in chosen]
     if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:

@@ -1,11 +1,12 @@
 """Standard errors that mind where the weights came from, against refitting everything in R."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from models.effects import weighted_difference
+from models.effects import keep_observed, weighted_difference
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
 from models.results import Estimand
@@ -53,3 +54,22 @@ def test_errors_are_those_of_refitting_everything_in_r(name: str, variant: str) 
             key = f"{name}_{variant}"
             assert found.value == pytest.approx(r_values()[key, f"{found.scale} value"], rel=1e-8)
             assert found.std_error == pytest.approx(r_values()[key, f"{found.scale} std_error"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["score_att", "entropy_att"])
+def test_unobserved_outcomes_take_part_of_the_correction_back(name: str) -> None:
+    """With p of the rows observed at random the variance is nearly p × (minding the equations) + (1 - p) × (not)."""
+    baseline, design, data = designed(name, "plain")
+    rng, ratios = np.random.default_rng(1), []
+    for _ in range(30):
+        outcome = np.where(rng.random(400) < 0.3, np.nan, data["z"])
+        seen, part, kept = keep_observed(outcome, baseline, design)
+        notes = {key: value for key, value in kept.notes.items() if not key.endswith("_without_outcome")}
+        whole = replace(kept, notes=notes)
+        found, minding, fixed = (
+            weighted_difference(seen, part, each, rng=rng, kind="continuous", weights_are=weights_are)[0].std_error ** 2
+            for each, weights_are in ((kept, "estimated"), (whole, "estimated"), (kept, "fixed"))
+        )
+        assert min(minding, fixed) < found < max(minding, fixed)
+        ratios.append(found / (0.7 * minding + 0.3 * fixed))
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.04)

@@ -184,3 +184,11 @@ def test_without_control_counts_pass_as_they_are() -> None:
     off = Disclosure(suppress_below=0, round_to=1)
     assert [dc.release_count(n, off) for n in (1, 7, 12)] == [1, 7, 12]
     assert dc.release_running_left(20, [3, 4], off) == [17, 13]
+
+
+def test_a_curve_of_mean_counts_may_exceed_one() -> None:
+    # 100 people count as 99 (midpoint of 97 to 102); 150 events as 147 (145 to 150), so 147 / 99 and not 1.
+    day, count, at_risk = [0.0, 7.0], [0.0, 1.5], [100.0, 100.0]
+    curve = dc.release_curve(day, count, count, count, at_risk, days=[0, 7], rule=RULE, most=float("inf"))
+    assert curve is not None
+    assert curve.incidence == [0, 147 / 99]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from models.effects import weighted_difference
+from models.effects import keep_observed, weighted_difference
 from models.propensity import fit_propensity
 from models.registry import DESIGNS
 from models.results import BoolArray, FloatArray
@@ -77,3 +77,23 @@ def test_intervals_cover_the_estimands_own_target(method: str, estimand: str) ->
     assert abs(bias) < 3.5
     assert 0.9 < ratio < 1.1
     assert 0.921 < covered < 0.979
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(("method", "estimand"), [("entropy_balancing", "ATT"), ("propensity_weighting", "ATO")])
+def test_intervals_cover_when_a_fifth_of_the_outcomes_was_not_observed(
+    method: str, estimand: str, grouped: bool
+) -> None:
+    target, found = truth(method, estimand), np.empty((REPLICATES, 2))
+    for number in range(REPLICATES):
+        rng = np.random.default_rng([13, number])
+        matrix, _, treated, outcome, _ = draw(rng, N)
+        baseline = baseline_of(matrix, group=rng.integers(0, 4, N) if grouped else None)
+        propensity = fit_propensity(baseline, treated, l2_penalty=0.0)
+        design = DESIGNS[method].function(baseline, treated, propensity, estimand=estimand, rng=rng)
+        seen = keep_observed(np.where(rng.random(N) < 0.2, np.nan, outcome), baseline, design)
+        estimate = weighted_difference(*seen, rng=rng, kind="continuous")[0]
+        found[number] = estimate.value, estimate.std_error
+    assert 0.9 < found[:, 1].mean() / found[:, 0].std(ddof=1) < 1.15
+    assert 0.921 < (np.abs(found[:, 0] - target) < 1.959964 * found[:, 1]).mean() < 0.985
