@@ -88,7 +88,7 @@ def as_markdown(found: dict[tuple[int, str], Run], settings: list[int], load: fl
         + describe_machine(("econml", "scikit-learn", "numba"), load),
         "",
         "This project's time holds everything it reports (effects with intervals, mean effect, calibration, ranking, "
-        "importance, policy tree); CausalForestDML's holds fitting, effects and intervals. ",
+        "importance, policy tree); CausalForestDML's holds fitting, effects and intervals.",
         "",
         *as_table(head, rows),
         "",

@@ -9,8 +9,9 @@ averages an ATE score, whose error grows with the pool when treatment is rare. A
 handful of treated in a sea of controls: such a sample is refused.
 
 Individual effects and their intervals are out of bag: nobody's own outcome, nor that of his matched set, speaks for
-him. The intervals are pointwise, and smoothing makes them too short: nominal 95 % covered 0.71 to 0.83 of a linear
-effect in simulations. They describe a pattern; they decide nothing. The intervals of group effects do hold.
+him. The intervals are pointwise, and smoothing makes them too short: nominal 95 % covered 0.82 of a linear effect
+(1,500 rows × 40 columns, 500 trees), 0.65 of a curved one (ACIC 2016) and nearly all of a constant one. They describe a
+pattern; they decide nothing. Effects of groups do not rest on them.
 """
 
 from collections.abc import Mapping

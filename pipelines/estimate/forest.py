@@ -13,7 +13,7 @@ from pipelines.estimate.collected import AcceptedDesign, Results
 
 NOT_FOR = (
     "deciding about one person: the intervals of individual effects are pointwise and too short (nominal 95 % covered "
-    "71 to 83 % of a linear effect in simulations), and nobody's own effect can be seen"
+    "65 to 82 % of effects that differ between people, in simulations), and nobody's own effect can be seen"
 )
 OPEN_WITH = {
     "trees.npz": "models.forest.predict_trees(numpy.load(path), X): effects for rows with these columns",
