@@ -179,14 +179,15 @@ def _refuse_bad_options(estimand: Estimand, ratio: int, min_ratio: int, max_rati
 
 def _how_many(n: int, n_sought: int, ratio: int, min_ratio: int, max_ratio: int | None) -> IntArray:
     """(n,) how many each may have, hardest first. With `max_ratio`, most get the fewest or the most, one gets what is
-    left of n_sought × ratio: the rule of MatchIt's matchit(min.controls, max.controls)."""
+    left of n_sought × ratio: the rule of MatchIt's matchit(min.controls, max.controls), which may however leave that
+    one with fewer than the fewest."""
     if max_ratio is None:
         return np.full(n, ratio, dtype=np.int64)
-    total = ratio * n_sought
-    n_most = (total - min_ratio * (n_sought - 1)) // (max_ratio - min_ratio)
-    n_fewest = n_sought - n_most - 1
-    between = total - min_ratio * n_fewest - max_ratio * n_most
-    counts = np.repeat([min_ratio, between, max_ratio], [n_fewest, 1, n_most]).astype(np.int64)
+    n_most, left = divmod((ratio - min_ratio) * n_sought, max_ratio - min_ratio)
+    counts = np.full(n_sought, min_ratio, dtype=np.int64)
+    counts[n_sought - n_most :] = max_ratio
+    if left:
+        counts[n_sought - n_most - 1] += left
     return counts[n_sought - n :]
 
 

@@ -89,6 +89,28 @@ def test_every_treated_gets_a_first_control_before_anybody_gets_a_second() -> No
     assert design.notes["mean_controls_per_set"] == 1.5
 
 
+@pytest.mark.parametrize(
+    ("n", "options", "sizes"),
+    [
+        (10, (2, 1, 3), [1, 1, 1, 1, 1, 3, 3, 3, 3, 3]),
+        (11, (2, 1, 3), [1, 1, 1, 1, 1, 2, 3, 3, 3, 3, 3]),
+        (4, (5, 4, 6), [4, 4, 6, 6]),
+        (1, (2, 1, 3), [2]),
+    ],
+)
+def test_variable_ratio_leaves_nobody_with_fewer_than_the_fewest(
+    n: int, options: tuple[int, int, int], sizes: list[int]
+) -> None:
+    """10 and 11 treated rows: the sizes of sets of R's MatchIt 4.5.1, matchit(ratio, min.controls, max.controls). By
+    arithmetic the others (MatchIt stops with an error): the sizes sum to n × ratio, and at most one lies between."""
+    rows = [(-float(k), 1, 0, 0, k) for k in range(n)] + [(k / 100, 0, 0, 0, n + k) for k in range(100)]
+    baseline, treated, linear = people(rows)
+    ratio, least, most = options
+    design = match(baseline, treated, linear, caliper=None, ratio=ratio, min_ratio=least, max_ratio=most)
+    found = sets_in(design)
+    assert [len(found[head]) for head in range(n)] == sizes
+
+
 def test_the_hardest_to_match_chooses_first() -> None:
     baseline, treated, linear = people([(1.0, 1, 0, 0, 1), (3.0, 1, 0, 0, 2), (1.5, 0, 0, 0, 3), (0.0, 0, 0, 0, 4)])
     assert sets_in(match(baseline, treated, linear, caliper=None)) == {1: {2}, 0: {3}}
