@@ -93,7 +93,7 @@ class _Draws:
         self.rows = rows[np.argsort(group[rows], kind="stable")]
         self.cluster = number[self.rows]
         self.weights = design.weights[self.rows]
-        self.is_ato = design.estimand == "ATO" and "weight_formula" not in design.notes
+        self.is_ato = design.estimand == "ATO" and design.notes.get("weight_formula", "ATO") == "ATO"
         self.score = design.score[self.rows]
         self.scaling = None if model.scaling is None else _Totals(model.scaling, design, self.rows)
         self.steps = [_Step(score, number, takes_part, self.count, self.rows) for score in model.scores]

@@ -82,6 +82,16 @@ def test_one_newton_step_is_near_to_fitting_again(name):
     assert found.std() / exact.std() == pytest.approx(1, abs=0.04)
 
 
+def test_overlap_weights_move_along_the_logistic_curve_also_where_the_design_names_them():
+    """A shift of 1 in every log-odds: e becomes expit(logit(e) + 1), a treated row weighs 1 - that."""
+    _, baseline, design = other_estimand("ATO")
+    named = replace(design, notes={"weight_formula": "ATO"})  # as models/weighting/scores.py leaves it
+    draws = _Draws(np.zeros(400), baseline, named, model_weights(baseline, named, "estimated"))
+    moved = expit(np.log(draws.score / (1 - draws.score)) + 1)
+    expected = np.where(design.treated[draws.rows], 1 - moved, moved)
+    np.testing.assert_allclose(draws._moved([np.ones((1, 400))])[0], expected, rtol=1e-10)
+
+
 @pytest.mark.parametrize("name", ["matched", "att_plain", "ate_by_site", "ATC", "ATO"])
 def test_drawing_everybody_once_gives_the_estimate(name):
     data, baseline, design = sample(name)
