@@ -99,7 +99,10 @@ def full_matching(
 
 
 def cover_everybody(links: "Links") -> tuple[IntArray, IntArray, float]:
-    """(seekers, links) of the cheapest cover, entry by entry (positions), and the sum of its distances."""
+    """(seekers, links) of the cheapest cover, entry by entry (positions), and the sum of its distances. Of several that
+    cost the same, one whose sets are of even sizes (`ties.py`)."""
+    from models.matching.ties import pair_at_no_cost, spread
+
     n, n_pool = len(links.seekers), len(links.pool)
     seat = np.repeat(np.arange(n), np.diff(links.start))
     nearest_of_seeker = np.full(n, -1, dtype=np.int64)
@@ -111,9 +114,17 @@ def cover_everybody(links: "Links") -> tuple[IntArray, IntArray, float]:
     picked = _most_saved(links, seat, saved)
     covered_seeker, covered_member = np.zeros(n, dtype=np.bool_), np.zeros(n_pool, dtype=np.bool_)
     covered_seeker[seat[picked]], covered_member[links.member[picked]] = True, True
+    pairs = pair_at_no_cost(links.start, links.member, saved, covered_seeker, covered_member)
+    picked = np.concatenate([picked, pairs])
+    load = [np.bincount(seat[picked], minlength=n), np.bincount(links.member[picked], minlength=n_pool)]
+    is_nearest = [
+        links.cost == links.cost[nearest_of_seeker[seat]],
+        links.cost == links.cost[nearest_of_member[links.member]],
+    ]
+    tied_of_seeker, tied_of_member = (np.flatnonzero(each) for each in is_nearest)
     others = [
-        nearest_of_seeker[has_any & ~covered_seeker],
-        nearest_of_member[(nearest_of_member >= 0) & ~covered_member],
+        spread(seat, links.member, tied_of_seeker, ~covered_seeker, load[1]),
+        spread(links.member, seat, tied_of_member, ~covered_member, load[0]),
     ]
     used = _without_idle(np.unique(np.concatenate([picked, *others])), seat, links.member, n, n_pool)
     return seat[used], used, float(links.cost[used].sum()) / 10.0**DECIMALS

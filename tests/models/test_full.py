@@ -118,6 +118,19 @@ def test_two_treated_share_a_control_and_one_has_two() -> None:
     assert match(*people(rows), caliper=None, estimand="ATE").weights.tolist() == [1.5, 1.5, 3, 3, 1.5, 1.5]
 
 
+@pytest.mark.parametrize(("n_treated", "n_control"), [(3, 8), (8, 3), (4, 4)])
+def test_ties_are_spread_over_all_who_are_as_near(n_treated: int, n_control: int) -> None:
+    """Everybody at one score: as many sets as the smaller arm has people, none larger than another by more than one;
+    one set of all would weigh a single control (or treated) as much as everybody."""
+    rows = [(0.0, int(k < n_treated), 0, 0, k) for k in range(n_treated + n_control)]
+    rows += [(5.0, 1, 0, 0, 90), (5.1, 0, 0, 0, 91)]
+    design = match(*people(rows), caliper=None)
+    assert design.notes["n_sets"] == min(n_treated, n_control) + 1
+    assert design.notes["total_distance"] == pytest.approx(0.1)
+    found = np.bincount(design.matched_set[: n_treated + n_control], minlength=int(design.notes["n_sets"]))
+    assert np.ptp(found[found > 0]) <= 1
+
+
 def test_impossible_options_are_refused() -> None:
     world = people([(0.0, 1, 0, 0, 1), (0.0, 0, 0, 0, 2)])
     for options, message in [
