@@ -57,8 +57,14 @@ def cross_fit(
     """Cross-fitted predictions for every row of the design; rng deals out the folds.
 
     values  (n,) outcome, looked at in rows of positive weight only
-    Raises ValueError when an arm has fewer clusters than folds.
+    Raises ValueError when an arm has fewer clusters than folds, and for matching weights, whose people are others than
+    those of overlap weights.
     """
+    if design.notes.get("weight_formula") == "matching":
+        raise ValueError(
+            "matching weights speak for the people of a 1:1 match, min(e, 1 - e), and this method's ATO for those of "
+            "overlap weights, e (1 - e): take propensity_weighting for it, or adjusted_regression for these people"
+        )
     clusters = find_clusters(baseline, design)
     rows = rows_in_order(values, baseline, design)
     treated, matrix, y = design.treated[rows], regression_columns(baseline, rows), values[rows]

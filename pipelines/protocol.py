@@ -541,6 +541,8 @@ class Protocol(Section):
     def _faults_of_design_options(self) -> list[str]:
         """Options of designs that name covariates name those the design has; strata and trimming have their basis."""
         chosen, problems = self.covariates, []
+        may_serve = [self.design.candidate_discharges.matching]
+        may_serve += [] if self.eligibility is None else [self.eligibility.candidate_discharges]
         for one in self.design.specifications():
             if getattr(one.propensity, "by_stratum", False) and not one.exact:
                 problems.append(
@@ -548,6 +550,11 @@ class Protocol(Section):
                 )
             if getattr(one.settings, "trim", None) == "crump_optimal" and self.estimand.target != "ATE":
                 problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
+            if getattr(one.settings, "person_serves", None) == "each_discharge" and "first" in may_serve:
+                problems.append(
+                    f"design.{one.name}.person_serves: each_discharge needs candidate_discharges = 'every', both in "
+                    "eligibility and for matching in design.candidate_discharges"
+                )
             has = {*chosen.numeric, *chosen.categorical, *one.exact}
             for option in COVARIATE_OPTIONS:
                 unknown = sorted(set(getattr(one.settings, option, None) or ()) - has)

@@ -411,3 +411,15 @@ def test_few_treated_with_skewed_covariates_are_not_left_to_one_control(method):
     one, other, covered = np.array(errors).T
     assert np.mean(one**2) < 1.2 * np.mean(other**2)
     assert covered.mean() > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 60)
+
+
+@pytest.mark.parametrize("method", [aipw, tmle])
+def test_matching_weights_are_not_given_the_effect_of_other_people(method):
+    """Three strata with scores 15, 40 and 65 in a hundred: min(e, 1 - e) counts them 15 : 40 : 35, e (1 - e) by
+    0.1275 : 0.24 : 0.2275, and effects of 0, 0.15 and 0.3 average to 0.183 and 0.175."""
+    data, baseline, design = golden_weighted("ate_plain")
+    h = np.minimum(design.score, 1 - design.score)
+    weights = h / np.where(design.treated, design.score, 1 - design.score)
+    matching = replace(design, estimand="ATO", weights=weights, notes={"weight_formula": "matching"})
+    with pytest.raises(ValueError, match="people of a 1:1 match"):
+        method(data["y"], baseline, matching, rng=np.random.default_rng(0), kind="binary")
