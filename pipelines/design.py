@@ -46,7 +46,8 @@ class Contrast:
 @dataclass(frozen=True)
 class DesignedContrast:
     """A contrast with one design: its rows, their baseline and propensity, all in one order. `name` is that of the
-    specification, `incomplete` the treated and untreated rows that left for want of a covariate (complete_case)."""
+    specification, `incomplete` the treated and untreated rows that left for want of a covariate (complete_case),
+    `outside` the untreated rows in exact groups without anybody treated, which left as well."""
 
     name: str
     contrast: Contrast
@@ -55,6 +56,7 @@ class DesignedContrast:
     propensity: Propensity | None
     design: Design
     incomplete: tuple[int, int] = (0, 0)
+    outside: int = 0
 
 
 def contrasts_of(people: pl.DataFrame, protocol: Protocol) -> list[Contrast]:
@@ -82,6 +84,7 @@ class Groundwork:
         counts = [int(self.is_treated(frame).sum()) for frame in (rows, self.rows)]
         self.incomplete = (counts[0] - counts[1], rows.height - self.rows.height - counts[0] + counts[1])
         self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
+        self._outside: dict[tuple[str, tuple[str, ...]], int] = {}
         self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
 
     def people(self, specification: Specification) -> tuple[pl.DataFrame, Baseline]:
@@ -94,8 +97,13 @@ class Groundwork:
             pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
             kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
             baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
-            self._baselines[key] = (kept, baseline)
+            self._baselines[key], self._outside[key] = (kept, baseline), pool.height - kept.height
         return self._baselines[key]
+
+    def outside(self, specification: Specification) -> int:
+        """How many candidates were left out so."""
+        self.people(specification)
+        return self._outside[self._key(specification)]
 
     def score(self, specification: Specification) -> Propensity:
         """Their score. Raises ValueError where it cannot be fitted."""
@@ -130,7 +138,10 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
         design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except ValueError as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
-    return DesignedContrast(specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete)
+    outside = groundwork.outside(specification)
+    return DesignedContrast(
+        specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete, outside
+    )
 
 
 def take_as_randomised(groundwork: Groundwork) -> DesignedContrast:
@@ -195,13 +206,20 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         "estimand": design.estimand,
         "notes": dict(design.notes),
         "incomplete": {"treated": designed.incomplete[0], "control": designed.incomplete[1]},
+        "outside_exact_groups": designed.outside,
     }
     if designed.propensity is None:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
         return {**entry, "balance": balance, **nothing_to_judge}
     found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
-    verdicts = judge(found, protocol.acceptance, n_treated_incomplete=designed.incomplete[0])
+    verdicts = judge(
+        found,
+        protocol.acceptance,
+        estimand=design.estimand,
+        n_treated_left=designed.incomplete[0],
+        n_control_left=designed.incomplete[1] + designed.outside,
+    )
     if REFUSAL in design.notes:
         refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
         verdicts.insert(0, {**refused, "words": design.notes[REFUSAL]})

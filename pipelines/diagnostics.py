@@ -20,7 +20,7 @@ from models.diagnostics import (
     measure_scores,
     minimum_detectable,
 )
-from models.results import BalanceRow, Baseline, Design, Propensity
+from models.results import BalanceRow, Baseline, Design, Estimand, Propensity
 from pipelines.method_settings.acceptance import Acceptance, Power
 
 
@@ -52,15 +52,32 @@ def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: 
     )
 
 
-def judge(found: Diagnostics, acceptance: Acceptance, *, n_treated_incomplete: int = 0) -> list[dict[str, Any]]:
-    """Each threshold of the protocol with what the design reached: check, limit, value, passed. Treated people who left
-    for want of a covariate were not kept either."""
-    n_treated = found.overlap.n_treated + n_treated_incomplete
+UNDER_THE_ATC = {"min_effective_controls": "min_effective_treated", "min_share_treated_kept": "min_share_control_kept"}
+"""Whose effect is meant are the untreated there, and the treated stand in for them."""
+
+
+def judge(
+    found: Diagnostics,
+    acceptance: Acceptance,
+    *,
+    estimand: Estimand = "ATT",
+    n_treated_left: int = 0,
+    n_control_left: int = 0,
+) -> list[dict[str, Any]]:
+    """Each threshold of the protocol with what the design reached: check, limit, value, passed.
+
+    Under the ATC the thresholds of effective controls and of treated people kept hold for the other arm each, and the
+    checks are named so; under the ATE, where both arms stand in for somebody, that of effective controls holds for
+    either. People who left before the design (`n_treated_left`, `n_control_left`) were not kept either.
+    """
+    n_treated, n_control = found.overlap.n_treated + n_treated_left, found.overlap.n_control_pool + n_control_left
     ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
+        "min_effective_treated": found.overlap.effective_n_treated,
         "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
+        "min_share_control_kept": found.overlap.n_controls_kept / n_control if n_control else 0.0,
         "min_overlap": found.overlap.overlap_coefficient,
         "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),
         "max_ks": _worst(row.ks_after for row in found.balance),
@@ -69,8 +86,13 @@ def judge(found: Diagnostics, acceptance: Acceptance, *, n_treated_incomplete: i
         "min_generalisability": found.generalisability.index,
         "min_detectable_risk_ratio": found.detectable.risk_ratio_below,
     }
-    limits = {check: getattr(acceptance, check) for check in reached}
-    return [_verdict(check, limit, reached[check]) for check, limit in limits.items() if limit is not None]
+    limits = acceptance.model_dump()
+    if estimand == "ATC":
+        limits = {UNDER_THE_ATC.get(check, check): limit for check, limit in limits.items()}
+    if estimand == "ATE":
+        limits["min_effective_treated"] = acceptance.min_effective_controls
+    asked = {check: limits[check] for check in reached if limits.get(check) is not None}
+    return [_verdict(check, limit, reached[check]) for check, limit in asked.items()]
 
 
 def _worst(values: Iterable[float]) -> float:

@@ -19,8 +19,12 @@ class Acceptance(Section):
     max_abs_smd_products: float | None = Field(
         None, gt=0, description="Largest standardised difference of a square or a product of two covariates"
     )
-    min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
-    min_share_treated_kept: Share = Field(0.8, description="Smallest share of treated people kept in the design")
+    min_effective_controls: float = Field(
+        30.0, ge=0, description="Smallest effective number of controls (ATC: of treated people; ATE: of either)"
+    )
+    min_share_treated_kept: Share = Field(
+        0.8, description="Smallest share of treated people kept in the design (ATC: of candidates)"
+    )
     min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
     min_equipoise: Share | None = Field(
         None, description="Smallest share of rows with a preference score of 0.3 to 0.7 (Walker 2013)"

@@ -45,14 +45,17 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
     is_finite = value is not None and math.isfinite(value)
     released: float | None = None
     kind = "number"
-    if check == "min_effective_controls":
+    if check in ("min_effective_controls", "min_effective_treated"):
         kind = "count"
         released = log.count(value, FILE, f"verdicts/{name_of(entry)}/{check}") if is_finite else None
-    elif check == "min_share_treated_kept":
+    elif check in ("min_share_treated_kept", "min_share_control_kept"):
         kind = "share"
         overlap = entry.get("overlap") or {}
         if "n_treated" in overlap:
-            released = dc.release_share(overlap["n_treated_kept"], treated_asked_of(entry), log.rule)
+            is_treated = check == "min_share_treated_kept"
+            kept = overlap["n_treated_kept" if is_treated else "n_controls_kept"]
+            whole = treated_asked_of(entry) if is_treated else control_asked_of(entry)
+            released = dc.release_share(kept, whole, log.rule)
         if released is None:
             log.note(FILE, f"verdicts/{name_of(entry)}/{check}", dc.SUPPRESSED)
     elif check == "min_equipoise":
@@ -75,6 +78,13 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
 def treated_asked_of(entry: Mapping[str, Any]) -> int:
     """Treated people before the design, those included who left for want of a covariate."""
     return int(entry["overlap"]["n_treated"]) + int(entry.get("incomplete", {}).get("treated", 0))
+
+
+def control_asked_of(entry: Mapping[str, Any]) -> int:
+    """Untreated rows before the design, those included who left for want of a covariate or of anybody treated in their
+    exact group."""
+    left = int(entry.get("incomplete", {}).get("control", 0)) + int(entry.get("outside_exact_groups", 0))
+    return int(entry["overlap"]["n_control_pool"]) + left
 
 
 def describe_gaps(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:

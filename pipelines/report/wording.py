@@ -115,6 +115,8 @@ _LABELS = {
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
     "min_share_treated_kept": "Share of treated people kept in the design",
+    "min_effective_treated": "Effective number of treated people",
+    "min_share_control_kept": "Share of candidates kept in the design",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",
     "max_abs_smd_products": "Largest difference of a square or product after the design",

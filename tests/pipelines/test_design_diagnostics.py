@@ -11,7 +11,7 @@ import pytest
 
 from models.diagnostics import minimum_detectable
 from models.propensity import fit_propensity
-from models.results import Baseline
+from models.results import Baseline, Estimand
 from models.weighting import propensity_weighting
 from pipelines import store
 from pipelines.design import Groundwork, choose_controls, contrasts_of
@@ -62,6 +62,40 @@ def test_every_threshold_can_refuse_and_can_accept(measured: Diagnostics, check:
     accepted = verdicts(measured, **{check: min(refused["value"], 1e6)})[check]
     assert accepted["passed"]
     assert accepted["value"] == refused["value"]
+
+
+def design_for(estimand: Estimand) -> dict[str, dict[str, Any]]:
+    """60 treated among 400; two in five of the untreated have a need that one of the treated has, and count 1 each."""
+    need = np.concatenate([np.zeros(59), [1.0], np.repeat([0.0, 1.0], [204, 136])])
+    treated, same = np.arange(400) < 60, np.zeros(400, dtype=np.int64)
+    baseline = Baseline(need[:, None], ("need",), same, same, np.arange(400))
+    propensity = fit_propensity(baseline, treated, l2_penalty=0.0)
+    design = propensity_weighting(baseline, treated, propensity, estimand=estimand, rng=np.random.default_rng(0))
+    found = diagnose(baseline, design, propensity, Power())
+    judged = judge(found, Acceptance(), estimand=estimand, n_treated_left=20, n_control_left=340)
+    return {verdict["check"]: verdict for verdict in judged}
+
+
+def test_under_the_atc_the_treated_must_be_enough_and_the_candidates_kept() -> None:
+    """204 candidates are stood for by 59 treated, 136 by one: effectively 340² / (59 (204/59)² + 136²) = 6.02 people.
+    Of 680 candidates 340 left before the design."""
+    judged = design_for("ATC")
+    assert judged["min_effective_treated"]["value"] == pytest.approx(6.02, abs=0.005)
+    assert judged["min_effective_treated"]["limit"] == Acceptance().min_effective_controls
+    assert not judged["min_effective_treated"]["passed"]
+    assert judged["min_share_control_kept"]["value"] == 0.5
+    assert not judged["min_share_control_kept"]["passed"]
+    assert not {"min_effective_controls", "min_share_treated_kept"} & set(judged)
+
+
+def test_under_the_ate_either_arm_must_be_enough_and_under_the_att_the_controls() -> None:
+    """ATE: 263 people are stood for by 59 treated, 137 by one: 400² / (59 (263/59)² + 137²) = 8.02."""
+    both = design_for("ATE")
+    assert both["min_effective_treated"]["value"] == pytest.approx(8.02, abs=0.005)
+    assert not both["min_effective_treated"]["passed"]
+    assert both["min_effective_controls"]["passed"]
+    assert "min_effective_treated" not in design_for("ATT")
+    assert design_for("ATT")["min_share_treated_kept"]["value"] == 0.75
 
 
 def test_a_value_that_cannot_be_computed_passes_no_threshold(measured: Diagnostics) -> None:
