@@ -109,7 +109,7 @@ def nearest_neighbour(
         "caliper_width": "none" if caliper is None else float(rules.width),
         "log_odds_sd": pooled_sd(propensity.linear, treated, usable),
         "distance": distance,
-        **facts_of(chosen, wanted, sought, usable),
+        **facts_of(chosen, wanted, sought, usable, seeks_treated=estimand == "ATC"),
     }
     weights = weights_of_seekers(seekers, chosen, len(treated))
     return Design("nearest_neighbour", estimand, treated, propensity.score, weights, matched_set, notes)
@@ -143,19 +143,25 @@ def choose(
     return np.asarray(rows[position], dtype=np.int64)
 
 
-def facts_of(chosen: IntArray, wanted: IntArray, sought: BoolArray, usable: BoolArray) -> dict[str, float | str]:
-    """What the report says of the sets; `wanted` (s,) is how many each seeker could have had."""
+def facts_of(
+    chosen: IntArray, wanted: IntArray, sought: BoolArray, usable: BoolArray, *, seeks_treated: bool = False
+) -> dict[str, float | str]:
+    """What the report says of the sets; `wanted` (s,) is how many each seeker could have had. Under the ATC untreated
+    rows seek treated ones (`seeks_treated`), and the facts are named so."""
     n_chosen = (chosen >= 0).sum(axis=1)
     n_sets, n_served = int((n_chosen > 0).sum()), int(n_chosen.sum())
     uses = np.unique(chosen[chosen >= 0], return_counts=True)[1]
+    seekers, servers, server = (
+        ("control", "treated", "treated") if seeks_treated else ("treated", "controls", "control")
+    )
     return {
-        "n_treated_unmatched": int(sought.sum()) - n_sets,
-        "n_treated_no_comparable_row": int((sought & ~usable).sum()),
+        f"n_{seekers}_unmatched": int(sought.sum()) - n_sets,
+        f"n_{seekers}_no_comparable_row": int((sought & ~usable).sum()),
         "n_sets": n_sets,
-        "n_sets_with_all_controls": int((n_chosen[n_chosen > 0] == wanted[n_chosen > 0]).sum()),
-        "mean_controls_per_set": n_served / n_sets if n_sets else 0.0,
-        "n_controls_used": len(uses),
-        "most_uses_of_a_control": int(uses.max()) if len(uses) else 0,
+        f"n_sets_with_all_{servers}": int((n_chosen[n_chosen > 0] == wanted[n_chosen > 0]).sum()),
+        f"mean_{servers}_per_set": n_served / n_sets if n_sets else 0.0,
+        f"n_{servers}_used": len(uses),
+        f"most_uses_of_a_{server}": int(uses.max()) if len(uses) else 0,
     }
 
 

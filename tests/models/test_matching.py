@@ -89,6 +89,14 @@ def test_every_treated_gets_a_first_control_before_anybody_gets_a_second() -> No
     assert design.notes["mean_controls_per_set"] == 1.5
 
 
+def test_facts_under_the_atc_are_named_after_who_seeks() -> None:
+    """Three untreated rows seek, one treated row serves one of them."""
+    rows = [(0.0, 1, 0, 0, 1), (0.1, 0, 0, 0, 2), (0.2, 0, 0, 0, 3), (0.3, 0, 0, 0, 4)]
+    facts = match(*people(rows), caliper=None, estimand="ATC").notes
+    assert (facts["n_control_unmatched"], facts["n_treated_used"], facts["mean_treated_per_set"]) == (2, 1, 1)
+    assert not {"n_treated_unmatched", "n_controls_used", "mean_controls_per_set"} & set(facts)
+
+
 @pytest.mark.parametrize(
     ("n", "options", "sizes"),
     [
