@@ -7,6 +7,10 @@ only each cluster's sums. Where the weights were estimated, a replicate's propen
 the sample's (a one-step bootstrap: Davidson & MacKinnon 1999, Int Econ Rev 40:487; its error is of second order), the
 weights are recomputed from it, and scaled again within exact groups. Truncated weights and trimmed rows stay as they
 are. The interval is normal with the bootstrap's standard error; its percentiles are in the notes.
+
+Where a share 1 - p of the outcomes was not observed (`keep_observed`), the score rests on rows that are gone. A draw of
+their own stands for them: the step is p times that of the rows drawn and sqrt(p (1 - p)) times that of other clusters
+drawn beside them, which is what all rows would give with outcomes missing at random.
 """
 
 from collections.abc import Iterator
@@ -68,7 +72,12 @@ def cluster_bootstrap(
     if draws.count < 2:
         return tuple(replace(estimate, method="cluster_bootstrap") for estimate in estimates)
     counted = _draw(draws.count, draws.rows.size, replicates, rng)
-    treated, control = np.concatenate([draws.means(counts) for counts in counted], axis=1)
+    if model.scores and model.observed_share < 1:
+        unseen = _draw(draws.count, draws.rows.size, replicates, rng)
+        drawn = [draws.means(counts, others) for counts, others in zip(counted, unseen, strict=True)]
+    else:
+        drawn = [draws.means(counts) for counts in counted]
+    treated, control = np.concatenate(drawn, axis=1)
     is_clustered = np.any((design.matched_set >= 0) & (design.weights > 0)) and "sets_are" not in design.notes
     unit = "matched sets" if is_clustered else "persons"
     fitted = "score moved by one Newton step" if model.scores else "weights as fixed"
@@ -85,7 +94,7 @@ class _Draws:
         for score in model.scores:
             takes_part = takes_part | (score.residual != 0)
         codes, of_all = np.unique(code[takes_part], return_inverse=True)
-        self.count = codes.size
+        self.count, self.observed_share = codes.size, model.observed_share
         number = np.zeros(len(code), dtype=np.int64)
         number[takes_part] = of_all
         group = np.zeros(len(code), dtype=np.int64) if model.scaling is None else model.scaling.group
@@ -103,15 +112,20 @@ class _Draws:
         self.by_cluster = _sums_by(self.cluster, self.parts * self.weights[:, None], self.count)
         self.is_each_row = np.array_equal(self.cluster, np.arange(self.count))
 
-    def means(self, counts: FloatArray) -> FloatArray:
-        """(2, b) means of the treated and of the controls in b replicates, from (b, count) draws of each cluster."""
+    def means(self, counts: FloatArray, unseen: FloatArray | None = None) -> FloatArray:
+        """(2, b) means of the treated and of the controls in b replicates, from (b, count) draws of each cluster;
+        `unseen` are draws that stand for the rows whose outcome was not observed."""
+        moves = counts - 1
+        if unseen is not None:
+            share = self.observed_share
+            moves = share * moves + np.sqrt(share * (1 - share)) * (unseen - 1)
         drawn = counts if self.is_each_row else counts[:, self.cluster]
         if self.scaling is None and not self.is_ato:
             sums = counts @ self.by_cluster
             for step in self.steps:
-                sums += step.adds(counts, drawn, self.parts)
+                sums += step.adds(moves, drawn, self.parts)
         else:
-            shifts = [step.shift(counts) for step in self.steps]
+            shifts = [step.shift(moves) for step in self.steps]
             weights = drawn * self._moved(shifts)
             if self.scaling is not None:
                 weights = self.scaling.rescaled(weights, drawn, shifts)
@@ -152,24 +166,24 @@ class _Step:
         self.moving = np.flatnonzero(self.slope)
         self.away = self.columns[self.moving] * np.sign(self.slope[self.moving, None])
 
-    def adds(self, counts: FloatArray, drawn: FloatArray, parts: FloatArray) -> FloatArray:
+    def adds(self, moves: FloatArray, drawn: FloatArray, parts: FloatArray) -> FloatArray:
         """(b, k) what the step adds to the weighted sums of (m, k) parts, where weights are exponential in the log-odds
         (or an exponential and a constant): slope × (exp(shift) - 1), with the sign of the slope before the shift."""
         if self.groups is not None:
             sign = np.sign(self.slope[self.moving])
-            moved = sign * self.shift(counts)[:, self.moving]
+            moved = sign * self.shift(moves)[:, self.moving]
         else:
-            moved = ((counts - 1) @ self.by_cluster) @ self.away.T
+            moved = (moves @ self.by_cluster) @ self.away.T
             np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT, out=moved)
         np.expm1(moved, out=moved)
         moved *= drawn if self.moving.size == drawn.shape[1] else drawn[:, self.moving]
         return np.asarray(moved @ (parts[self.moving] * np.abs(self.slope[self.moving, None])), dtype=np.float64)
 
-    def shift(self, counts: FloatArray) -> FloatArray:
-        """(b, m) how far each row's log-odds move."""
-        moved = ((counts - 1) @ self.by_cluster) @ self.columns.T
+    def shift(self, moves: FloatArray) -> FloatArray:
+        """(b, m) how far each row's log-odds move, from (b, count) how much more than once each cluster counts."""
+        moved = (moves @ self.by_cluster) @ self.columns.T
         if self.groups is not None:
-            moved += (self.groups[0] @ (counts - 1).T).T[:, self.groups[1]]
+            moved += (self.groups[0] @ moves.T).T[:, self.groups[1]]
         return np.clip(moved, -LARGEST_SHIFT, LARGEST_SHIFT)
 
 

@@ -7,12 +7,15 @@ import pytest
 from scipy.special import expit
 
 from models.bootstrap import _Draws, cluster_bootstrap
-from models.effects import weighted_difference
+from models.effects import keep_observed, weighted_difference
 from models.estimated_weights import model_weights
 from models.nuisance import fit_coefficients
+from models.propensity import fit_propensity
+from models.weighting import entropy_balancing, propensity_weighting
 from tests.models.contract_estimates import expect_good_estimate
 from tests.models.effect_samples import (
     WEIGHTED,
+    baseline_of,
     by_hand,
     golden_matched,
     golden_weighted,
@@ -129,6 +132,23 @@ def test_knowing_that_the_score_was_estimated_matters():
     assert estimated.std_error < 0.97 * fixed.std_error
     assert "Newton" in estimated.notes["variance"]
     assert "weights as fixed" in fixed.notes["variance"]
+
+
+@pytest.mark.parametrize("weigh", [propensity_weighting, entropy_balancing])
+def test_it_agrees_with_the_formulas_where_outcomes_were_not_observed(weigh):
+    """Covariates explain nearly all of the outcome, and the score was fitted to all rows, of which two fifths are gone.
+    Taken as fitted to the rest, standard errors were 0.55 and 0.41 of the formula's (mean of 25 such worlds); the
+    formula's were 0.96 and 0.95 of the spread of 250 estimates, which is 4.5 % uncertain."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1200, 2))
+    treated = rng.random(1200) < expit(0.7 * x[:, 0] + 0.5 * x[:, 1] - 2)
+    outcome = 2 * x[:, 0] + 1.5 * x[:, 1] + rng.normal(size=1200) * 0.5
+    outcome[rng.random(1200) > 0.6] = np.nan
+    baseline = baseline_of(x)
+    design = weigh(baseline, treated, fit_propensity(baseline, treated, l2_penalty=0.0), rng=rng)
+    estimate = cluster_bootstrap(*keep_observed(outcome, baseline, design), rng=rng, kind="continuous")[0]
+    assert 0.92 < estimate.std_error / estimate.notes["std_error_of_formula"] < 1.08
+    assert "warning" not in estimate.notes
 
 
 # --- by hand --------------------------------------------------------------------------------------
