@@ -28,6 +28,7 @@ class ArmMeans:
 
     influence        (n, 2) each row's share in the error of the two means, treated first
     control_weights  (n,) weights that make the control mean, 0 for other rows
+    treated_weights  (n,) the same of the treated mean, where they can differ (None: not looked at)
     """
 
     treated: float
@@ -35,6 +36,7 @@ class ArmMeans:
     influence: FloatArray
     clusters: Clusters
     control_weights: FloatArray
+    treated_weights: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def contrast_arms(
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
     effective_n = effective_number(means.control_weights)
     facts: dict[str, float | str] = {
-        **_warn_of_few(means.control_weights, n_control),
+        **_warn_of_few("treated", means.treated_weights, n_treated),
+        **_warn_of_few("control", means.control_weights, n_control),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
@@ -150,14 +153,20 @@ def effective_number(weights: FloatArray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _warn_of_few(control_weights: FloatArray, n_control: int) -> dict[str, float | str]:
-    """A warning where one control of many stands for more than a tenth of all."""
-    weights = np.abs(control_weights)
-    if n_control < MANY_CONTROLS or weights.max() <= LARGE_SHARE * weights.sum():
+def _warn_of_few(arm: Literal["treated", "control"], arm_weights: FloatArray | None, n: int) -> dict[str, float | str]:
+    """A warning where one row of many of an arm stands for more than a tenth of all."""
+    if arm_weights is None or n < MANY_CONTROLS:
         return {}
+    weights = np.abs(arm_weights)
+    if weights.max() <= LARGE_SHARE * weights.sum():
+        return {}
+    who = {
+        "treated": "treated person carries more than a tenth of the treated’s",
+        "control": "control carries more than a tenth of the controls’",
+    }[arm]
     return {
-        "warning": "a single control carries more than a tenth of the controls’ weight, so the estimate and its error "
-        "lean on few people; narrow the sample to where the groups overlap"
+        "warning": f"a single {who} weight, so the estimate and its error lean on few people; narrow the sample to "
+        "where the groups overlap"
     }
 
 

@@ -88,10 +88,11 @@ def doubly_robust_means(
     people, forward, backward = balancing_weights(treated, score, estimand)
     mean_treated, of_treated = _augmented_mean(y, y if estimand == "ATT" else if_treated, people, forward)
     mean_control, of_control = _augmented_mean(y, y if estimand == "ATC" else if_control, people, backward)
-    influence, control_weights = np.zeros((len(clusters.code), 2)), np.zeros(len(clusters.code))
+    n = len(clusters.code)
+    influence, control_weights, treated_weights = np.zeros((n, 2)), np.zeros(n), np.zeros(n)
     influence[rows] = np.column_stack([of_treated, of_control])
-    control_weights[rows] = backward
-    return ArmMeans(mean_treated, mean_control, influence, clusters, control_weights)
+    control_weights[rows], treated_weights[rows] = backward, forward
+    return ArmMeans(mean_treated, mean_control, influence, clusters, control_weights, treated_weights)
 
 
 def largest_share(weights: FloatArray) -> float:

@@ -59,6 +59,7 @@ def weighted_difference(
         ),
         clusters=find_clusters(baseline, design),
         control_weights=np.where(design.treated, 0.0, design.weights),
+        treated_weights=np.where(design.treated, design.weights, 0.0),
     )
     return contrast_arms(
         means,

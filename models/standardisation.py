@@ -121,7 +121,8 @@ def _standardise(
         _mean_over(values, columns, in_fit * arm, target, kind, l2_penalty) for arm in (design.treated, ~design.treated)
     )
     influence, says = _influence(treated, control, baseline, design, target, weights_are)
-    means = ArmMeans(treated.mean, control.mean, influence, find_clusters(baseline, design), control.leans_on)
+    clusters = find_clusters(baseline, design)
+    means = ArmMeans(treated.mean, control.mean, influence, clusters, control.leans_on, treated.leans_on)
     return contrast_arms(
         means,
         design,

@@ -74,10 +74,10 @@ def targeted_means(fit: CrossFitted, estimand: Estimand) -> ArmMeans:
     mean_treated, of_treated = _mean(fit.y, if_treated, people, forward)
     mean_control, of_control = _mean(fit.y, if_control, people, backward)
     n = len(fit.clusters.code)
-    influence, control_weights = np.zeros((n, 2)), np.zeros(n)
+    influence, control_weights, treated_weights = np.zeros((n, 2)), np.zeros(n), np.zeros(n)
     influence[fit.rows] = np.column_stack([of_treated, of_control])
-    control_weights[fit.rows] = backward
-    return ArmMeans(mean_treated, mean_control, influence, fit.clusters, control_weights)
+    control_weights[fit.rows], treated_weights[fit.rows] = backward, forward
+    return ArmMeans(mean_treated, mean_control, influence, fit.clusters, control_weights, treated_weights)
 
 
 def _target(y: FloatArray, predicted: FloatArray, weights: FloatArray) -> FloatArray:

@@ -1,4 +1,5 @@
-"""Covariates → the weights of least variance under which the arms' means differ by no more than is allowed.
+"""Covariates → the weights of least variance under which an arm's means differ from the population's by no more than
+is allowed.
 
 Stable balancing weights (Zubizarreta 2015, JASA 110:910): weights >= 0 with given totals, of least Σ weight², such that
 every covariate's mean lies within a tolerance of the population's. The dual of this quadratic programme has a number

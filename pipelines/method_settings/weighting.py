@@ -57,5 +57,8 @@ class StableBalancingSettings(Section):
     design is refused and the covariates are named. Standard errors take the weights as fixed."""
 
     tolerance: float = Field(
-        0.02, ge=0, description="Largest difference of a covariate's means, in the population's standard deviations"
+        0.02,
+        ge=0,
+        description="Largest distance of an arm's mean of a covariate from the population's, in the population's "
+        "standard deviations (ATE: the two arms may differ by twice that)",
     )

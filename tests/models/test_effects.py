@@ -288,3 +288,13 @@ def test_clustering_by_set_covers_the_truth_in_matched_pairs():
         widths.append(alone.std_error / estimate.std_error)
     assert 0.917 < np.mean(covered) < 0.983
     assert np.mean(widths) > 1.8  # variances 2 × 1.25 against 2 × 0.25: sets matter by a factor sqrt(5) here
+
+
+@pytest.mark.parametrize("estimand", ["ATC", "ATE"])
+def test_a_treated_person_who_stands_for_many_is_warned_of(estimand):
+    """29 treated of weight 1 and one of 9: 9 / 38 of the treated's weight, by hand; controls weigh 1 each."""
+    outcome, baseline, design = by_hand(
+        [0, 1] * 30, [1] * 30 + [0] * 30, [1.0] * 29 + [9.0] + [1.0] * 30, None, estimand
+    )
+    (estimate, *_) = weighted_difference(outcome, baseline, design, rng=np.random.default_rng(0), kind="binary")
+    assert "single treated person" in estimate.notes["warning"]
