@@ -8,7 +8,7 @@ from models.forest import causal_forest
 from models.forest.policy import find_policy
 from models.forest.ranking import rank_weighted, rank_within
 from models.forest.scores import EffectScores, effect_scores, project
-from models.forest.subgroups import SMALLEST_ARM, adjust_p_values, group_effects, levels_of
+from models.forest.subgroups import SMALLEST_ARM, adjust_p_values, group_effects, levels_of, linear_projection
 from tests.models.effect_samples import GOLDEN, baseline_of, read_columns, weighting_design
 
 
@@ -85,6 +85,34 @@ def test_levels_of_categories_numbers_and_indicators():
     assert list(levels_of("age", columns, x, count)) == ["age <= 35", "age > 35"]
     assert list(levels_of("has_plan", columns, x, count)) == ["has_plan = no", "has_plan = yes"]
     assert levels_of("visits", columns, x, count)["visits > 0"].tolist() == [False, False, False, True]
+
+
+def test_people_whose_value_was_filled_in_are_a_level_of_their_own():
+    """Filled with the mean of the others (0.5; 40), nobody of them is a "no", a "yes", young or old."""
+    columns = ("is_detained", "is_detained missing", "age", "age missing")
+    x = np.array([[0, 0, 30, 0], [1, 0, 40, 1], [0.5, 1, 50, 0], [0.5, 1, 40, 1], [1, 0, 36, 0], [0, 0, 44, 0]])
+    levels = levels_of("is_detained", columns, x, np.ones(6))
+    assert {name: np.flatnonzero(member).tolist() for name, member in levels.items()} == {
+        "is_detained = no": [0, 5],
+        "is_detained = yes": [1, 4],
+        "is_detained = missing": [2, 3],
+    }
+    levels = levels_of("age", columns, x, np.ones(6))
+    assert {name: np.flatnonzero(member).tolist() for name, member in levels.items()} == {
+        "age <= 40": [0, 4],
+        "age > 40": [2, 5],
+        "age = missing": [1, 3],
+    }
+
+
+def test_the_projection_holds_the_flag_of_what_was_filled_in():
+    rng = np.random.default_rng(4)
+    age, is_missing = rng.normal(40, 10, 200), np.arange(200) % 5 < 2
+    x = np.column_stack([np.where(is_missing, age[~is_missing].mean(), age), is_missing])
+    scores = scores_of(0.1 * (age - 40) + 2.0 * is_missing)
+    found = linear_projection(scores, ("age",), ("age", "age missing"), x, 0.95)
+    assert found["term"] == ["mean effect", "age", "age missing"]
+    assert found["value"][2] == pytest.approx(2.0, abs=0.5)
 
 
 def test_small_groups_have_no_effect_and_take_no_part_in_the_test():
