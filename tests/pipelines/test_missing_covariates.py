@@ -114,6 +114,21 @@ def test_one_covariate_may_be_complete_and_another_flagged(tmp_path: Path) -> No
     assert designs(run)["propensity_weighting"]["incomplete"]["control"] > 0
 
 
+def test_one_covariate_may_be_complete_and_others_imputed(tmp_path: Path) -> None:
+    chosen = protocol_with("multiple_imputation").covariates.model_dump() | {"missing_of": {"need": "complete_case"}}
+    run = study(tmp_path, protocol_with("multiple_imputation", covariates=chosen))
+    complete = run.read(store.BASELINE).drop_nulls(["need"])
+    of_treated = int((complete["row_id"] < N_TREATED).sum())
+    entry = designs(run)["propensity_weighting"]
+    assert entry["incomplete"] == {
+        "treated": N_TREATED - of_treated,
+        "control": N_POOL - complete.height + of_treated,
+    }
+    copy = run.imputation(1).read(store.BASELINE).filter(pl.col("need").is_not_null())
+    assert copy.select("is_settled", "group").null_count().row(0) == (0, 0)
+    assert run.read(store.ESTIMATES).height > 0
+
+
 def test_each_copy_is_complete_and_keeps_what_was_observed(imputed: RunFolder) -> None:
     given = imputed.read(store.BASELINE)
     copies = [imputed.imputation(k).read(store.BASELINE) for k in range(1, COPIES + 1)]
