@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from models.forest import causal_forest
 from models.forest.policy import find_policy
-from models.forest.ranking import rank_weighted, rank_within
+from models.forest.ranking import judge_ranking, rank_weighted, rank_within
 from models.forest.scores import EffectScores, effect_scores, project
 from models.forest.subgroups import SMALLEST_ARM, adjust_p_values, group_effects, levels_of, linear_projection
 from tests.models.effect_samples import GOLDEN, baseline_of, read_columns, weighting_design
@@ -148,6 +148,19 @@ def test_half_sample_errors_are_those_of_repeated_samples():
         values.append(autoc[0])
         errors.append(autoc[1])
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)  # 60 repetitions know a spread to 9 %
+
+
+def test_calibration_does_not_compare_folds():
+    """Scores without any pattern, predictions of noise around the mean of the other folds: the slope is 0 on average.
+    Its standard deviation is 0.9, so the mean of 60 lies within 0.35; comparing folds as well gave -0.65."""
+    slopes = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        fold, contribution = rng.permutation(500) % 5, rng.normal(size=500)
+        of_others = np.array([contribution[fold != number].mean() for number in range(5)])
+        predicted = of_others[fold] + 0.05 * rng.normal(size=500)
+        slopes.append(judge_ranking(scores_of(contribution), predicted, fold, "lower", 0.95, rng).calibration[0])
+    assert abs(np.mean(slopes)) < 3 * 0.9 / np.sqrt(60)
 
 
 def test_ranks_are_within_folds():
