@@ -113,7 +113,7 @@ def _predictors(rows: pl.DataFrame, protocol: Protocol) -> FloatArray:
     indicators = np.column_stack(
         [np.ones((rows.height, 0)), *((rows["arm"] == arm).cast(pl.Float64).to_numpy()[:, None] for arm in arms)]
     )
-    exact = list(protocol.design.exact)
+    exact = [name for name in protocol.design.exact if name not in imputed]  # else it would predict itself
     if not (kept["numeric"] or kept["categorical"] or exact or chosen.codes):
         return indicators
     others = build_baseline(rows, chosen.model_copy(update=kept), exact, may_be_empty=True)

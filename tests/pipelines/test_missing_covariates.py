@@ -129,6 +129,17 @@ def test_one_covariate_may_be_complete_and_others_imputed(tmp_path: Path) -> Non
     assert run.read(store.ESTIMATES).height > 0
 
 
+@pytest.mark.parametrize("name", ["group", "is_settled"])
+def test_an_exact_covariate_does_not_predict_itself(name: str) -> None:
+    """Its levels among its own predictors would put nearly all missing values into one level (99 % before)."""
+    tables = people()
+    rows = tables[store.COHORT].join(tables[store.BASELINE].drop("person_id", "index_date"), on="row_id")
+    protocol = protocol_with("multiple_imputation", design={"methods": ["nearest_neighbour"], "exact": [name]})
+    _, completed = next(complete_copies(rows, protocol, np.random.default_rng))
+    imputed = completed.filter(rows[name].is_null())[name]
+    assert imputed.value_counts()["count"].max() < 0.8 * imputed.len()
+
+
 def test_each_copy_is_complete_and_keeps_what_was_observed(imputed: RunFolder) -> None:
     given = imputed.read(store.BASELINE)
     copies = [imputed.imputation(k).read(store.BASELINE) for k in range(1, COPIES + 1)]
