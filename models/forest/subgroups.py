@@ -27,7 +27,7 @@ REFERENCE = "reference level"
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """The effect in one group; numbers are nan where an arm has fewer than SMALLEST_ARM people."""
+    """The effect in one group; numbers are nan where an arm has fewer than SMALLEST_ARM people, or all are one cluster."""
 
     name: str
     value: float
@@ -87,7 +87,7 @@ def group_effects(
         name: (int((inside & scores.treated).sum()), int((inside & ~scores.treated).sum()))
         for name, inside in groups.items()
     }
-    large = [name for name, size in sizes.items() if min(size) >= SMALLEST_ARM]
+    large = [name for name, size in sizes.items() if min(size) >= SMALLEST_ARM and _has_clusters(scores, groups[name])]
     found: Projection | None = None
     if large:
         found = project(scores, np.column_stack([groups[name] * 1.0 for name in large]), confidence)
@@ -108,6 +108,11 @@ def group_effects(
         return tuple(effects), float("nan")
     contrast = np.diff(np.eye(len(large)), axis=0)
     return tuple(effects), wald_test(contrast @ found.value, contrast @ found.covariance @ contrast.T)
+
+
+def _has_clusters(scores: EffectScores, inside: BoolArray) -> bool:
+    """Whether a group's people belong to more than one independent unit: one alone has no error."""
+    return np.unique(scores.cluster[inside & (scores.count > 0)]).size > 1
 
 
 def _numbers(found: Projection | None, at: int) -> tuple[float, float, float, float, float]:

@@ -125,6 +125,15 @@ def test_small_groups_have_no_effect_and_take_no_part_in_the_test():
     assert np.isnan(p_value)
 
 
+def test_a_group_within_one_matched_set_has_no_effect_and_spoils_no_other():
+    scores = scores_of(np.random.default_rng(2).normal(size=200), cluster=np.maximum(np.arange(200), 60))
+    inside = np.arange(200) <= 60
+    effects, p_value = group_effects(scores, {"one set": inside, "others": ~inside}, 0.95)
+    assert np.isnan(effects[0].value)
+    assert effects[1].value == pytest.approx(scores.contribution[~inside].mean())
+    assert np.isnan(p_value)
+
+
 def test_rank_weighted_effects_by_hand():
     """Four people, gains 4, 2, 0, -2: mean 1, TOC 3, 2, 1, 0; AUTOC 6/4; Qini (3 × 1 + 2 × 2 + 1 × 3) / 16."""
     scores = scores_of([4.0, 2.0, 0.0, -2.0])
