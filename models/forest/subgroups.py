@@ -27,7 +27,7 @@ REFERENCE = "reference level"
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """The effect in one group; numbers are nan where an arm has fewer than SMALLEST_ARM people or all are one cluster."""
+    """The effect in one group; nan where an arm has fewer than SMALLEST_ARM people, or all are of one cluster."""
 
     name: str
     value: float
