@@ -60,6 +60,7 @@ def judge(found: Diagnostics, acceptance: Acceptance, *, n_treated_incomplete: i
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
+        "min_effective_treated": found.detectable.effective_n_treated,
         "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
         "min_overlap": found.overlap.overlap_coefficient,
         "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),

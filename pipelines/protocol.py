@@ -469,12 +469,15 @@ class Protocol(Section):
         return problems
 
     def _what_cannot_be_pooled(self) -> list[str]:
-        """Each person's effect has no place in Rubin's rules."""
+        """Each person's effect has no place in Rubin's rules, nor have Q, tau² and prediction intervals over sites."""
         if not self.covariates.named_with("multiple_imputation"):
             return []
         named = self.effects.methods_by_name().items()
         single = [name for name, method in named if EFFECTS[method].individual_effects]
-        return [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
+        problems = [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
+        if self.effects.sites.by is not None:
+            problems.append("effects.sites: sites are not pooled over multiple imputations; leave `by` out")
+        return problems
 
     def _what_methods_cannot_measure(self) -> list[str]:
         """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""

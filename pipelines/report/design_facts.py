@@ -45,7 +45,7 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
     is_finite = value is not None and math.isfinite(value)
     released: float | None = None
     kind = "number"
-    if check == "min_effective_controls":
+    if check in ("min_effective_controls", "min_effective_treated"):
         kind = "count"
         released = log.count(value, FILE, f"verdicts/{name_of(entry)}/{check}") if is_finite else None
     elif check == "min_share_treated_kept":

@@ -24,7 +24,7 @@ from pipelines.report import (
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
-OVERLAP_CHECKS = ("min_share_treated_kept", "min_overlap", "min_effective_controls")
+OVERLAP_CHECKS = ("min_share_treated_kept", "min_overlap", "min_effective_controls", "min_effective_treated")
 
 
 def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) -> dict[str, pl.DataFrame]:

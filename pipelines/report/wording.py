@@ -114,6 +114,7 @@ _LABELS = {
     "max_abs_smd": "Largest standardised mean difference after the design",
     "max_variance_ratio": "Largest variance ratio after the design",
     "min_effective_controls": "Effective number of controls",
+    "min_effective_treated": "Effective number of treated people",
     "min_share_treated_kept": "Share of treated people kept in the design",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",

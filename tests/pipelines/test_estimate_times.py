@@ -159,6 +159,39 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
     assert found["weights"]["value"] == pytest.approx(risks[0] - risks[1], rel=1e-6)
 
 
+def test_forests_let_others_stand_for_who_was_never_observed_too(tmp_path: Path) -> None:
+    data, baseline, design = golden_matched()
+    n = design.weights.size
+    never = np.arange(n) % 9 == 4
+    of_rows = pl.DataFrame(
+        {
+            "days_to_readmission": np.where((data["event"] == 1) & ~never, data["day"], 999).astype(int),
+            "died_day": np.full(n, 999),
+            "censored_day": np.where(never, 0, 999),
+        }
+    )
+    protocol = load_protocol(STUDY)
+    options = {"methods": ("censored_forest",), "censored_forest": {"trees": 16, "folds": 2}}
+    protocol = protocol.model_copy(update={"effects": protocol.effects.model_validate(options)})
+    accepted = AcceptedDesign(
+        "nearest_neighbour",
+        Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False),
+        pl.Series(range(n)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
+    )
+    collected = Results()
+    estimate_times(accepted, of_rows, protocol, collected, tmp_path)
+    assert [note["note"] for note in collected.notes if "forest" in note["note"]] == []
+    first, inside = collected.estimates[0], design.weights > 0
+    assert (first["n_treated"], first["n_control"]) == (
+        int((inside & design.treated).sum()),
+        int((inside & ~design.treated).sum()),
+    )
+    assert first["n_unobserved"] == int((never & inside).sum())
+
+
 def test_an_unknown_kind_of_readmission_refuses_the_method() -> None:
     _, _, design = golden_matched()
     n = design.weights.size
