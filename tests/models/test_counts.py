@@ -215,3 +215,12 @@ def test_an_error_that_takes_events_for_independent_would_be_too_small() -> None
     poisson = np.sqrt(1 / counts[design.treated].sum() + 1 / counts[~design.treated].sum())
     assert float(ratio.notes["dispersion"]) > 2
     assert ratio.std_error > 1.4 * poisson
+
+
+def test_an_arm_without_events_does_not_hide_how_few_people_of_the_other_had_any() -> None:
+    # Disclosure control withholds what rests on few people: the rate difference is then the other arm's rate.
+    data, baseline, design = golden_counts("matched")
+    some = np.flatnonzero(design.treated & (design.weights > 0))[:3]
+    counts = np.where(np.isin(np.arange(design.treated.size), some), 1.0, 0.0)
+    found = quasi_poisson(counts, data["years"], baseline, design)
+    assert [item.notes["n_events_in_the_arm_with_fewest"] for item in found] == [3.0, 3.0]
