@@ -13,8 +13,8 @@ from models.times.events import TimeEffects
 from tests.models.contract_estimates import rows_of, rows_of_design
 from tests.models.effect_samples import golden_matched, golden_weighted
 
-METHODS = [name for name in methods_for("time_to_event") if not EFFECTS[name].individual_effects]
-"""Forests take a generator and give more back: tests/models/test_censored_forest.py."""
+METHODS = tuple(name for name in methods_for("time_to_event") if not EFFECTS[name].individual_effects)
+"""Forests give more than TimeEffects, and have their own tests (test_censored_forest.py)."""
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "cumulative_incidence": ({"times": (30, 200)}, {"censoring": "weights"}),
     "kaplan_meier": ({"times": (30,)}, {"censoring": "weights", "censoring_penalty": 0.1}),

@@ -153,7 +153,9 @@ def test_a_further_design_that_cannot_be_made_costs_only_itself(
             raise ValueError("no 2 controls for 3 people")
         return matching.function(*args, ratio=ratio, **options)
 
-    stub = SimpleNamespace(function=refusing, makes_matched_sets=True, estimands=matching.estimands)
+    stub = SimpleNamespace(
+        function=refusing, makes_matched_sets=True, uses_a_person_once=True, estimands=matching.estimands
+    )
     monkeypatch.setitem(models.registry.DESIGNS, "nearest_neighbour", stub)
     run = study(tmp_path, protocol)
     entries = {entry["name"]: entry for entry in run.read_json(store.DESIGN_SUMMARY)["contrasts"][0]["designs"]}
