@@ -496,9 +496,16 @@ class Protocol(Section):
             )
         for one in self.effects.also:
             primary = self.outcomes.primary
-            is_able = {"count": is_counted(primary), "recurrent": primary == recurrent_outcome(self)}
+            is_able = {
+                "count": is_counted(primary),
+                "recurrent": primary == recurrent_outcome(self),
+                "time_to_event": primary == time_outcome(self),
+            }
             if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
                 problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
+        timed, wanted = [name for name in methods if name in methods_for("time_to_event")], time_outcome(self)
+        if timed and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
+            problems.append(f"effects.methods: {timed[0]} is of {wanted}, which is not among the outcomes")
         repeated = [name for name in methods if name in methods_for("recurrent")]
         wanted = recurrent_outcome(self)
         if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
@@ -624,6 +631,11 @@ class Protocol(Section):
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
             )
         return problems
+
+
+def time_outcome(protocol: Protocol) -> str:
+    """The outcome whose time is analysed: readmission over the whole follow-up."""
+    return f"readmitted_{protocol.follow_up.days}d"
 
 
 def recurrent_outcome(protocol: Protocol) -> str:
