@@ -153,3 +153,19 @@ def test_people_not_observed_are_counted_by_site_and_count_for_the_error_of_thei
         assert partly[name]["n_unobserved"] == 0
         assert partly[name]["std_error"] == pytest.approx(whole[name]["std_error"], rel=0.02)
     assert partly["trust = C"]["n_unobserved"] == (lost & (SITES == "C")).sum()
+
+
+def test_weights_that_balance_over_all_sites_count_as_constants_within_one() -> None:
+    accepted, outcomes, sites = _sample()
+    design = replace(accepted.design, notes={"weight_formula": "entropy"})
+    found = {row["subgroup"]: row for row in _run(replace(accepted, design=design), outcomes, sites).estimates}
+    rows = np.flatnonzero(SITES == "A")
+    alone = weighted_difference(
+        outcomes[OUTCOME].cast(pl.Float64).to_numpy()[rows],
+        rows_of(accepted.baseline, rows),
+        rows_of_design(design, rows),
+        rng=np.random.default_rng(0),
+        kind="binary",
+        weights_are="fixed",
+    )[0]
+    assert found["trust = A"]["std_error"] == pytest.approx(alone.std_error, rel=1e-9)
