@@ -64,7 +64,9 @@ def fewest_with_events(counts: FloatArray, design: Design) -> float:
 
 
 def dispersion(counts: FloatArray, expected: FloatArray, weights: FloatArray) -> float:
-    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion."""
+    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion; nan where none is expected."""
     has = (weights > 0) & (expected > 0)
+    if not has.any():
+        return float("nan")
     squared = (counts[has] - expected[has]) ** 2 / expected[has]
     return float(weights[has] @ squared / weights[has].sum())

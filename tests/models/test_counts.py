@@ -224,3 +224,10 @@ def test_an_arm_without_events_does_not_hide_how_few_people_of_the_other_had_any
     counts = np.where(np.isin(np.arange(design.treated.size), some), 1.0, 0.0)
     found = quasi_poisson(counts, data["years"], baseline, design)
     assert [item.notes["n_events_in_the_arm_with_fewest"] for item in found] == [3.0, 3.0]
+
+
+def test_nobody_with_an_event_is_a_rate_of_nought_without_an_error() -> None:
+    data, baseline, design = golden_counts("matched")
+    difference, ratio = quasi_poisson(np.zeros(design.treated.size), data["years"], baseline, design)
+    assert (difference.value, difference.notes["n_events_in_the_arm_with_fewest"]) == (0.0, 0.0)
+    assert np.isnan([difference.std_error, ratio.value, float(difference.notes["dispersion"])]).all()
