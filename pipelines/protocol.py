@@ -687,7 +687,9 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
-    able = {*(methods_for(kind) if kind else ()), *methods_for("time_to_event")}
+    able = set(methods_for(kind) if kind else ())
+    is_timed = protocol.outcomes.primary == f"readmitted_{content['follow_up']['days']}d"
+    able |= set(methods_for("time_to_event")) if is_timed else set()
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
     able |= set(methods_for("recurrent")) if protocol.outcomes.primary == recurrent_outcome(protocol) else set()
     named = content["effects"]["methods"]

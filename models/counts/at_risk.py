@@ -64,7 +64,7 @@ def fewest_with_events(counts: FloatArray, design: Design) -> float:
 
 
 def dispersion(counts: FloatArray, expected: FloatArray, weights: FloatArray) -> float:
-    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion; nan where none is expected."""
+    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion; nan without events."""
     has = (weights > 0) & (expected > 0)
     if not has.any():
         return float("nan")
