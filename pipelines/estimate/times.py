@@ -17,16 +17,11 @@ from models.results import Baseline, Curve, Design, FloatArray, IntArray
 from pipelines.design import seeded
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
 from pipelines.estimate.forest import keep_forest
-from pipelines.protocol import Protocol
+from pipelines.protocol import Protocol, time_outcome
 
 BY_KIND = "first_readmission_type"
 BEFORE_DAY_1 = 0.5
 STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
-
-
-def time_outcome(protocol: Protocol) -> str:
-    """The outcome whose time is analysed: readmission over the whole follow-up."""
-    return f"readmitted_{protocol.follow_up.days}d"
 
 
 def estimate_times(

@@ -148,14 +148,13 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
     inside = (design.weights > 0) & design.treated
     assert found["weights"]["n_treated"] == inside.sum()
     assert found["none"]["n_treated"] < inside.sum()
-    # With the covariates' coefficients held at 0 each arm's lost are stood for by all its others: exp(-share) for their
-    # share of being seen, where the product limit would have one minus the share.
+    # With the covariates' coefficients held at 0 each arm's lost are stood for by all its others.
     day, is_event = data["day"], (data["event"] == 1) & ~never
     risks = []
     for arm in (design.treated, ~design.treated):
         weight = np.where(arm, design.weights, 0.0)
         share = weight[never].sum() / weight.sum()
-        risks.append(weight[is_event & (day <= 365)].sum() / weight.sum() * np.exp(share))
+        risks.append(weight[is_event & (day <= 365)].sum() / weight.sum() / (1 - share))
     assert found["weights"]["value"] == pytest.approx(risks[0] - risks[1], rel=1e-6)
 
 
@@ -246,6 +245,20 @@ def _risks(outcome: str, method: str, treated: int, control: int, n: int = 200) 
         (
             [("readmitted_90d", "cumulative_incidence", 40, 60), ("readmitted_or_died_90d", "kaplan_meier", 50, 63)],
             {"readmitted_or_died_90d"},
+        ),
+        # By values of whole windows, or by two methods, the same.
+        (
+            [("readmitted_30d", "weighted_difference", 40, 60), ("readmitted_90d", "weighted_difference", 45, 80)],
+            {"readmitted_30d"},
+        ),
+        (
+            [("readmitted_30d", "weighted_difference", 40, 60), ("readmitted_90d", "kaplan_meier", 45, 80)],
+            {"readmitted_30d"},
+        ),
+        # Four were readmitted voluntarily, which is not among the outcomes.
+        (
+            [("readmitted_90d", "aipw", 44, 60), ("is_formally_readmitted_90d", "aipw", 40, 50)],
+            {"is_formally_readmitted_90d"},
         ),
         # Four were detained: the voluntary ones and the whole would tell.
         (
