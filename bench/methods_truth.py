@@ -4,7 +4,7 @@ Every design method is tried with a few effect methods, and every effect method 
 (`REFERENCE_*`); the estimands other than the ATT in one world. Replicates: 500, fewer for the slow
 methods named in `FEW`. All numbers go into bench/truth.csv, a reading of them into bench/RESULTS.md.
 
-    python bench/methods_truth.py [--replicates 500] [--worlds NAME ...] [--methods NAME ...] [--processes 2]
+    python bench/methods_truth.py [--replicates 500] [--worlds NAME ...] [--methods NAME ...] [--without NAME ...]
 """
 
 import argparse
@@ -41,14 +41,16 @@ from models.propensity import fit_propensity
 from models.recurrent import mean_count
 from models.registry import DESIGNS, EFFECTS, OutcomeKind, check_capability
 from models.results import Baseline, Design, Estimand, Estimate, Scale
-from models.times import risks
+from models.times import limits, risks
 
 NUMBERS = ROOT / "bench" / "truth.csv"
 REFERENCE_DESIGNS = ("nearest_neighbour", "propensity_weighting")
-REFERENCE_EFFECTS = ("weighted_difference", "aipw", "cumulative_incidence")
+REFERENCE_EFFECTS = ("weighted_difference", "cumulative_incidence")
 WORLD_OF_OTHER_ESTIMANDS = "effects differ"
 FEW = {"causal_forest": 20, "censored_forest": 20, "cardinality_matching": 20}
 """Replicates of methods that take long; all others get as many as asked for."""
+OUTCOMES = {"two_part": "amount"}
+"""Outcomes of methods that are not for any continuous one."""
 SAME_TRUTH = {"censored_forest": ("cumulative_incidence", "time_lost")}
 """Methods too slow for a large trial, and those that estimate the same."""
 BY_KIND = "first_readmission_type"
@@ -72,8 +74,8 @@ class Cell:
         return min(most, FEW.get(self.design, most), FEW.get(self.effect, most))
 
 
-def cells_of(world: World, only: frozenset[str] = frozenset()) -> list[Cell]:
-    """What is tried in one world; with `only`, the cells in which one of these methods takes part."""
+def cells_of(world: World, only: frozenset[str], never: frozenset[str]) -> list[Cell]:
+    """What is tried in one world: cells in which one of `only` takes part and none of `never`."""
     estimands: tuple[Estimand, ...] = ("ATT",)
     if world.name == WORLD_OF_OTHER_ESTIMANDS:
         estimands = ("ATT", "ATE", "ATC", "ATO")
@@ -85,13 +87,14 @@ def cells_of(world: World, only: frozenset[str] = frozenset()) -> list[Cell]:
         if design in REFERENCE_DESIGNS or effect in REFERENCE_EFFECTS
         if any(check_capability(design, effect, estimand, kind) is None for kind in EFFECTS[effect].kinds)
     ]
-    return [cell for cell in found if not only or cell.design in only or cell.effect in only]
+    return [cell for cell in found if {cell.design, cell.effect} & only and not {cell.design, cell.effect} & never]
 
 
-def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str, Any]]:
+def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -> list[dict[str, Any]]:
     """Every cell of one world on one draw; the seed is the replicate's number."""
-    world, number, most, only = job
+    world, number, most, only, never = job
     mean_count.largest_of = _nan  # as with_limits below
+    limits.N_DRAWS = 10
     risks.with_limits = _none  # limits of whole curves play no part here, and would take most of the time
     rng = np.random.default_rng([number, WORLDS.index(world)])
     people = draw_people(world, world.treated + world.pool, rng)
@@ -100,11 +103,11 @@ def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str,
     baseline = baseline_of(people)
     at = {
         kind: (expected(world, people, treated=True)[kind], expected(world, people, treated=False)[kind])
-        for kind in VALUE_KINDS
+        for kind in (*VALUE_KINDS, *OUTCOMES.values())
     }
     propensity = fit_propensity(baseline, treated)
     rows: list[dict[str, Any]] = []
-    cells = [cell for cell in cells_of(world, only) if number < cell.replicates(most)]
+    cells = [cell for cell in cells_of(world, only, never) if number < cell.replicates(most)]
     for name, estimand in dict.fromkeys((cell.design, cell.estimand) for cell in cells):
         place = {"world": world.name, "design": name, "estimand": estimand, "replicate": number}
         effects = [cell.effect for cell in cells if (cell.design, cell.estimand) == (name, estimand)]
@@ -125,7 +128,8 @@ def one_replicate(job: tuple[World, int, int, frozenset[str]]) -> list[dict[str,
                 except ValueError:
                     rows.append({**where, "event": "", "scale": "refused"})
                     continue
-                means = tuple(float(each[kept].mean()) for each in at[kind]) if kind in at and drops else None
+                of = OUTCOMES.get(effect, kind)
+                means = tuple(float(each[kept].mean()) for each in at[of]) if of in at and drops else None
                 rows += [_row({**where, "event": event}, item, means) for event, item in estimates]
     return rows
 
@@ -163,7 +167,7 @@ def estimate(
     the estimate."""
     function = EFFECTS[effect].function
     if kind in VALUE_KINDS:
-        found = function(getattr(outcomes, kind), baseline, design, rng=rng, kind=kind)
+        found = function(getattr(outcomes, OUTCOMES.get(effect, kind)), baseline, design, rng=rng, kind=kind)
     elif kind == "count":
         found = function(outcomes.count, outcomes.until / DAYS_A_YEAR, baseline, design)
     elif kind == "recurrent":
@@ -190,10 +194,10 @@ def on_scale(means: tuple[float, float], scale: str) -> float:
 
 @cache
 def truths_of_values(world: World, estimand: Estimand) -> dict[str, tuple[float, float]]:
-    """Expected binary and continuous outcomes of an estimand's population, treated and untreated."""
+    """Expected outcomes of an estimand's population, treated and untreated, by outcome."""
     people = draw_population(world, estimand, POPULATION, np.random.default_rng([7, WORLDS.index(world)]))
     one, none = expected(world, people, treated=True), expected(world, people, treated=False)
-    return {kind: (float(one[kind].mean()), float(none[kind].mean())) for kind in VALUE_KINDS}
+    return {name: (float(one[name].mean()), float(none[name].mean())) for name in one}
 
 
 @cache
@@ -210,7 +214,7 @@ def truth(world: World, estimand: Estimand, effect: str, kind: OutcomeKind, even
     if world.effect == 0.0 and world.varies == 0.0:
         return 1.0 if scale in RATIOS else 0.0
     if kind in VALUE_KINDS:
-        return on_scale(truths_of_values(world, estimand)[kind], scale)
+        return on_scale(truths_of_values(world, estimand)[OUTCOMES.get(effect, kind)], scale)
     return truths_of_times(world, estimand, effect, kind)[event, scale]
 
 
@@ -319,11 +323,11 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 def replicate_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of every replicate; each world's are kept in `--work` and not drawn again."""
-    only = frozenset(options.methods)
+    only, never = frozenset(options.methods or (*DESIGNS, *EFFECTS)), frozenset(options.without)
     with get_context("spawn").Pool(options.processes) as pool:
         for world in (world for world in WORLDS if not options.worlds or world.name in options.worlds):
             started = time.monotonic()
-            jobs = [(world, number, options.replicates, only) for number in range(options.replicates)]
+            jobs = [(world, number, options.replicates, only, never) for number in range(options.replicates)]
             for rows in pool.imap_unordered(one_replicate, jobs, chunksize=4):
                 yield from rows
             print(f"{world.name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -334,6 +338,7 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=500)
     parser.add_argument("--worlds", nargs="*", default=[], help="by name; default: all")
     parser.add_argument("--methods", nargs="*", default=[], help="only cells with one of these designs or effects")
+    parser.add_argument("--without", nargs="*", default=[], help="no cells with one of these designs or effects")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--numbers", type=Path, default=NUMBERS)
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -20,6 +20,7 @@ from scipy.special import expit
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray
 
 HORIZON = 365
+RECRUITMENT_DAYS = 820
 COLUMNS = ("x1", "x2", "x3", "x4", "x5")
 SELECTION = np.array([0.6, -0.5, 0.3, 0.4, 0.2])
 PROGNOSIS = np.array([0.4, -0.4, 0.3, 0.5, 0.1])
@@ -72,16 +73,18 @@ class People:
 
     matrix: FloatArray
     trust: IntArray
+    index_day: IntArray
     chance: FloatArray
 
     def rows(self, chosen: IntArray | BoolArray) -> "People":
-        return People(self.matrix[chosen], self.trust[chosen], self.chance[chosen])
+        return People(self.matrix[chosen], self.trust[chosen], self.index_day[chosen], self.chance[chosen])
 
 
 @dataclass(frozen=True)
 class Outcomes:
     """Outcomes of n people.
 
+    amount                0 for many, a gamma amount for the others, as days in hospital are
     day, event            first of readmission (1), death (2), end of observation (0), at most HORIZON
     event_by_kind         the same, with 3 for readmissions of another kind, three in ten
     until, died           last observed day, and whether it was the day of death
@@ -90,6 +93,7 @@ class Outcomes:
 
     binary: FloatArray
     continuous: FloatArray
+    amount: FloatArray
     day: FloatArray
     event: IntArray
     event_by_kind: IntArray
@@ -106,7 +110,9 @@ class Outcomes:
 def draw_people(world: World, n: int, rng: np.random.Generator) -> People:
     """n people and their chance of treatment, which averages treated / (treated + pool)."""
     matrix, trust = _draw_covariates(world, n, rng)
-    return People(matrix, trust, expit(_leaning(world, matrix, trust) + _intercept(world)))
+    return People(
+        matrix, trust, rng.integers(RECRUITMENT_DAYS, size=n), expit(_leaning(world, matrix, trust) + _intercept(world))
+    )
 
 
 def draw_sample(world: World, rng: np.random.Generator) -> tuple[Baseline, BoolArray, Outcomes]:
@@ -121,16 +127,15 @@ def baseline_of(people: People) -> Baseline:
     trusts = np.unique(people.trust)[1:]
     indicators = (people.trust[:, None] == trusts).astype(np.float64)
     columns = (*COLUMNS, *(f"trust_{number}" for number in trusts))
-    n = people.trust.size
-    return Baseline(
-        np.column_stack([people.matrix, indicators]), columns, people.trust, np.zeros(n, np.int64), np.arange(n)
-    )
+    matrix = np.column_stack([people.matrix, indicators])
+    return Baseline(matrix, columns, people.trust, people.index_day, np.arange(people.trust.size))
 
 
 def expected(world: World, people: People, *, treated: bool) -> Mapping[str, FloatArray]:
     """(n,) expected binary and continuous outcome of each person under one treatment."""
     level, effect = _level(world, people), _effect(world, people) * treated
-    return {"binary": expit(-0.3 + level + effect), "continuous": level - effect}
+    chance = expit(-0.3 + level + effect)
+    return {"binary": chance, "continuous": level - effect, "amount": chance * _size(level, effect)}
 
 
 def draw_outcomes(
@@ -140,6 +145,8 @@ def draw_outcomes(
     n, level, effect = treated.size, _level(world, people), _effect(world, people) * treated
     binary = rng.random(n) < expit(-0.3 + level + effect)
     continuous = level - effect + rng.normal(size=n)
+    some = rng.random(n) < expit(-0.3 + level + effect)
+    amount = some * rng.gamma(2.0, _size(level, effect) / 2.0)
     rate = 0.0015 * np.exp(level + effect) * rng.gamma(2.0, 0.5, n)
     death_rate = -np.log1p(-world.deaths) / HORIZON * np.exp(people.matrix @ DEATH)
     dies = rng.exponential(size=n) / death_rate
@@ -158,6 +165,7 @@ def draw_outcomes(
     return Outcomes(
         binary=binary.astype(np.float64),
         continuous=continuous,
+        amount=amount,
         day=np.minimum(first, until),
         event=event.astype(np.int64),
         event_by_kind=np.where(is_other, OTHER_KIND, event).astype(np.int64),
@@ -203,6 +211,11 @@ def _level(world: World, people: People) -> FloatArray:
 
 def _effect(world: World, people: People) -> FloatArray:
     return np.asarray(world.effect + world.varies * people.matrix[:, 0])
+
+
+def _size(level: FloatArray, effect: FloatArray) -> FloatArray:
+    """Mean amount of those who have any."""
+    return np.asarray(np.exp(3.0 + 0.3 * level + 0.3 * effect))
 
 
 def _of_trust(world: World, spread: float) -> FloatArray:

@@ -1,5 +1,5 @@
-"""The protocol's pydantic models → docs/protocol.md, key by key; the registries → docs/outcomes.md, docs/covariates.md.
-`make docs` writes them; a test keeps them current."""
+"""The protocol's pydantic models → docs/protocol.md, key by key; the registries → docs/outcomes.md, docs/covariates.md,
+docs/methods.md. `make docs` writes them; a test keeps them current."""
 
 import sys
 from datetime import date
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from methods_page import METHODS_PAGE, methods_page
 from outcome_page import OUTCOMES_PAGE, outcomes_page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -248,4 +249,6 @@ if __name__ == "__main__":
     PAGE.write_text(protocol_page(), encoding="utf-8")
     OUTCOMES_PAGE.write_text(outcomes_page(), encoding="utf-8")
     COVARIATES_PAGE.write_text(covariates_page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {PAGE.name}, {OUTCOMES_PAGE.name} and {COVARIATES_PAGE.name}\n")
+    METHODS_PAGE.write_text(methods_page(), encoding="utf-8")
+    pages = (PAGE, OUTCOMES_PAGE, COVARIATES_PAGE, METHODS_PAGE)
+    sys.stdout.write(f"wrote {', '.join(page.name for page in pages)}\n")

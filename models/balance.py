@@ -30,7 +30,6 @@ class Overlap:
     n_treated, n_control_pool       rows before the design
     n_treated_kept, n_controls_kept rows with a weight above 0
     effective_n_controls            Kish: (Σ weight)² / Σ weight² over the controls; 0 without controls
-    effective_n_treated             the same over the treated, who stand for the others under the ATC and the ATE
     share_treated_kept              n_treated_kept / n_treated
     overlap_coefficient             0..1, area common to the two score distributions before the design
     share_treated_in_control_range  treated rows whose score lies within the controls' range, before the design
@@ -46,7 +45,6 @@ class Overlap:
     n_treated_kept: int
     n_controls_kept: int
     effective_n_controls: float
-    effective_n_treated: float
     share_treated_kept: float
     overlap_coefficient: float
     share_treated_in_control_range: float
@@ -79,7 +77,6 @@ def measure_overlap(baseline: Baseline, design: Design, propensity: Propensity) 
         n_treated_kept=n_treated_kept,
         n_controls_kept=int((control_weights > 0).sum()),
         effective_n_controls=kish_effective_n(control_weights),
-        effective_n_treated=kish_effective_n(weights[treated]),
         share_treated_kept=n_treated_kept / n_treated if n_treated else 0.0,
         overlap_coefficient=_overlap_coefficient(treated_linear, control_linear),
         share_treated_in_control_range=_share_in_range(treated_linear, control_linear),

@@ -52,10 +52,6 @@ def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: 
     )
 
 
-UNDER_THE_ATC = {"min_effective_controls": "min_effective_treated", "min_share_treated_kept": "min_share_control_kept"}
-"""Whose effect is meant are the untreated there, and the treated stand in for them."""
-
-
 def judge(
     found: Diagnostics,
     acceptance: Acceptance,
@@ -66,16 +62,16 @@ def judge(
 ) -> list[dict[str, Any]]:
     """Each threshold of the protocol with what the design reached: check, limit, value, passed.
 
-    Under the ATC the thresholds of effective controls and of treated people kept hold for the other arm each, and the
-    checks are named so; under the ATE, where both arms stand in for somebody, that of effective controls holds for
-    either. People who left before the design (`n_treated_left`, `n_control_left`) were not kept either.
+    Under the ATC and the ATE the treated stand in for others, so where the protocol has no threshold for their
+    effective number, that of controls holds for them too; under the ATC it is candidates that have to be kept. People
+    who left before the design (`n_treated_left`, `n_control_left`) were not kept either.
     """
     n_treated, n_control = found.overlap.n_treated + n_treated_left, found.overlap.n_control_pool + n_control_left
     ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
-        "min_effective_treated": found.overlap.effective_n_treated,
+        "min_effective_treated": found.detectable.effective_n_treated,
         "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
         "min_share_control_kept": found.overlap.n_controls_kept / n_control if n_control else 0.0,
         "min_overlap": found.overlap.overlap_coefficient,
@@ -87,10 +83,10 @@ def judge(
         "min_detectable_risk_ratio": found.detectable.risk_ratio_below,
     }
     limits = acceptance.model_dump()
-    if estimand == "ATC":
-        limits = {UNDER_THE_ATC.get(check, check): limit for check, limit in limits.items()}
-    if estimand == "ATE":
+    if estimand in ("ATC", "ATE") and acceptance.min_effective_treated is None:
         limits["min_effective_treated"] = acceptance.min_effective_controls
+    if estimand == "ATC":
+        limits["min_share_control_kept"] = limits.pop("min_share_treated_kept")
     asked = {check: limits[check] for check in reached if limits.get(check) is not None}
     return [_verdict(check, limit, reached[check]) for check, limit in asked.items()]
 

@@ -20,7 +20,7 @@ from numpy.random import Generator
 
 from models.imputation import Incomplete, impute
 from models.results import FloatArray
-from pipelines.design_matrix import build_baseline
+from pipelines.design_matrix import build_baseline, complete_rows
 from pipelines.errors import ProtocolError
 from pipelines.protocol import Protocol
 
@@ -46,13 +46,16 @@ def complete_copies(
     rows: pl.DataFrame, protocol: Protocol, rng_of: Callable[[int], Generator]
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Copy 1, 2, ...: `rows` (all eligible rows of all arms: cohort columns and covariates, no outcome) with the
-    covariates to be imputed completed. The order of the rows does not matter.
+    covariates to be imputed completed. Rows that leave for want of another covariate (complete_case) take no part and
+    stay as they are. The order of the rows does not matter.
 
     Raises ProtocolError where a covariate has no value at all.
     """
     chosen = protocol.covariates
     names = [name for name in chosen.named_with("multiple_imputation") if name in rows.columns]
-    ordered = rows.with_row_index(":place").sort("person_id", "index_date", "arm", "row_id")
+    everybody = rows.with_row_index(":place").sort("person_id", "index_date", "arm", "row_id")
+    ordered = complete_rows(everybody, chosen.named_with("complete_case"))
+    leave = everybody.join(ordered.select(":place"), on=":place", how="anti")
     incomplete = [_as_incomplete(ordered[name], name in chosen.categorical) for name in names]
     predictors = _predictors(ordered, protocol)
     for number in range(1, chosen.imputation.copies + 1):
@@ -70,7 +73,7 @@ def complete_copies(
             _as_column(values, ordered[name], name in chosen.categorical)
             for name, values in zip(names, completed, strict=True)
         ]
-        yield number, ordered.with_columns(filled).sort(":place").drop(":place")
+        yield number, pl.concat([ordered.with_columns(filled), leave]).sort(":place").drop(":place")
 
 
 def _as_incomplete(values: pl.Series, is_category: bool) -> Incomplete:
@@ -110,7 +113,7 @@ def _predictors(rows: pl.DataFrame, protocol: Protocol) -> FloatArray:
     indicators = np.column_stack(
         [np.ones((rows.height, 0)), *((rows["arm"] == arm).cast(pl.Float64).to_numpy()[:, None] for arm in arms)]
     )
-    exact = list(protocol.design.exact)
+    exact = [name for name in protocol.design.exact if name not in imputed]  # else it would predict itself
     if not (kept["numeric"] or kept["categorical"] or exact or chosen.codes):
         return indicators
     others = build_baseline(rows, chosen.model_copy(update=kept), exact, may_be_empty=True)

@@ -469,12 +469,15 @@ class Protocol(Section):
         return problems
 
     def _what_cannot_be_pooled(self) -> list[str]:
-        """Each person's effect has no place in Rubin's rules."""
+        """Each person's effect has no place in Rubin's rules, nor have Q, tau² and prediction intervals over sites."""
         if not self.covariates.named_with("multiple_imputation"):
             return []
         named = self.effects.methods_by_name().items()
         single = [name for name, method in named if EFFECTS[method].individual_effects]
-        return [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
+        problems = [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
+        if self.effects.sites.by is not None:
+            problems.append("effects.sites: sites are not pooled over multiple imputations; leave `by` out")
+        return problems
 
     def _what_methods_cannot_measure(self) -> list[str]:
         """The primary outcome needs a method of its kind; a method for rates needs an outcome that is counted."""
@@ -496,9 +499,16 @@ class Protocol(Section):
             )
         for one in self.effects.also:
             primary = self.outcomes.primary
-            is_able = {"count": is_counted(primary), "recurrent": primary == recurrent_outcome(self)}
+            is_able = {
+                "count": is_counted(primary),
+                "recurrent": primary == recurrent_outcome(self),
+                "time_to_event": primary == time_outcome(self),
+            }
             if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
                 problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
+        timed, wanted = [name for name in methods if name in methods_for("time_to_event")], time_outcome(self)
+        if timed and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
+            problems.append(f"effects.methods: {timed[0]} is of {wanted}, which is not among the outcomes")
         repeated = [name for name in methods if name in methods_for("recurrent")]
         wanted = recurrent_outcome(self)
         if repeated and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
@@ -633,6 +643,11 @@ class Protocol(Section):
         return problems
 
 
+def time_outcome(protocol: Protocol) -> str:
+    """The outcome whose time is analysed: readmission over the whole follow-up."""
+    return f"readmitted_{protocol.follow_up.days}d"
+
+
 def recurrent_outcome(protocol: Protocol) -> str:
     """The outcome whose events are followed one by one: readmissions over the whole follow-up."""
     return f"n_readmissions_{protocol.follow_up.days}d"
@@ -682,7 +697,9 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
-    able = {*(methods_for(kind) if kind else ()), *methods_for("time_to_event")}
+    able = set(methods_for(kind) if kind else ())
+    is_timed = protocol.outcomes.primary == f"readmitted_{content['follow_up']['days']}d"
+    able |= set(methods_for("time_to_event")) if is_timed else set()
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()
     able |= set(methods_for("recurrent")) if protocol.outcomes.primary == recurrent_outcome(protocol) else set()
     named = content["effects"]["methods"]

@@ -7,7 +7,7 @@ import numpy as np
 from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
 from models.influence import find_clusters
 from models.results import Baseline, Design, Estimate, FloatArray, Scale
-from models.times.events import FEWEST
+from models.times.events import FEWEST, fewest_of
 
 RATE_SCALES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
 
@@ -58,13 +58,15 @@ def contrast_rates(
 
 
 def fewest_with_events(counts: FloatArray, design: Design) -> float:
-    """People of the design with an event, in the arm with fewest: disclosure control asks for it."""
+    """People of the design with an event, in the arm with fewest of those that have any: disclosure control asks."""
     has = (counts > 0) & (design.weights > 0)
-    return float(min((has & design.treated).sum(), (has & ~design.treated).sum()))
+    return fewest_of(((has & design.treated).sum(), (has & ~design.treated).sum()))
 
 
 def dispersion(counts: FloatArray, expected: FloatArray, weights: FloatArray) -> float:
-    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion."""
+    """Weighted mean of squared Pearson residuals of a Poisson: above 1 is over-dispersion; nan without events."""
     has = (weights > 0) & (expected > 0)
+    if not has.any():
+        return float("nan")
     squared = (counts[has] - expected[has]) ** 2 / expected[has]
     return float(weights[has] @ squared / weights[has].sum())

@@ -1,11 +1,11 @@
 """Turns predicted effects that knew nothing of a person into tests of whether they are worth anything.
 
-Choice made: predictions come from the bags that left out the person's whole fold, and people are ranked within folds:
-a prediction from everybody else is a little lower for whoever had a high outcome, and comparing such predictions
-across everybody would test that. Calibration is the best linear projection of the scores on the predictions
-(Chernozhukov, Demirer, Duflo & Fernandez-Val 2018, NBER 24678): a slope of 1 is a perfect forecast, 0 a useless one.
-The rank-weighted average effects are AUTOC and Qini (Yadlowsky et al. 2021, arXiv:2111.07966), with the half-sample
-bootstrap over clusters, as in grf.
+Choice made: predictions come from the bags that left out the person's whole fold. People are ranked, and predictions
+centred, within folds: a prediction from everybody else is a little lower for whoever had a high outcome, and comparing
+such predictions across everybody would test that. Calibration is the best linear projection of the scores on the
+predictions (Chernozhukov, Demirer, Duflo & Fernandez-Val 2018, NBER 24678): a slope of 1 is a perfect forecast, 0 a
+useless one. The rank-weighted average effects are AUTOC and Qini (Yadlowsky et al. 2021, arXiv:2111.07966), with the
+half-sample bootstrap over clusters, as in grf.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def judge_ranking(
     Raises ValueError when they do not vary.
     """
     rank = rank_within(predicted, fold, scores.count)
-    centred = predicted - np.average(predicted, weights=scores.count)
+    centred = _centred_within(predicted, fold, scores.count)
     slope = project(scores, np.column_stack([np.ones(len(predicted)), centred]), confidence)
     sign = 1.0 if better == "higher" else -1.0
     priority = rank if better == "higher" else 1 - rank
@@ -73,6 +73,17 @@ def judge_ranking(
         toc=_toc_at(scores, priority, sign),
         quarters=effects,
     )
+
+
+def _centred_within(predicted: FloatArray, fold: IntArray, count: FloatArray) -> FloatArray:
+    """(m,) predictions less the mean prediction of the fold's people of the estimand."""
+    centred = np.zeros(len(predicted))
+    for number in np.unique(fold):
+        here = fold == number
+        people = float(count[here].sum())
+        if people > 0:
+            centred[here] = predicted[here] - float(count[here] @ predicted[here]) / people
+    return centred
 
 
 def rank_within(predicted: FloatArray, fold: IntArray, count: FloatArray) -> FloatArray:

@@ -3,7 +3,8 @@
 Choice made: a subgroup's effect is the average of the estimand's own scores in it (models/forest/scores.py), so it is
 doubly robust and owes nothing to what the forest found; whether subgroups differ is one Wald test a covariate on the
 additive scale (Knol & VanderWeele 2012, Int J Epidemiol 41:514), corrected for the number of covariates (Holm 1979;
-Benjamini & Hochberg 1995). Numbers are split at the median of the estimand's people, which no outcome decides.
+Benjamini & Hochberg 1995). Numbers are split at the median of the estimand's people, which no outcome decides; people
+without a recorded value are neither above nor below it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ REFERENCE = "reference level"
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """The effect in one group; numbers are nan where an arm has fewer than SMALLEST_ARM people."""
+    """The effect in one group; nan where an arm has fewer than SMALLEST_ARM people, or all are of one cluster."""
 
     name: str
     value: float
@@ -52,8 +53,9 @@ class Interaction:
 def levels_of(covariate: str, columns: Sequence[str], x: FloatArray, count: FloatArray) -> dict[str, BoolArray]:
     """The subgroups of one covariate by name, (m,) members each.
 
-    A category's columns are named "covariate = level"; a number is split at the median of those who count. Raises
-    ValueError when the covariate has no column.
+    A category's columns are named "covariate = level"; a number is split at the median of those who count. Where the
+    column "covariate missing" flags people whose value was filled in, they are a level of their own. Raises ValueError
+    when the covariate has no column.
     """
     names = list(columns)
     of_category = [name for name in names if name.startswith(f"{covariate} = ")]
@@ -62,13 +64,19 @@ def levels_of(covariate: str, columns: Sequence[str], x: FloatArray, count: Floa
         return {f"{covariate} = {REFERENCE}": ~np.any(list(members.values()), axis=0), **members}
     if covariate not in names:
         raise ValueError(f"subgroups: '{covariate}' is not among the covariates of the design")
-    number = x[:, names.index(covariate)]
-    if np.isin(number, (0.0, 1.0)).all():
-        return {f"{covariate} = no": number < 0.5, f"{covariate} = yes": number > 0.5}
-    cut = float(np.median(number[count > 0]))
-    if not (number > cut).any():
-        cut = float(np.max(number[number < cut], initial=-np.inf))
-    return {f"{covariate} <= {cut:.4g}": number <= cut, f"{covariate} > {cut:.4g}": number > cut}
+    number, flag = x[:, names.index(covariate)], f"{covariate} missing"
+    known = x[:, names.index(flag)] < 0.5 if flag in names else np.ones(len(x), dtype=np.bool_)
+    levels = _levels_of_number(covariate, number, known, count)
+    return levels if known.all() else {**levels, f"{covariate} = missing": ~known}
+
+
+def _levels_of_number(covariate: str, number: FloatArray, known: BoolArray, count: FloatArray) -> dict[str, BoolArray]:
+    if np.isin(number[known], (0.0, 1.0)).all():
+        return {f"{covariate} = no": known & (number < 0.5), f"{covariate} = yes": known & (number > 0.5)}
+    cut = float(np.median(number[known & (count > 0)]))
+    if not (number[known] > cut).any():
+        cut = float(np.max(number[known & (number < cut)], initial=-np.inf))
+    return {f"{covariate} <= {cut:.4g}": known & (number <= cut), f"{covariate} > {cut:.4g}": known & (number > cut)}
 
 
 def group_effects(
@@ -79,7 +87,7 @@ def group_effects(
         name: (int((inside & scores.treated).sum()), int((inside & ~scores.treated).sum()))
         for name, inside in groups.items()
     }
-    large = [name for name, size in sizes.items() if min(size) >= SMALLEST_ARM]
+    large = [name for name, size in sizes.items() if min(size) >= SMALLEST_ARM and _has_clusters(scores, groups[name])]
     found: Projection | None = None
     if large:
         found = project(scores, np.column_stack([groups[name] * 1.0 for name in large]), confidence)
@@ -100,6 +108,11 @@ def group_effects(
         return tuple(effects), float("nan")
     contrast = np.diff(np.eye(len(large)), axis=0)
     return tuple(effects), wald_test(contrast @ found.value, contrast @ found.covariance @ contrast.T)
+
+
+def _has_clusters(scores: EffectScores, inside: BoolArray) -> bool:
+    """Whether a group's people belong to more than one independent unit: one alone has no error."""
+    return np.unique(scores.cluster[inside & (scores.count > 0)]).size > 1
 
 
 def _numbers(found: Projection | None, at: int) -> tuple[float, float, float, float, float]:
@@ -156,7 +169,7 @@ def linear_projection(
     chosen = [
         at
         for at, name in enumerate(columns)
-        if any(name == covariate or name.startswith(f"{covariate} = ") for covariate in subgroups)
+        if any(name in (each, f"{each} missing") or name.startswith(f"{each} = ") for each in subgroups)
         and _is_common(x[:, at], scores.treated)
     ]
     kept = x[:, chosen]

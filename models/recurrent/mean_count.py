@@ -19,7 +19,7 @@ from models.estimated_weights import WeightModel, model_weights
 from models.influence import Clusters, find_clusters, robust_covariance
 from models.recurrent.histories import Histories, histories_in_design
 from models.results import Baseline, BoolArray, Curve, Design, Estimate, FloatArray, IntArray
-from models.times.events import FEWEST
+from models.times.events import FEWEST, fewest_of
 from models.times.limits import BAND_FROM_EVENTS, DAYS_AT_ONCE, MOST_IN_BAND, largest_of
 
 Arm = Literal["treated", "control"]
@@ -92,7 +92,7 @@ def mean_cumulative_count(
     of_treated, of_control = (_errors(arm, histories, model, clusters, confidence) for arm in (treated, control))
     influence = np.hstack([of_treated.end, of_control.end])
     had_events = np.unique(histories.row)
-    fewest = min(int((design.treated[had_events] == arm).sum()) for arm in (True, False))
+    fewest = fewest_of((design.treated[had_events] == arm).sum() for arm in (True, False))
     return MeanCumulativeCount(
         curves=(_curve(treated, of_treated, confidence), _curve(control, of_control, confidence)),
         estimates=_contrasts((treated, control), influence, model, clusters, confidence, fewest),
@@ -221,10 +221,10 @@ def _contrasts(
     model: WeightModel,
     clusters: Clusters,
     confidence: float,
-    fewest: int,
+    fewest: float,
 ) -> tuple[Estimate, ...]:
     treated, control = (float(arm.count[-1]) for arm in steps)
-    notes: dict[str, float | str] = {"variance": model.says, FEWEST: float(fewest)}
+    notes: dict[str, float | str] = {"variance": model.says, FEWEST: fewest}
     if not all(arm.is_followed for arm in steps):
         treated = control = float("nan")
         notes["not_estimable"] = "follow-up of everyone in an arm ends before the horizon"

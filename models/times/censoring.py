@@ -3,10 +3,10 @@
 Choice made: inverse-probability-of-censoring weights (Robins & Finkelstein 2000, Biometrics 56:779; Graf et al. 1999,
 Stat Med 18:2529). An event counts one over the probability of having been observed until just before it, so it stands
 for those alike who were lost. That probability comes from a Cox model of the end of observation with a baseline hazard
-for each arm and the baseline covariates (Breslow ties; a ridge penalty on standardised covariates keeps many covariates
-and few censored people apart). Estimand: the risk if nobody's observation had ended early, given that its end depends
-on nothing else that bears on the outcome. The estimation of the weights is part of each row's influence; treating them
-as known would make the errors too large.
+for each arm and the baseline covariates (Breslow ties; its baseline as in models/times/staying.py; a ridge penalty on
+standardised covariates keeps many covariates and few censored people apart). Estimand: the risk if nobody's observation
+had ended early, given that its end depends on nothing else that bears on the outcome. The estimation of the weights is
+part of each row's influence; treating them as known would make the errors too large.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from models.results import BoolArray, Design, FloatArray, IntArray
 from models.times.arm_curve import Arm, ArmCurve, is_arm
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, fit_cox
 from models.times.events import CENSORED, censored_early
+from models.times.staying import Staying, find_staying
 
 Censoring = Literal["none", "weights"]
 
@@ -33,7 +34,7 @@ class CensoringWeights:
     weight        (m,) capped
     is_capped     (m,)
     stratum       (m,) 1 for the treated, 0 for controls
-    fit           the model of the end of observation; None where nobody's observation ended early
+    fit, staying  the model of the end of observation; None where nobody's observation ended early
     watched       (m,) how many of the fit's days lie before the row's last day, counted over all strata
     """
 
@@ -44,6 +45,7 @@ class CensoringWeights:
     covariates: FloatArray
     fit: CoxFit | None
     watched: IntArray
+    staying: Staying | None = None
 
 
 def check_censoring(censoring: str) -> None:
@@ -88,8 +90,10 @@ def censoring_weights(
         mine = stratum == arm
         first, end = np.searchsorted(fit.days.stratum, (arm, arm + 1))
         watched[mine] = first + np.searchsorted(fit.days.day[first:end], day[mine], side="left")
-    weight = np.exp(fit.relative_risk * _since_start(fit, fit.hazard[:, None], watched, stratum)[:, 0])
-    return CensoringWeights(used, np.minimum(weight, largest), weight > largest, stratum, covariates, fit, watched)
+    staying = find_staying(fit, rows.weights, covariates)
+    weight = np.exp(fit.relative_risk * _since_start(fit, staying.step[:, None], watched, stratum)[:, 0])
+    capped = np.minimum(weight, largest)
+    return CensoringWeights(used, capped, weight > largest, stratum, covariates, fit, watched, staying)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def whole_rows(day: FloatArray) -> Pieces:
 def weighted_pieces(day: FloatArray, by: CensoringWeights, largest: float) -> Pieces:
     """The rows in pieces. In a large pool the weights are renewed on fewer, evenly spread days than people were lost on
     (MOST_PIECES pieces in all)."""
-    if by.fit is None:
+    if by.fit is None or by.staying is None:
         return whole_rows(day)
     cuts = np.unique(by.fit.days.day)
     most = max(int(MOST_PIECES / day.size), 1)
@@ -139,7 +143,7 @@ def weighted_pieces(day: FloatArray, by: CensoringWeights, largest: float) -> Pi
         first, end = np.searchsorted(by.fit.days.stratum, (arm, arm + 1))
         mine = stratum == arm
         watched[mine] = first + np.searchsorted(by.fit.days.day[first:end], start[mine], side="right")
-    hazard = _since_start(by.fit, by.fit.hazard[:, None], watched, stratum)[:, 0]
+    hazard = _since_start(by.fit, by.staying.step[:, None], watched, stratum)[:, 0]
     weight = np.exp(by.fit.relative_risk[owner] * hazard)
     is_last = number == n_pieces[owner] - 1
     return Pieces(owner, start, stop, is_last, np.minimum(weight, largest), weight > largest, watched)
@@ -191,9 +195,9 @@ def weighted_incidence(
         gain = np.where(is_cause[:, None], later[place], 0.0) * by.weight[mine, None]
         moves = np.zeros((used.size, combinations.shape[1]))
         moves[mine] = (gain - incidence @ combinations) / total
-        if by.fit is not None:
+        if by.fit is not None and by.staying is not None:
             pull = np.where(by.is_capped[mine, None], 0.0, weights[mine, None] * gain / total)
-            moves += through_model(by, by.fit, mine, mine, by.watched[mine], pull)
+            moves += through_model(by, by.fit, by.staying, mine, mine, by.watched[mine], pull)
         return moves
 
     return ArmCurve(
@@ -209,7 +213,13 @@ def weighted_incidence(
 
 
 def through_model(
-    by: CensoringWeights, fit: CoxFit, mine: IntArray, owner: IntArray, watched: IntArray, pull: FloatArray
+    by: CensoringWeights,
+    fit: CoxFit,
+    staying: Staying,
+    mine: IntArray,
+    owner: IntArray,
+    watched: IntArray,
+    pull: FloatArray,
 ) -> FloatArray:
     """(m, j) what one more unit of a row's weight does by way of the hazards of the end of observation.
 
@@ -221,16 +231,16 @@ def through_model(
     pull = pull * fit.relative_risk[owner, None]
     sums = np.column_stack([np.bincount(watched, column, n_days + 1) for column in pull.T])
     still_to_come = sums[::-1].cumsum(axis=0)[::-1][1:]
-    per_step = still_to_come * (fit.hazard / days.weight)[:, None]
+    per_step = still_to_come * staying.slope[:, None]
 
-    so_far = np.concatenate([np.zeros((1, pull.shape[1])), np.cumsum(per_step * fit.hazard[:, None], axis=0)])
+    so_far = np.concatenate([np.zeros((1, pull.shape[1])), np.cumsum(per_step, axis=0)])
     exposed = so_far[days.last[mine]] - so_far[days.first[mine]]
     moves = np.zeros((by.used.size, pull.shape[1]))
     moves[mine] = -fit.relative_risk[mine, None] * exposed
     left = mine[days.own[mine] >= 0]
-    moves[left] += per_step[days.own[left]]
+    moves[left] += staying.own_gain[left, None] * per_step[days.own[left]]
 
-    hazard = _since_start(fit, fit.hazard[:, None], watched, by.stratum[owner])
-    hazard_x = _since_start(fit, fit.hazard_x, watched, by.stratum[owner])
+    hazard = _since_start(fit, staying.step[:, None], watched, by.stratum[owner])
+    hazard_x = _since_start(fit, staying.step_x, watched, by.stratum[owner])
     through = ((by.covariates[owner] - fit.centre) * hazard - hazard_x).T @ pull
     return moves + fit.per_weight @ through

@@ -4,6 +4,7 @@ Choice made: everything after the horizon is cut off, so an event later than the
 as censored who was seen to the horizon. On one day events come before the end of observation.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,7 @@ readmission apart takes 3; for it 1 is a voluntary readmission."""
 KNOWN = (CENSORED, READMITTED, DIED)
 
 FEWEST = "n_events_in_the_arm_with_fewest"
-"""The note that says on how many events an estimate rests."""
+"""The note that says on how many events an estimate rests: of the arms that have any (fewest_of)."""
 
 Event = Literal["readmitted", "died", "readmitted_or_died", "is_informally_readmitted", "is_formally_readmitted"]
 """What an estimate or a curve is about, named as the outcome of that window is."""
@@ -90,6 +91,12 @@ def within_horizon(
 def censored_early(day: FloatArray, event: IntArray, horizon: float) -> BoolArray:
     """Whose observation ended before the horizon without an event; being seen to the horizon is no censoring."""
     return np.asarray((event == CENSORED) & (day < horizon))
+
+
+def fewest_of(counts: Iterable[float]) -> float:
+    """The smallest count above 0, 0 without any: where nobody in one arm has the event, a difference is the other arm's
+    risk or rate itself, and gives away how few had it there."""
+    return float(min((count for count in counts if count > 0), default=0))
 
 
 def days_to_report(times: tuple[int, ...], horizon: int) -> tuple[int, ...]:

@@ -191,14 +191,13 @@ class _Study:
         moves: FloatArray = np.column_stack(
             [np.bincount(parts.owner, column, self.used.size).astype(np.float64) for column in moved.T]
         )
-        if self.by is None or self.by.fit is None:
+        if self.by is None or self.by.fit is None or self.by.staying is None:
             return moves
         pull = np.where(parts.is_capped[:, None], 0.0, moved * self.weights[parts.owner, None])
         for arm in (self.treated, ~self.treated):
             mine = arm[parts.owner]
-            moves += through_model(
-                self.by, self.by.fit, np.flatnonzero(arm), parts.owner[mine], parts.watched[mine], pull[mine]
-            )
+            model = (self.by, self.by.fit, self.by.staying)
+            moves += through_model(*model, np.flatnonzero(arm), parts.owner[mine], parts.watched[mine], pull[mine])
         return moves
 
     def effects(

@@ -33,6 +33,7 @@ from models.times.events import (
     TimeEffect,
     TimeEffects,
     days_to_report,
+    fewest_of,
     within_horizon,
 )
 from models.times.limits import with_limits
@@ -206,7 +207,7 @@ class _Study:
         treated, control = (float(steps.incidence @ c[:, 0]) for steps, c in zip(pair, combinations, strict=True))
         notes: dict[str, float | str] = {
             "variance": self.model.says,
-            FEWEST: float(min(steps.events_until(time) for steps in pair)),
+            FEWEST: fewest_of(steps.events_until(time) for steps in pair),
         }
         if any(time > steps.known_until for steps in pair):
             treated = control = float("nan")

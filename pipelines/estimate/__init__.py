@@ -23,10 +23,10 @@ from pipelines.estimate.counts import estimate_rates, read_observed
 from pipelines.estimate.prognostic import PrognosticBalances
 from pipelines.estimate.recurrent import estimate_recurrent, read_readmissions
 from pipelines.estimate.sites import estimate_sites, read_sites
-from pipelines.estimate.times import estimate_times, time_outcome
+from pipelines.estimate.times import estimate_times
 from pipelines.estimate.values import estimate_values
 from pipelines.imputation import is_imputed, within_a_copy
-from pipelines.protocol import Protocol, outcome_kinds
+from pipelines.protocol import Protocol, outcome_kinds, time_outcome
 from pipelines.store import RunFolder
 
 

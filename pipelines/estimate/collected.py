@@ -1,16 +1,18 @@
 """What the estimate stage works on and what it collects.
 
-`fewest_events` of an estimate, where its method tells, is how many people had the event in the arm with fewest.
+`fewest_events` of an estimate, where it is known, is how many people had the event in the arm with fewest of those that
+have any; of a yes-or-no outcome, how many had it or had it not, whichever are fewer.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import polars as pl
 
-from models.results import Baseline, Design, Estimate
+from models.results import Baseline, Design, Estimate, FloatArray
+from models.times.events import FEWEST, fewest_of
 from pipelines.design import Contrast
 
 ESTIMATE_SCHEMA = {
@@ -111,6 +113,17 @@ def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobser
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
     fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
     return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
+
+
+def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Design, kind: str) -> tuple[Estimate, ...]:
+    """The estimates of everybody in the design, told on how few people they rest: those above 0 in either arm, and for
+    a binary outcome those at 0. An estimate whose method tells keeps what it said."""
+    arms = [values[(design.weights > 0) & arm] for arm in (design.treated, ~design.treated)]
+    counts = [(of_arm > 0).sum() for of_arm in arms]
+    if kind == "binary":
+        counts += [(of_arm == 0).sum() for of_arm in arms]
+    told = {FEWEST: fewest_of(counts)}
+    return tuple(replace(item, notes={**told, **item.notes}) if item.subgroup == "all" else item for item in estimates)
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

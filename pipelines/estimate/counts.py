@@ -33,9 +33,9 @@ def estimate_rates(
     if observed is None or not is_counted(outcome):
         return
     counts, exposure = counts_and_exposure(accepted.row_id, observed, outcome, protocol.effects.time_at_risk)
-    was_seen = exposure > 0
+    was_seen = ~np.isnan(exposure)
     n_unobserved = int((~was_seen & (accepted.design.weights > 0)).sum())
-    values, baseline, design = keep_observed(np.where(was_seen, counts, np.nan), accepted.baseline, accepted.design)
+    values, baseline, design = keep_observed(counts, accepted.baseline, accepted.design)
     for method in (name for name in protocol.effects.methods if name in methods_for("count")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "count")
         if refusal is None:
@@ -57,10 +57,15 @@ def estimate_rates(
 def counts_and_exposure(
     row_id: pl.Series, observed: pl.DataFrame, outcome: str, time_at_risk: str
 ) -> tuple[FloatArray, FloatArray]:
-    """(n,) events and (n,) years at risk, or chances where the outcome has them; both 0 for rows that nobody observed,
-    or that spent all of the time in hospital where only time outside of it counts."""
+    """(n,) events and (n,) years at risk, or chances where the outcome has them; both NaN for rows nobody observed.
+
+    Who was observed without any chance, or never outside hospital where only that time counts, has an exposure of 0 and
+    stays: such a row adds nothing to events or time, and leaving it out would hand its weight to the rest of its
+    matched set, by something that happened after time zero.
+    """
     of_outcome = observed.filter(pl.col("outcome") == outcome)
     days = pl.col("days") - (pl.col("days_in_hospital") if time_at_risk == "out_of_hospital" else 0)
     rows = row_id.to_frame().join(of_outcome, on="row_id", how="left", maintain_order="left")
-    rows = rows.select("n", exposure=pl.coalesce(pl.col("chances").cast(pl.Float64), days / DAYS_A_YEAR)).fill_null(0)
-    return rows["n"].cast(pl.Float64).to_numpy(), rows["exposure"].to_numpy()
+    exposure = pl.coalesce(pl.col("chances").cast(pl.Float64), days / DAYS_A_YEAR)
+    rows = rows.select(pl.col("n").cast(pl.Float64), exposure=exposure).fill_null(float("nan"))
+    return rows["n"].to_numpy(), rows["exposure"].to_numpy()

@@ -2,7 +2,8 @@
 
 Choice made: a site's people are compared among themselves, by the weights or sets of the whole design; so the sites
 must be exact in it. Sites too small for an estimate count as one, or are left out, as the protocol says; a site whose
-outcome does not vary has no error and cannot be pooled. What was left out is counted. Pooled effects weigh sites by
+outcome does not vary has no error and cannot be pooled, and one whose estimate would have to be withheld must not be:
+the others and the pooled effect would give it away. What was left out is counted. Pooled effects weigh sites by
 precision and not by their participants: they say whether sites differ, and the study's effect stays the one over all.
 """
 
@@ -13,12 +14,14 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.estimated_weights import CALIBRATED
 from models.pooling import Mean, Pooled, pool_sites
 from models.registry import EFFECTS, check_capability
 from models.results import Baseline, Design, Estimate, FloatArray
+from models.times.events import FEWEST
 from pipelines import store
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, with_fewest
 from pipelines.estimate.values import WHEN_RANDOMISED, outcome_values
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder
@@ -29,7 +32,8 @@ FIXED, RANDOM = "fixed effect", "random effects"
 
 @dataclass(frozen=True)
 class _Sites:
-    """The observed rows of a design with the site of each, sites too small under one name, and how many those are."""
+    """The observed rows of a design with the site of each, sites too small under one name, and how many those are.
+    `lost` says by site how many treated and controls of the design were not observed."""
 
     values: FloatArray
     baseline: Baseline
@@ -37,6 +41,14 @@ class _Sites:
     site: np.ndarray
     names: list[str]
     n_small: int
+    lost: dict[str, tuple[int, int]]
+
+    def only(self, name: str) -> Design:
+        """The design with the rows of one site alone."""
+        treated, control = self.lost[name]
+        notes = {**self.design.notes, "n_treated_without_outcome": treated, "n_control_without_outcome": control}
+        weights = np.where(self.site == name, self.design.weights, 0.0)
+        return replace(self.design, weights=weights, notes=notes)
 
 
 def subgroup_of(by: str, site: str) -> str:
@@ -83,9 +95,11 @@ def estimate_sites(
         pooled = pool_sites(numbers, errors, confidence=protocol.effects.confidence)
         rows += [(name, _as_estimate(mean, rows, is_ratio)) for name, mean in _means(pooled)]
         summary["pooled"] = _in_words(pooled, list(estimates), is_ratio)
+    n_lost = {site: sum(found.lost[site]) for site in estimates}
+    n_lost |= dict.fromkeys((FIXED, RANDOM), sum(n_lost.values()))
     for site, item in rows:
         results.estimates.append(
-            row_of(accepted, outcome, replace(item, subgroup=subgroup_of(str(chosen.by), site)), 0)
+            row_of(accepted, outcome, replace(item, subgroup=subgroup_of(str(chosen.by), site)), n_lost[site])
         )
     results.sites = summary
 
@@ -94,7 +108,9 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
     """The observed rows; sites with too few people get one name, or none ("")."""
     chosen = protocol.effects.sites
     kept, baseline, design = keep_observed(values, accepted.baseline, accepted.design)
-    site = of_site[~np.isnan(values)].astype(object)
+    is_lost = np.isnan(values) & (accepted.design.weights > 0)
+    of_all = of_site.astype(object)
+    site = of_all[~np.isnan(values)]
     inside = design.weights > 0
     names: list[str] = []
     small: list[str] = []
@@ -103,12 +119,21 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
         enough = (here & design.treated).sum() >= chosen.min_treated
         enough &= (here & ~design.treated).sum() >= chosen.min_controls
         (names if enough else small).append(name)
-    site[np.isin(site, small)] = SMALL if chosen.small_sites == "together" else ""
+    for names_of_rows in (site, of_all):
+        names_of_rows[np.isin(names_of_rows, small)] = SMALL if chosen.small_sites == "together" else ""
     here = inside & (site == SMALL)
     fits = (here & design.treated).sum() >= chosen.min_treated
     if fits and (here & ~design.treated).sum() >= chosen.min_controls:
         names.append(SMALL)
-    return _Sites(kept, baseline, design, site, names, len(small))
+    treated = accepted.design.treated
+    lost = {
+        name: (
+            int((is_lost & treated & (of_all == name)).sum()),
+            int((is_lost & ~treated & (of_all == name)).sum()),
+        )
+        for name in names
+    }
+    return _Sites(kept, baseline, design, site, names, len(small), lost)
 
 
 def _estimate_each(
@@ -119,9 +144,12 @@ def _estimate_each(
     options = getattr(protocol.effects, chosen.method).model_dump()
     if accepted.contrast.is_randomised:
         options |= WHEN_RANDOMISED.get(chosen.method, {})
+    if found.design.notes.get("weight_formula") in CALIBRATED and "weights_are" in options:
+        # Their equations hold over all sites and not within one, where they made an error of 0.39 for 0.24.
+        options["weights_are"] = "fixed"
     estimates, reasons = {}, {}
     for name in found.names:
-        design = replace(found.design, weights=np.where(found.site == name, found.design.weights, 0.0))
+        design = found.only(name)
         rng = seeded(protocol, "site", accepted.contrast.name, accepted.design.method, outcome, name)
         given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
         try:
@@ -130,8 +158,11 @@ def _estimate_each(
             reasons[name] = str(error)
             continue
         wanted = ("risk_ratio", "mean_ratio") if chosen.scale == "ratio" else ("risk_difference", "mean_difference")
-        item = next((item for item in scales if item.scale in wanted), None)
-        if item is not None and item.std_error > 0:
+        told = with_fewest(scales, found.values, design, kind)
+        item = next((item for item in told if item.scale in wanted), None)
+        if item is not None and 0 < float(item.notes[FEWEST]) < protocol.disclosure.suppress_below:
+            reasons[name] = "too few of its people had the outcome, or had it not, for an estimate to be released"
+        elif item is not None and item.std_error > 0:
             estimates[name] = item
         else:
             said = "" if item is None else str(item.notes.get("not_estimable", ""))

@@ -17,16 +17,11 @@ from models.results import Baseline, Curve, Design, FloatArray, IntArray
 from pipelines.design import seeded
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
 from pipelines.estimate.forest import keep_forest
-from pipelines.protocol import Protocol
+from pipelines.protocol import Protocol, time_outcome
 
 BY_KIND = "first_readmission_type"
 BEFORE_DAY_1 = 0.5
 STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
-
-
-def time_outcome(protocol: Protocol) -> str:
-    """The outcome whose time is analysed: readmission over the whole follow-up."""
-    return f"readmitted_{protocol.follow_up.days}d"
 
 
 def estimate_times(
@@ -47,15 +42,14 @@ def estimate_times(
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
             codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None and _weights_censoring(method, protocol):
-                lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                found = _run(method, accepted, lost_at_once, codes, accepted.baseline, accepted.design, protocol)
-                _collect(found, method, accepted, protocol, n_unobserved, results)
-            elif refusal is None:
-                found = _run(method, accepted, day[seen], codes[seen], baseline, design, protocol)
+            if refusal is None:
+                sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
+                if _weights_censoring(method, protocol):
+                    lost_at_once = np.where(seen, day, BEFORE_DAY_1)
+                    sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
+                found = _run(method, accepted, *sample, protocol)
                 if EFFECTS[method].individual_effects:
-                    seen_ids = accepted.row_id.filter(pl.Series(seen))
-                    found = _keep_forests(found, accepted, baseline, seen_ids, protocol, results, out)
+                    found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
                 _collect(found, method, accepted, protocol, n_unobserved, results)
         except ValueError as error:
             refusal = str(error)
@@ -64,7 +58,9 @@ def estimate_times(
 
 
 def _weights_censoring(method: str, protocol: Protocol) -> bool:
-    return getattr(getattr(protocol.effects, method), "censoring", "none") == "weights"
+    """Forests always do."""
+    chosen = getattr(getattr(protocol.effects, method), "censoring", "none")
+    return EFFECTS[method].individual_effects or chosen == "weights"
 
 
 def _run(

@@ -10,7 +10,7 @@ from models.effects import keep_observed
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, with_fewest
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import is_counted, window_of
 from pipelines.protocol import Protocol
@@ -53,7 +53,8 @@ def estimate_values(
         if refusal is None:
             try:
                 seen = accepted.row_id.filter(pl.Series(~np.isnan(values)))
-                estimates = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
+                found = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
+                estimates = with_fewest(found, observed[0], observed[2], kind)
             except ValueError as error:
                 refusal = str(error)
         if refusal is not None:

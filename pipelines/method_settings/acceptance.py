@@ -19,8 +19,12 @@ class Acceptance(Section):
     max_abs_smd_products: float | None = Field(
         None, gt=0, description="Largest standardised difference of a square or a product of two covariates"
     )
-    min_effective_controls: float = Field(
-        30.0, ge=0, description="Smallest effective number of controls (ATC: of treated people; ATE: of either)"
+    min_effective_controls: float = Field(30.0, ge=0, description="Smallest effective number of controls")
+    min_effective_treated: float | None = Field(
+        None,
+        ge=0,
+        description="Smallest effective number of treated people: under the ATE, ATC and ATO they carry weights too, "
+        "and a few may stand for everybody. Left out: under the ATE and ATC min_effective_controls",
     )
     min_share_treated_kept: Share = Field(
         0.8, description="Smallest share of treated people kept in the design (ATC: of candidates)"

@@ -18,7 +18,8 @@ class CausalForestSettings(Section):
     subgroups: tuple[str, ...] = Field(
         (),
         description="Covariates by which effects are estimated and compared: categories by level, numbers at the "
-        "median of the people the effect is about. Fixed beforehand, like everything here",
+        "median of the people the effect is about, people without a value a level of their own. Fixed beforehand, like "
+        "everything here",
     )
     multiplicity: Literal["holm", "benjamini_hochberg", "none"] = Field(
         "holm", description="Correction of the tests of interaction for the number of subgroup covariates"

@@ -46,6 +46,7 @@ GATES = {  # threshold of the protocol → the measure it is about
     "max_ks": "max_ks",
     "max_abs_smd_products": "max_abs_smd_products",
     "min_effective_controls": "effective_n_controls",
+    "min_effective_treated": "effective_n_treated",
     "min_share_treated_kept": "share_treated_kept",
     "min_overlap": "overlap_coefficient",
     "min_equipoise": "equipoise",

@@ -115,9 +115,12 @@ def _with_marks(estimates: pl.DataFrame, log: dc.DisclosureLog) -> list[Row]:
 
 
 def first_method(rows: list[Row], contrast: str, protocol: Protocol) -> str:
-    """The first effect method of the protocol that has an estimate of the primary outcome under the primary design."""
+    """The first effect method of the protocol that has a difference in the primary outcome under the primary design: a
+    hazard ratio or days lost, of that outcome too, are no headline."""
     have = {
-        row["method"] for row in rows if row["contrast"] == contrast and row["design"] == protocol.design.methods[0]
+        row["method"]
+        for row in rows
+        if (row["contrast"], row["design"]) == (contrast, protocol.design.methods[0]) and row["scale"] in DIFFERENCES
     }
     return next((name for name in protocol.effects.methods if name in have), protocol.effects.methods[0])
 

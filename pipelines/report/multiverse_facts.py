@@ -41,6 +41,8 @@ def read_specification_curve(
     ]
     found = {(row["design"], row["method"]): row for row in mine}
     methods = _methods_on_scale(mine, protocol)
+    of_place = (contrast["contrast"], primary)
+    notes = [note for note in notes if (note["contrast"], note["outcome"]) == of_place]
     specifications = [
         _specification(entry, method, found, notes, place == 0)
         for place, entry in enumerate(contrast["designs"])

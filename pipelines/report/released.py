@@ -118,8 +118,9 @@ def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[Key]:
 
 def _apart_by_few(estimates: pl.DataFrame, withheld: set[Key], log: dc.DisclosureLog) -> set[Key]:
     """Groups of estimates that would give a withheld or a small number away by subtraction: an earlier day of the same
-    event, readmission or death beside readmission, one kind of readmission beside the other. Only methods for times
-    make several of these of the same people; they are known by counting events."""
+    event, readmission or death beside readmission, one kind of readmission beside the other or beside both. By whatever
+    methods: where nobody is lost to observation all count the same events. Estimates that do not tell on how many
+    people they rest (of parts of a design) are no part of this."""
     studies: dict[Key, list[_Counted]] = {}
     if "fewest_events" not in estimates.columns:
         return set()
@@ -145,19 +146,16 @@ class _Counted:
     day: int
     counts: tuple[int, ...]
 
-    @property
-    def method(self) -> Any:
-        return self.key[4]
-
 
 def _tells_more(one: _Counted, known: list[_Counted], withheld: set[Key], log: dc.DisclosureLog) -> bool:
     for other in known:
-        is_earlier = (one.method, one.event) == (other.method, other.event) and one.day < other.day
+        is_earlier = one.event == other.event and one.day < other.day
         is_wider = (one.event, other.event) == (COMPOSITE, "readmitted") and one.day == other.day
-        is_kind = one.event in KINDS and other.event in KINDS and (one.method, one.day) == (other.method, other.day)
-        if is_kind and other.key in withheld:
+        is_kind = one.event in KINDS and other.event in KINDS and one.day == other.day
+        if is_kind and one.event != other.event and other.key in withheld:
             return True
-        if (is_earlier or is_wider) and any(
+        is_part = one.event in KINDS and other.event == "readmitted" and one.day == other.day
+        if (is_earlier or is_wider or is_part) and any(
             _is_few(abs(a - b), log) for a, b in zip(one.counts, other.counts, strict=True)
         ):
             return True

@@ -65,15 +65,18 @@ def _release_variant(run: RunFolder, name: str, protocol: Protocol, log: dc.Disc
     folder = run if name == MAIN_ANALYSIS else run.variant(name)
     released = pl.DataFrame(schema=ESTIMATE_SCHEMA)
     if folder.file(store.ESTIMATES).exists():
-        estimates = folder.read(store.ESTIMATES).filter(
+        own_log = dc.DisclosureLog(log.rule)
+        # All are judged together, as in estimates.csv: what is withheld there must not be found here.
+        released = release_estimates(folder.read(store.ESTIMATES), own_log).filter(
             (pl.col("outcome") == protocol.outcomes.primary)
             & (pl.col("design") == protocol.design.methods[0])
             & (pl.col("method") != "causal_forest")
+            & pl.col("scale").is_in(DIFFERENCES)
         )
-        own_log = dc.DisclosureLog(log.rule)
-        released = release_estimates(estimates, own_log).filter(pl.col("scale").is_in(DIFFERENCES))
+        kept = {place_of(row) for row in released.iter_rows(named=True)}
         for entry in own_log.entries:
-            log.note(ESTIMATES_FILE, f"{name}/{entry['place']}", entry["rule"])
+            if entry["place"].rpartition("/")[0] in kept or entry["place"].startswith("column "):
+                log.note(ESTIMATES_FILE, f"{name}/{entry['place']}", entry["rule"])
     return released.select(pl.lit(name).alias("variant"), pl.all())
 
 

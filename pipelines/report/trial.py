@@ -339,16 +339,19 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
 
 _OF_MISSING = {
     "indicator": "Filled with the mean and flagged ({names}): assumes that a value not recorded influenced who "
-    "took part or the outcome only through its being missing (Blake et al. 2020, Stat Med 39:814); in simulations "
-    "where it did otherwise, with a third of a strong confounder missing, half of its confounding remained.",
+    "took part or the outcome only through its being missing (Blake et al. 2020, Stat Med 39:814). Where that is not "
+    "so, confounding remains that no balance figure shows: with a third of a strong confounder missing, half of its "
+    "confounding remained in a simulation (bias 0.30 of 0.58), and 95 % intervals covered the truth in 22.5 % of 200 "
+    "worlds.",
     "median": "Filled with the median as if measured ({names}): assumes that those missing are like the middle of the "
     "others.",
     "complete_case": "Rows without a value left ({names}): the answer speaks for people with complete records, and "
     "assumes that being complete does not depend on the outcome, given arm and covariates.",
     "multiple_imputation": "Imputed {copies} times given arm and the other covariates, never the outcome ({names}): "
     "assumes that values are missing at random given those. As outcomes were kept out, imputed values are less related "
-    "to them than the real ones: in simulations with a third of a strong confounder missing, two fifths of its "
-    "confounding remained.",
+    "to them than the real ones: with a third of a strong confounder missing, two fifths of its confounding remained "
+    "in a simulation (bias 0.23 of 0.58), and 95 % intervals covered the truth in 66.5 % of 200 worlds; with outcomes "
+    "among the predictors it would have been 0.02 and 96 %.",
     "refuse": "",
 }
 

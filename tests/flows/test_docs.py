@@ -1,13 +1,17 @@
-"""The pages about the protocol, the outcomes and the covariates are those the code gives now, with everything."""
+"""The pages about protocol, outcomes, covariates and methods are those the code gives now, with everything."""
 
 import sys
+from typing import get_args
 
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 from generate import COVARIATES_PAGE, PAGE, covariates_page, protocol_page
+from methods_page import DESIGN_WORDS, EFFECT_WORDS, METHODS_PAGE, SCALES, methods_page
 from outcome_page import OUTCOMES_PAGE, outcomes_page
 
+from models.registry import DESIGNS, EFFECTS
+from models.results import Scale
 from pipelines.covariate_registry import REGISTRY
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, FIXED, PRESETS
 from pipelines.protocol import DesignSection, Eligibility, Protocol
@@ -41,3 +45,11 @@ def test_the_committed_page_of_covariates_is_current_and_lists_them_all() -> Non
     page = covariates_page()
     assert COVARIATES_PAGE.read_text(encoding="utf-8") == page, "run `make docs`"
     assert [name for name in REGISTRY if f"| `{name}` |" not in page] == []
+
+
+def test_the_committed_page_of_methods_is_current_and_describes_them_all() -> None:
+    page = methods_page()
+    assert METHODS_PAGE.read_text(encoding="utf-8") == page, "run `make docs`"
+    assert (list(DESIGN_WORDS), set(EFFECT_WORDS), set(SCALES)) == (list(DESIGNS), set(EFFECTS), set(EFFECTS))
+    assert {scale for scales in SCALES.values() for scale in scales} == set(get_args(Scale))
+    assert [name for name in (*DESIGNS, *EFFECTS) if page.count(f"### `{name}`") != 1] == []

@@ -55,10 +55,24 @@ def test_where_nothing_distinguishes_people_it_is_the_plain_curve(name):
     _, pair = curves(day, event, np.zeros((day.size, 1)), design)
     for curve in pair:
         plain = aalen_johansen(day, event, design, curve.arm, 365, (1,))
-        # The model's exp(-hazard) and the product limit differ by half the square of each step.
-        np.testing.assert_allclose(curve.incidence, plain.incidence, atol=2e-3)
+        np.testing.assert_allclose(curve.incidence, plain.incidence, rtol=1e-9, atol=1e-12)
         ones = [c.per_weight(c.at(365))[:, 0] * design.weights[c.rows] for c in (curve, plain)]
-        assert np.linalg.norm(ones[0]) == pytest.approx(np.linalg.norm(ones[1]), rel=5e-3)
+        assert np.linalg.norm(ones[0]) == pytest.approx(np.linalg.norm(ones[1]), rel=1e-6)
+
+
+def test_many_lost_on_one_day_leave_the_risk_as_it_is():
+    # A provider is silent from the start: 30 of 100 controls are lost before day 1, half of the others are readmitted.
+    # By hand the risk is 35 / 70 in both arms; weights of exp(30 / 100) for 100 / 70 would make it 0.472 in one.
+    treated = np.arange(200) < 100
+    day = np.select(
+        [np.arange(200) < 50, treated, np.arange(200) < 130, np.arange(200) < 165], [200.0, 365, 0.5, 200], 365
+    )
+    event = (day == 200).astype(np.int64)
+    design = Design("by_hand", "ATT", treated, np.full(200, 0.5), np.ones(200), np.full(200, -1))
+    alike = np.zeros((200, 1))
+    found = cumulative_incidence(day, event, baseline_of(alike), design, censoring="weights")
+    assert [float(curve.incidence[-1]) for curve in found.curves] == pytest.approx([0.5, 0.5], rel=1e-9)
+    assert found.estimates[0].value == pytest.approx(0.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("method", [cumulative_incidence, kaplan_meier, time_lost, first_readmission_type])
@@ -75,12 +89,12 @@ def test_nobody_lost_early_gives_the_same_numbers(method):
 
 def test_by_hand():
     # Of four controls, one lost on day 2 and of kind x = 0; with a coefficient held at 0 by the penalty the others
-    # stand for it: 1 / exp(-1/4) for whoever is seen after day 2, and 1 for an event on day 2, which comes before.
+    # stand for it: 1 / (1 - 1/3) for whoever is seen after day 2, and 1 for an event on day 2, which comes before.
     day, event, _, design = small_sample([9, 9, 2, 2, 5, 9], [0, 0, 0, 1, 1, 0])
     by, (_, control) = curves(day, event, np.array([[0.0], [1], [0], [1], [0], [1]]), design, l2_penalty=1e12)
     # The event on day 2 has left before the one who was lost: three are at risk of being lost.
-    np.testing.assert_allclose(by.weight[2:], [1, 1, np.exp(1 / 3), np.exp(1 / 3)], rtol=1e-9)
-    np.testing.assert_allclose(control.incidence, [1 / 4, (1 + np.exp(1 / 3)) / 4, (1 + np.exp(1 / 3)) / 4], rtol=1e-9)
+    np.testing.assert_allclose(by.weight[2:], [1, 1, 3 / 2, 3 / 2], rtol=1e-9)
+    np.testing.assert_allclose(control.incidence, [1 / 4, (1 + 3 / 2) / 4, (1 + 3 / 2) / 4], rtol=1e-9)
 
 
 def world(rng, n):

@@ -215,3 +215,19 @@ def test_an_error_that_takes_events_for_independent_would_be_too_small() -> None
     poisson = np.sqrt(1 / counts[design.treated].sum() + 1 / counts[~design.treated].sum())
     assert float(ratio.notes["dispersion"]) > 2
     assert ratio.std_error > 1.4 * poisson
+
+
+def test_an_arm_without_events_does_not_hide_how_few_people_of_the_other_had_any() -> None:
+    # Disclosure control withholds what rests on few people: the rate difference is then the other arm's rate.
+    data, baseline, design = golden_counts("matched")
+    some = np.flatnonzero(design.treated & (design.weights > 0))[:3]
+    counts = np.where(np.isin(np.arange(design.treated.size), some), 1.0, 0.0)
+    found = quasi_poisson(counts, data["years"], baseline, design)
+    assert [item.notes["n_events_in_the_arm_with_fewest"] for item in found] == [3.0, 3.0]
+
+
+def test_nobody_with_an_event_is_a_rate_of_nought_without_an_error() -> None:
+    data, baseline, design = golden_counts("matched")
+    difference, ratio = quasi_poisson(np.zeros(design.treated.size), data["years"], baseline, design)
+    assert (difference.value, difference.notes["n_events_in_the_arm_with_fewest"]) == (0.0, 0.0)
+    assert np.isnan([difference.std_error, ratio.value, float(difference.notes["dispersion"])]).all()

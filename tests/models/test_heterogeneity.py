@@ -6,9 +6,9 @@ from scipy.special import expit
 
 from models.forest import causal_forest
 from models.forest.policy import find_policy
-from models.forest.ranking import rank_weighted, rank_within
+from models.forest.ranking import judge_ranking, rank_weighted, rank_within
 from models.forest.scores import EffectScores, effect_scores, project
-from models.forest.subgroups import SMALLEST_ARM, adjust_p_values, group_effects, levels_of
+from models.forest.subgroups import SMALLEST_ARM, adjust_p_values, group_effects, levels_of, linear_projection
 from tests.models.effect_samples import GOLDEN, baseline_of, read_columns, weighting_design
 
 
@@ -87,6 +87,34 @@ def test_levels_of_categories_numbers_and_indicators():
     assert levels_of("visits", columns, x, count)["visits > 0"].tolist() == [False, False, False, True]
 
 
+def test_people_whose_value_was_filled_in_are_a_level_of_their_own():
+    """Filled with the mean of the others (0.5; 40), nobody of them is a "no", a "yes", young or old."""
+    columns = ("is_detained", "is_detained missing", "age", "age missing")
+    x = np.array([[0, 0, 30, 0], [1, 0, 40, 1], [0.5, 1, 50, 0], [0.5, 1, 40, 1], [1, 0, 36, 0], [0, 0, 44, 0]])
+    levels = levels_of("is_detained", columns, x, np.ones(6))
+    assert {name: np.flatnonzero(member).tolist() for name, member in levels.items()} == {
+        "is_detained = no": [0, 5],
+        "is_detained = yes": [1, 4],
+        "is_detained = missing": [2, 3],
+    }
+    levels = levels_of("age", columns, x, np.ones(6))
+    assert {name: np.flatnonzero(member).tolist() for name, member in levels.items()} == {
+        "age <= 40": [0, 4],
+        "age > 40": [2, 5],
+        "age = missing": [1, 3],
+    }
+
+
+def test_the_projection_holds_the_flag_of_what_was_filled_in():
+    rng = np.random.default_rng(4)
+    age, is_missing = rng.normal(40, 10, 200), np.arange(200) % 5 < 2
+    x = np.column_stack([np.where(is_missing, age[~is_missing].mean(), age), is_missing])
+    scores = scores_of(0.1 * (age - 40) + 2.0 * is_missing)
+    found = linear_projection(scores, ("age",), ("age", "age missing"), x, 0.95)
+    assert found["term"] == ["mean effect", "age", "age missing"]
+    assert found["value"][2] == pytest.approx(2.0, abs=0.5)
+
+
 def test_small_groups_have_no_effect_and_take_no_part_in_the_test():
     rng = np.random.default_rng(1)
     scores = scores_of(rng.normal(size=200))
@@ -94,6 +122,15 @@ def test_small_groups_have_no_effect_and_take_no_part_in_the_test():
     effects, p_value = group_effects(scores, {"small": small, "large": ~small}, 0.95)
     assert np.isnan(effects[0].value)
     assert effects[1].value == pytest.approx(scores.contribution[~small].mean())
+    assert np.isnan(p_value)
+
+
+def test_a_group_within_one_matched_set_has_no_effect_and_spoils_no_other():
+    scores = scores_of(np.random.default_rng(2).normal(size=200), cluster=np.maximum(np.arange(200), 60))
+    inside = np.arange(200) <= 60
+    effects, p_value = group_effects(scores, {"one set": inside, "others": ~inside}, 0.95)
+    assert np.isnan(effects[0].value)
+    assert effects[1].value == pytest.approx(scores.contribution[~inside].mean())
     assert np.isnan(p_value)
 
 
@@ -120,6 +157,19 @@ def test_half_sample_errors_are_those_of_repeated_samples():
         values.append(autoc[0])
         errors.append(autoc[1])
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)  # 60 repetitions know a spread to 9 %
+
+
+def test_calibration_does_not_compare_folds():
+    """Scores without any pattern, predictions of noise around the mean of the other folds: the slope is 0 on average.
+    Its standard deviation is 0.9, so the mean of 60 lies within 0.35; comparing folds as well gave -0.65."""
+    slopes = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        fold, contribution = rng.permutation(500) % 5, rng.normal(size=500)
+        of_others = np.array([contribution[fold != number].mean() for number in range(5)])
+        predicted = of_others[fold] + 0.05 * rng.normal(size=500)
+        slopes.append(judge_ranking(scores_of(contribution), predicted, fold, "lower", 0.95, rng).calibration[0])
+    assert abs(np.mean(slopes)) < 3 * 0.9 / np.sqrt(60)
 
 
 def test_ranks_are_within_folds():

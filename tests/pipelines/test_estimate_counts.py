@@ -39,9 +39,10 @@ ROWS = pl.Series("row_id", [3, 4, 2, 1], dtype=pl.Int64)
 @pytest.mark.parametrize(
     ("outcome", "time_at_risk", "counts", "exposure"),
     [
-        ("n_readmissions_365d", "alive", [1, 0, 0, 2], [10 / 365.25, 0, 73 / 365.25, 365 / 365.25]),
-        ("n_readmissions_365d", "out_of_hospital", [1, 0, 0, 2], [0, 0, 73 / 365.25, 265 / 365.25]),
-        ("dna_rate_365d", "out_of_hospital", [0, 0, 0, 3], [0, 0, 0, 12]),  # appointments, wherever the time was spent
+        ("n_readmissions_365d", "alive", [1, np.nan, 0, 2], [10 / 365.25, np.nan, 73 / 365.25, 365 / 365.25]),
+        ("n_readmissions_365d", "out_of_hospital", [1, np.nan, 0, 2], [0, np.nan, 73 / 365.25, 265 / 365.25]),
+        # Appointments, wherever the time was spent; row 2 had none and stays, rows 3 and 4 were not observed.
+        ("dna_rate_365d", "out_of_hospital", [np.nan, np.nan, 0, 3], [np.nan, np.nan, 0, 12]),
     ],
 )
 def test_exposure(outcome: str, time_at_risk: str, counts: list[float], exposure: list[float]) -> None:
@@ -69,6 +70,27 @@ def test_people_seen_for_part_of_the_window_are_compared_and_the_others_counted(
     assert (difference["method"], difference["scale"]) == ("quasi_poisson", "rate_difference")
     assert (difference["n_treated"], difference["n_control"], difference["n_unobserved"]) == (1, 2, 1)
     assert [row["method"] for row in results.estimates] == 2 * ["quasi_poisson"] + 2 * ["negative_binomial"]
+
+
+def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> None:
+    # Two pairs of controls, each with one treated: the first control of the second pair has no appointment.
+    chances, n = [10, 20, 10, 10, 0, 40], [2, 4, 1, 3, 0, 4]
+    observed = pl.DataFrame(
+        [(row, "dna_rate_365d", n[row], 365, 0, chances[row]) for row in range(6)], schema=SCHEMA, orient="row"
+    )
+    rows, nothing = np.arange(6), np.zeros(6, dtype=np.int64)
+    baseline = Baseline(rows[:, None].astype(float), ("x",), nothing, nothing, rows)
+    weights, sets = np.array([1, 1, 0.5, 0.5, 0.5, 0.5]), np.array([0, 1, 0, 0, 1, 1])
+    design = Design("nearest_neighbour", "ATT", rows < 2, np.full(6, 0.5), weights, sets)
+    contrast = Contrast("peer_vs_virtual", "peer", "virtual")
+    accepted = AcceptedDesign(design.method, contrast, pl.Series("row_id", rows), baseline, design, is_primary=True)
+    results = Results()
+    estimate_rates(
+        accepted, observed, "dna_rate_365d", SimpleNamespace(effects=Effects(methods=("quasi_poisson",))), results
+    )
+    # By hand: treated 6 / 30, controls (0.5 + 1.5 + 0 + 2) / (5 + 5 + 0 + 20); handed on it would be 6 / 50.
+    assert results.estimates[0]["value"] == pytest.approx(6 / 30 - 4 / 30)
+    assert results.estimates[0]["n_unobserved"] == 0
 
 
 def test_outcomes_that_are_no_counts_have_no_rate_and_what_is_refused_is_noted() -> None:

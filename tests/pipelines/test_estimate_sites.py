@@ -1,5 +1,6 @@
 """Estimates of sites: each of its own people, small ones together or left out, pooled as models/pooling.py does."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,12 +37,15 @@ def _sample() -> tuple[AcceptedDesign, pl.DataFrame, pl.DataFrame]:
     return accepted, outcomes, pl.DataFrame({"row_id": person[::-1], "site": SITES[::-1]})
 
 
-def _run(accepted: AcceptedDesign, outcomes: pl.DataFrame, sites: pl.DataFrame, **settings: Any) -> Results:
+def _run(
+    accepted: AcceptedDesign, outcomes: pl.DataFrame, sites: pl.DataFrame, below: int = 1, **settings: Any
+) -> Results:
     protocol = SimpleNamespace(
         effects=Effects.model_validate({"sites": {"by": "trust", **settings}}),
         outcomes=SimpleNamespace(primary=OUTCOME, secondary=(), columns={}),
         source=SimpleNamespace(kind="mhsds"),
         study=SimpleNamespace(seed=1),
+        disclosure=SimpleNamespace(suppress_below=below),
     )
     results = Results()
     estimate_sites(accepted, outcomes, sites, protocol, results)
@@ -109,3 +113,59 @@ def test_only_the_primary_design_has_sites() -> None:
     other = AcceptedDesign("b", accepted.contrast, accepted.row_id, accepted.baseline, accepted.design, False)
     results = _run(other, outcomes, sites)
     assert (results.estimates, results.sites) == ([], None)
+
+
+def test_a_site_that_must_be_withheld_is_not_pooled_since_subtraction_would_give_it_away() -> None:
+    accepted, outcomes, sites = _sample()
+    # 5 of the 17 treated of site B have the outcome.
+    first = np.flatnonzero((SITES == "B") & accepted.design.treated)
+    has = outcomes[OUTCOME].to_numpy().copy()
+    has[accepted.design.treated | np.isin(SITES, ["A", "C", "D"])] = (
+        np.arange(has.size)[accepted.design.treated | np.isin(SITES, ["A", "C", "D"])] % 2 == 0
+    )
+    has[first] = np.arange(first.size) < 5
+    found = _run(accepted, outcomes.with_columns(pl.Series(OUTCOME, has)), sites, below=8, min_treated=15)
+    subgroups = [row["subgroup"] for row in found.estimates]
+    assert "trust = A" in subgroups
+    assert "trust = B" not in subgroups
+    assert found.notes[0]["note"].startswith("site B has no estimate to pool: too few of its people")
+
+
+def test_people_not_observed_are_counted_by_site_and_count_for_the_error_of_their_site_alone() -> None:
+    accepted, outcomes, sites = _sample()
+    rng = np.random.default_rng(8)
+    x = accepted.baseline.matrix
+    treated = rng.random(SITES.size) < 0.4
+    score = 1 / (1 + np.exp(-0.8 * x[:, 0] + 0.5))
+    weights = np.where(treated, 1.0, score / (1 - score))
+    baseline = replace(accepted.baseline, exact_group=np.zeros(SITES.size, dtype=np.int64))
+    design = replace(accepted.design, treated=treated, score=score, weights=weights)
+    accepted = replace(accepted, baseline=baseline, design=design)
+    # Nobody of sites A and B is lost, so their estimates are those of a study in which nobody is lost anywhere.
+    lost = np.isin(SITES, ["C", "D"]) & (rng.random(SITES.size) < 0.5)
+    outcomes = outcomes.with_columns(pl.Series(OUTCOME, rng.random(SITES.size) < 1 / (1 + np.exp(-3 * x[:, 0]))))
+    some = outcomes.with_columns(pl.when(pl.Series(~lost)).then(OUTCOME).alias(OUTCOME))
+    whole, partly = (
+        {row["subgroup"]: row for row in _run(accepted, of, sites, min_treated=2, min_controls=2).estimates}
+        for of in (outcomes, some)
+    )
+    for name in ("trust = A", "trust = B"):
+        assert partly[name]["n_unobserved"] == 0
+        assert partly[name]["std_error"] == pytest.approx(whole[name]["std_error"], rel=0.02)
+    assert partly["trust = C"]["n_unobserved"] == (lost & (SITES == "C")).sum()
+
+
+def test_weights_that_balance_over_all_sites_count_as_constants_within_one() -> None:
+    accepted, outcomes, sites = _sample()
+    design = replace(accepted.design, notes={"weight_formula": "entropy"})
+    found = {row["subgroup"]: row for row in _run(replace(accepted, design=design), outcomes, sites).estimates}
+    rows = np.flatnonzero(SITES == "A")
+    alone = weighted_difference(
+        outcomes[OUTCOME].cast(pl.Float64).to_numpy()[rows],
+        rows_of(accepted.baseline, rows),
+        rows_of_design(design, rows),
+        rng=np.random.default_rng(0),
+        kind="binary",
+        weights_are="fixed",
+    )[0]
+    assert found["trust = A"]["std_error"] == pytest.approx(alone.std_error, rel=1e-9)

@@ -148,15 +148,47 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
     inside = (design.weights > 0) & design.treated
     assert found["weights"]["n_treated"] == inside.sum()
     assert found["none"]["n_treated"] < inside.sum()
-    # With the covariates' coefficients held at 0 each arm's lost are stood for by all its others: exp(-share) for their
-    # share of being seen, where the product limit would have one minus the share.
+    # With the covariates' coefficients held at 0 each arm's lost are stood for by all its others.
     day, is_event = data["day"], (data["event"] == 1) & ~never
     risks = []
     for arm in (design.treated, ~design.treated):
         weight = np.where(arm, design.weights, 0.0)
         share = weight[never].sum() / weight.sum()
-        risks.append(weight[is_event & (day <= 365)].sum() / weight.sum() * np.exp(share))
+        risks.append(weight[is_event & (day <= 365)].sum() / weight.sum() / (1 - share))
     assert found["weights"]["value"] == pytest.approx(risks[0] - risks[1], rel=1e-6)
+
+
+def test_forests_let_others_stand_for_who_was_never_observed_too(tmp_path: Path) -> None:
+    data, baseline, design = golden_matched()
+    n = design.weights.size
+    never = np.arange(n) % 9 == 4
+    of_rows = pl.DataFrame(
+        {
+            "days_to_readmission": np.where((data["event"] == 1) & ~never, data["day"], 999).astype(int),
+            "died_day": np.full(n, 999),
+            "censored_day": np.where(never, 0, 999),
+        }
+    )
+    protocol = load_protocol(STUDY)
+    options = {"methods": ("censored_forest",), "censored_forest": {"trees": 16, "folds": 2}}
+    protocol = protocol.model_copy(update={"effects": protocol.effects.model_validate(options)})
+    accepted = AcceptedDesign(
+        "nearest_neighbour",
+        Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False),
+        pl.Series(range(n)),
+        baseline,
+        replace(design, method="nearest_neighbour"),
+        is_primary=True,
+    )
+    collected = Results()
+    estimate_times(accepted, of_rows, protocol, collected, tmp_path)
+    assert [note["note"] for note in collected.notes if "forest" in note["note"]] == []
+    first, inside = collected.estimates[0], design.weights > 0
+    assert (first["n_treated"], first["n_control"]) == (
+        int((inside & design.treated).sum()),
+        int((inside & ~design.treated).sum()),
+    )
+    assert first["n_unobserved"] == int((never & inside).sum())
 
 
 def test_an_unknown_kind_of_readmission_refuses_the_method() -> None:
@@ -213,6 +245,20 @@ def _risks(outcome: str, method: str, treated: int, control: int, n: int = 200) 
         (
             [("readmitted_90d", "cumulative_incidence", 40, 60), ("readmitted_or_died_90d", "kaplan_meier", 50, 63)],
             {"readmitted_or_died_90d"},
+        ),
+        # By values of whole windows, or by two methods, the same.
+        (
+            [("readmitted_30d", "weighted_difference", 40, 60), ("readmitted_90d", "weighted_difference", 45, 80)],
+            {"readmitted_30d"},
+        ),
+        (
+            [("readmitted_30d", "weighted_difference", 40, 60), ("readmitted_90d", "kaplan_meier", 45, 80)],
+            {"readmitted_30d"},
+        ),
+        # Four were readmitted voluntarily, which is not among the outcomes.
+        (
+            [("readmitted_90d", "aipw", 44, 60), ("is_formally_readmitted_90d", "aipw", 40, 50)],
+            {"is_formally_readmitted_90d"},
         ),
         # Four were detained: the voluntary ones and the whole would tell.
         (

@@ -209,7 +209,11 @@ def test_the_curve_counts_by_hand() -> None:
         row("nearest_neighbour", "aipw", 0.9, scale="risk_ratio"),
         row("nearest_neighbour", "aipw", 0.9, subgroup="sex = f"),
     ]
-    notes = [{"design": "nearest_neighbour", "method": "aipw_stiff", "note": "too few folds"}]
+    place = {"contrast": "participants_vs_virtual", "outcome": protocol.outcomes.primary}
+    notes = [{**place, "design": "nearest_neighbour", "method": "aipw_stiff", "note": "too few folds"}]
+    # What was said of another outcome or contrast is no reason here.
+    elsewhere = {"design": "propensity_weighting", "method": "aipw_stiff", "note": "no event in an arm"}
+    notes += [{**place, **elsewhere, "outcome": "days"}, {**place, **elsewhere, "contrast": "randomised_vs_virtual"}]
     accepted = {"nearest_neighbour": True, "propensity_weighting": True, "two_each": False}
     curve = read_specification_curve(rows, notes, summary_of(accepted), protocol, "risk_difference")
     assert curve is not None

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ from pipelines.errors import RunError
 from pipelines.protocol import Disclosure
 from pipelines.report import render_report, summarise_for_terminal
 from pipelines.report.design_facts import read_overlap
+from pipelines.report.effects_facts import first_method
 from pipelines.report.quality_facts import release_quality
 from pipelines.report.released import ESTIMATE_SCHEMA, release_balance, release_estimates
 from pipelines.report.summarise import release_data_account, release_tables, summarise
@@ -243,6 +245,19 @@ def test_the_headline_is_the_primary_design_s_first_method(accepted: RunFolder) 
     text = visible(page(accepted))
     assert interval({**first, "is_suppressed": False}) in text
     assert "includes no effect: the virtual controls fared" in text
+
+
+def test_a_hazard_ratio_is_no_headline() -> None:
+    # The page names the headline's method, so it must be that of the difference shown.
+    where = {"contrast": "peer_vs_virtual", "design": "nearest_neighbour"}
+    rows = [
+        {**where, "method": "fine_gray", "scale": "subdistribution_hazard_ratio"},
+        {**where, "method": "aipw", "scale": "risk_difference"},
+    ]
+    protocol = SimpleNamespace(
+        design=SimpleNamespace(methods=("nearest_neighbour",)), effects=SimpleNamespace(methods=("fine_gray", "aipw"))
+    )
+    assert first_method(rows, "peer_vs_virtual", protocol) == "aipw"
 
 
 def test_attrition_adds_up_in_rounded_numbers(accepted: RunFolder) -> None:

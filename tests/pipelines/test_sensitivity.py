@@ -17,6 +17,7 @@ from pipelines.cohort import build_cohort, save_cohort
 from pipelines.design import design_study
 from pipelines.disclosure import DisclosureLog
 from pipelines.estimate import estimate_study
+from pipelines.estimate.collected import ESTIMATE_SCHEMA
 from pipelines.lake import Lake, write_lake
 from pipelines.protocol import Protocol, Variant, load_protocol, variants_of, with_variant
 from pipelines.report import render_report
@@ -190,6 +191,35 @@ def test_counts_pass_disclosure_control(tmp_path: Path, n_readmitted: int, expec
     row = release_sensitivity(run, protocol, log)[store.RELEASED_SENSITIVITY].row(0, named=True)
     assert row == {"variant": "main", "arm": "peer", "n_discharges": 50, "n_people": 50, "n_observed": 50, **expected}
     assert "51" not in json.dumps(log.entries)
+
+
+def test_what_the_main_table_withholds_is_withheld_here_too(tmp_path: Path) -> None:
+    # Five more events of the treated after day 90 could be found by subtraction from the whole year, which is not here.
+    run = counts_of(tmp_path, n_discharges=400, n_people=400, n_observed=400, n_readmitted=100, n_readmissions=120)
+    of_all = {"contrast": "peer_vs_virtual", "estimand": "ATT", "design": "propensity_weighting", "subgroup": "all"}
+    of_all |= {"method": "weighted_difference", "n_treated": 200, "n_control": 200, "fewest_events": 40}
+    rows = []
+    for days, treated, control in ((90, 40, 60), (365, 45, 80)):
+        one = {**of_all, "outcome": f"readmitted_{days}d"}
+        rows.append({**one, "scale": "risk_difference", "value": (treated - control) / 200})
+        rows.append({**one, "scale": "risk_ratio", "value": treated / control})
+    write_parquet(run.file(store.ESTIMATES), pl.DataFrame(rows, schema=ESTIMATE_SCHEMA))
+    protocol = small_study(
+        outcomes={"primary": "readmitted_90d", "secondary": ["readmitted_365d"]}, sensitivity=[LINK_0], disclosure={}
+    )
+    log = DisclosureLog(protocol.disclosure)
+    found = release_sensitivity(run, protocol, log)[store.RELEASED_SENSITIVITY_ESTIMATES]
+    assert found.select("outcome", "scale", "value").rows() == [("readmitted_90d", "risk_difference", None)]
+    assert "readmitted_365d" not in json.dumps(log.entries)
+
+
+def test_a_variant_leaves_out_methods_that_have_nothing_of_the_primary_outcome() -> None:
+    protocol = small_study(
+        outcomes={"primary": "readmitted_90d", "secondary": ["readmitted_365d"]},
+        effects={"methods": ["cox", "weighted_difference"]},
+        sensitivity=[LINK_0],
+    )
+    assert variants_of(protocol)["link_0_days"].effects.methods == ("weighted_difference",)
 
 
 def test_a_variant_keeps_thresholds_covariates_and_seed() -> None:

@@ -1,8 +1,8 @@
 """Multiple imputation through design and effect, in worlds of known effect where a confounder is missing at random.
 
 With the outcome among the predictors of the imputation the pooled intervals cover as they should: the machinery is
-right. Left out, as a design must have it, part of the confounding by the imputed values comes back; how much is said in
-docs/missing.md, and held here.
+right. Left out, as a design must have it, part of the confounding by the imputed values comes back: the bias is held
+within 0.12 to 0.33 here; docs/missing.md has it from more worlds, with the coverage, and says which is which.
 """
 
 import numpy as np

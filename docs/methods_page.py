@@ -1,0 +1,312 @@
+"""The registry of methods, their docstrings and settings → docs/methods.md. docs/generate.py writes it; a test keeps it
+current and complete.
+
+What a method assumes, which error it has and where its intervals miss is said here, a sentence each, by name.
+"""
+
+from dataclasses import dataclass
+from inspect import getdoc
+from pathlib import Path
+
+from models.registry import DESIGNS, EFFECTS, EVERY_ESTIMAND, EVERY_KIND, Method
+from models.results import Scale
+from pipelines.method_settings import CandidateDischarges, DesignSection
+from pipelines.protocol import Protocol
+
+METHODS_PAGE = Path(__file__).with_name("methods.md")
+OPENING = """# Methods
+
+<!-- Written by docs/generate.py from models/registry.py and the methods' own docstrings and settings, with
+docs/methods_page.py for what they assume (`make docs`); change those, not this page. -->
+
+A protocol names design methods (`design.methods`) and effect methods (`effects.methods`); the keys of each are in
+[protocol.md](protocol.md). A pair that does not go together is refused before data are read.
+
+**All designs assume** that nothing but the covariates drives both taking part and the outcome, that everybody
+compared could have been in either arm, and that values not recorded do no harm ([missing.md](missing.md)). No method
+can test the first. **The estimand** is whose effect it is: the treated's (ATT), the untreated's (ATC), everybody's
+(ATE), or that of people who could have been in either arm (ATO). Where a design leaves people out, the effect is that
+of the people kept; the report says how many and how they differ.
+
+## Where intervals are known to miss
+
+Intervals are nominal 95 % and normal. In simulations with known truth:
+
+- **20 to 24 treated people and a binary outcome**: intervals cover about 0.91 to 0.94, with every effect method that
+  rests on normal intervals.
+- **Individual effects of the forests**: intervals cover 0.65 to 0.83 where effects really differ between people. They
+  are pointwise, describe a pattern and decide nothing; effects of groups and the mean effect do not rest on them.
+  The 0.65 is of setting 1 of ACIC 2016, which was looked at while the forest was made (DECISIONS.md).
+- **Stable balancing**: weights are taken as fixed and the intervals are much too wide (very conservative). A
+  non-significant result after it says little.
+- **Scores by elastic net or boosting** (`design.propensity.method`): weights are taken as fixed. For the ATE that is
+  conservative where the score is right, for the ATT mostly but not always (Reifeis & Hudgens 2022, Am J Epidemiol
+  191:1092).
+- **Missing values of a strong confounder**: bias, not width; 95 % intervals covered 22.5 % (`indicator`) and 66.5 %
+  (`multiple_imputation`) with a third of it missing ([missing.md](missing.md)).
+- **Nothing here covers bias**: an interval holds the truth as often as it says only if the design's assumptions hold.
+
+The note `variance` of an estimate says which error was used. Errors are always clustered by person.
+"""
+
+
+@dataclass(frozen=True)
+class Words:
+    """A sentence each; `misses` is empty where nothing is known beyond what the page says of all."""
+
+    assumes: str
+    error: str
+    misses: str = ""
+
+
+OF_SETS = "By matched set and person together; the matching itself counts as given (Abadie & Spiess 2022)."
+OF_STRATA = "By person, the scaling within strata counting as estimated; strata with one row of an arm are pooled."
+OF_A_SCORE = (
+    "By person, the logistic score and the weights counting as estimated (stacked equations); truncated weights and "
+    "other scores count as fixed."
+)
+OF_BALANCE = "By person, the equations that made the weights stacked under those of the effect."
+AS_FIXED = "By person, weights as fixed."
+SCORE_IS_RIGHT = "The score model is right: weights correct nothing that it leaves out."
+
+DESIGN_WORDS: dict[str, Words] = {
+    "nearest_neighbour": Words(
+        "Whoever is within the caliper is alike enough; differences left inside it are not corrected.",
+        OF_SETS,
+        "The effect is that of the treated who found a control. With replacement sets merge, and few are left to tell "
+        "the error from.",
+    ),
+    "optimal_matching": Words("As nearest_neighbour; the total distance is the least there is.", OF_SETS),
+    "full_matching": Words(
+        "As nearest_neighbour; nobody within the limits is dropped, so the worst sets may be far apart.",
+        OF_SETS,
+        "Very unequal sets leave few effective controls: read the effective number.",
+    ),
+    "coarsened_exact": Words(
+        "Within a bin of every covariate people are alike; covariates not named are not balanced.", OF_STRATA
+    ),
+    "subclassification": Words(
+        "Within a class of the score people are alike: with five classes about a tenth of a covariate's bias remains.",
+        OF_STRATA,
+        "What remains of the bias shifts intervals; more classes leave less.",
+    ),
+    "cardinality_matching": Words(
+        "Balance of the listed means is enough: squares and products are balanced only when they are listed.",
+        AS_FIXED,
+    ),
+    "risk_set_matching": Words(
+        "As nearest_neighbour, and nobody's later treatment or readmission decides who serves.", OF_SETS
+    ),
+    "propensity_weighting": Words(SCORE_IS_RIGHT, OF_A_SCORE, "Elastic-net or boosted score: see above."),
+    "entropy_balancing": Words(
+        "The score is logistic in the balanced covariates, or the outcome linear in them: either suffices.", OF_BALANCE
+    ),
+    "covariate_balancing_score": Words(
+        "As entropy_balancing for ATT and ATC; for the ATE a logistic score that balances the arms.", OF_BALANCE
+    ),
+    "stable_balancing": Words(
+        "The outcome is nearly linear in the balanced covariates, up to the tolerance.",
+        AS_FIXED,
+        "Very conservative: see above.",
+    ),
+    "matching_weights": Words(SCORE_IS_RIGHT, OF_A_SCORE, "Elastic-net or boosted score: see above."),
+}
+
+RISKS: tuple[Scale, ...] = ("risk_difference", "risk_ratio")
+VALUES: tuple[Scale, ...] = ("risk_difference", "risk_ratio", "odds_ratio", "mean_difference", "mean_ratio")
+TIMES_LOST: tuple[Scale, ...] = ("time_lost_difference", "time_lost_ratio")
+RATES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
+SCALES: dict[str, tuple[Scale, ...]] = {
+    **dict.fromkeys(
+        ("weighted_difference", "g_computation", "adjusted_regression", "aipw", "tmle", "cluster_bootstrap"), VALUES
+    ),
+    "causal_forest": VALUES,
+    "two_part": ("mean_difference", "mean_ratio"),
+    "quasi_poisson": RATES,
+    "negative_binomial": RATES,
+    "mean_cumulative_count": ("mean_count_difference", "mean_count_ratio"),
+    "lwyy": ("rate_ratio",),
+    "cumulative_incidence": RISKS,
+    "kaplan_meier": RISKS,
+    "time_lost": TIMES_LOST,
+    "first_readmission_type": RISKS,
+    "censored_forest": (*RISKS, *TIMES_LOST),
+    "cox": ("hazard_ratio",),
+    "cause_specific_cox": ("hazard_ratio",),
+    "fine_gray": ("subdistribution_hazard_ratio",),
+}
+"""Scales of each effect method; which of them depends on the kind of outcome."""
+
+BY_INFLUENCE = "From each row's influence, summed by person and matched set, weights counting as their design says."
+STACKED = (
+    "Stacked estimating equations of score, weights and regression, residuals corrected for leverage (HC2), by person "
+    "and matched set."
+)
+CENSORED_AT_RANDOM = (
+    "who is lost to observation is like those who stay in the arm (`censoring = weights`: given covariates)"
+)
+
+EFFECT_WORDS: dict[str, Words] = {
+    "weighted_difference": Words("The design alone has made the arms alike.", BY_INFLUENCE),
+    "g_computation": Words(
+        "The regression of the outcome is right in both arms: the design only chooses the people.", STACKED
+    ),
+    "adjusted_regression": Words("The design or the regression of the outcome is right.", STACKED),
+    "aipw": Words(
+        "The refitted score or the regression of the outcome is right; the design chooses the sample, its set weights "
+        "are not used.",
+        "Efficient influence function, cross-fitted, corrected for rows that carry much of a mean, by person and set.",
+    ),
+    "tmle": Words(
+        "As aipw; no estimate leaves the range of the outcome.",
+        "Efficient influence function, cross-fitted, by person and set.",
+    ),
+    "cluster_bootstrap": Words(
+        "As weighted_difference, which it checks.",
+        "Matched sets or persons drawn again; an estimated logistic score moves by one Newton step in each replicate.",
+    ),
+    "causal_forest": Words(
+        "As aipw for the mean and for groups; individual effects also need many people for what they vary with.",
+        "Mean: efficient influence function. Groups: jackknife over persons or sets. Individuals: bags of trees.",
+        "Intervals of individual effects: 0.65 to 0.83.",
+    ),
+    "two_part": Words(
+        "The design or both parts (any day; how many) are right.",
+        "Stacked scores of both parts and of the propensity, by person and set.",
+    ),
+    "quasi_poisson": Words(
+        "Events come as fast late as early, so that short and long follow-up may be added up.",
+        "Sandwich, by person and set: over-dispersion widens it.",
+    ),
+    "negative_binomial": Words(
+        "As quasi_poisson, and a person's rate does not depend on how long the person is seen.",
+        "Sandwich of both rates, theta and the propensity, by person and set.",
+    ),
+    "mean_cumulative_count": Words(
+        "Observation does not end because of readmissions to come; a treatment that keeps people alive raises it.",
+        "Infinitesimal jackknife (Ghosh & Lin 2000), by person and set.",
+    ),
+    "lwyy": Words(
+        "The ratio of rates is the same on every day; it is a ratio among the living.",
+        "Robust, by person and set.",
+        "Where the ratio changes it is an average that depends on follow-up.",
+    ),
+    "cumulative_incidence": Words(f"Death competes; {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
+    "kaplan_meier": Words(f"Readmission or death is one event; {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
+    "time_lost": Words(f"As cumulative_incidence: {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
+    "first_readmission_type": Words(
+        "As cumulative_incidence, and the kind of every first readmission is known (or it is refused).", BY_INFLUENCE
+    ),
+    "censored_forest": Words(
+        "As causal_forest, and those lost are like those who stay, given arm and covariates.",
+        "As causal_forest, censoring weights as known, which makes it too large rather than too small.",
+        "Intervals of individual effects: as causal_forest.",
+    ),
+    "cox": Words(
+        "Hazards are proportional for the ratio to be one number; a test stands beside it.",
+        "Robust, by person and set, weights counting as their design says.",
+        "Without proportional hazards it is an average that depends on follow-up.",
+    ),
+    "cause_specific_cox": Words(
+        "As cox, for readmission and for death; neither alone says who is readmitted more.", "As cox."
+    ),
+    "fine_gray": Words(
+        "Subdistribution hazards are proportional; censoring does not depend on covariates.",
+        "Robust, the censoring curve and the weights counting as estimated.",
+    ),
+}
+
+
+def methods_page() -> str:
+    """The page of the methods as Markdown."""
+    return "\n".join([OPENING, *_designs(), *_effects()]).rstrip() + "\n"
+
+
+def _designs() -> list[str]:
+    head = ["design", *EVERY_ESTIMAND, "gives", "discharges of a candidate"]
+    rows = [
+        [f"[`{name}`](#{name})", *_ticks(method.estimands), _gives(name), _serves(method)]
+        for name, method in DESIGNS.items()
+    ]
+    said = (
+        "The last column is the default of `design.candidate_discharges`: a candidate's first discharge, or every one."
+    )
+    lines = ["## Designs", "", said, "", *_table(head, rows), ""]
+    for name, method in DESIGNS.items():
+        lines += _described(
+            name, method, DESIGN_WORDS[name], _options(DesignSection.model_fields[name].annotation), "design"
+        )
+    return lines
+
+
+def _effects() -> list[str]:
+    head = ["effect method", *(kind.replace("_", " ") for kind in EVERY_KIND), *EVERY_ESTIMAND, "scales"]
+    rows = []
+    for name, method in EFFECTS.items():
+        kinds = ["yes" if kind in method.kinds else "" for kind in EVERY_KIND]
+        scales = ", ".join(scale.replace("_", " ") for scale in SCALES[name])
+        rows.append([f"[`{name}`](#{name})", *kinds, *_ticks(method.estimands), scales])
+    lines = [
+        "## Effect methods",
+        "",
+        "The estimand is the design's: a method needs it in its own row as well. Risk difference, risk ratio and odds "
+        "ratio are of binary outcomes, mean difference and ratio of others; a ratio that does not exist (no event in "
+        "an arm) is left empty with a note.",
+        "",
+        *_table(head, rows),
+        "",
+    ]
+    effects = Protocol.model_fields["effects"].annotation
+    assert effects is not None
+    for name, method in EFFECTS.items():
+        lines += _described(
+            name, method, EFFECT_WORDS[name], _options(effects.model_fields[name].annotation), "effects"
+        )
+    return lines
+
+
+def _described(name: str, method: Method, words: Words, options: list[str], section: str) -> list[str]:
+    listed = ", ".join(f"`{option}`" for option in options) or "none"
+    said = [
+        f"### `{name}`",
+        "",
+        _first_sentence(method),
+        "",
+        f"- Assumes: {words.assumes}",
+        f"- Standard error: {words.error}",
+    ]
+    if words.misses:
+        said.append(f"- Known to miss: {words.misses}")
+    return [*said, f"- Options (`[{section}.{name}]`): {listed}", ""]
+
+
+def _first_sentence(method: Method) -> str:
+    paragraph = " ".join((getdoc(method.function) or "").split("\n\n")[0].split())
+    return paragraph.split(". ")[0].rstrip(".") + "."
+
+
+def _options(settings: object) -> list[str]:
+    return list(getattr(settings, "model_fields", {}))
+
+
+def _ticks(estimands: tuple[str, ...]) -> list[str]:
+    return ["yes" if estimand in estimands else "" for estimand in EVERY_ESTIMAND]
+
+
+def _gives(name: str) -> str:
+    if DESIGNS[name].makes_matched_sets:
+        return "matched sets"
+    return "strata" if DESIGN_WORDS[name].error == OF_STRATA else "weights"
+
+
+def _serves(method: Method) -> str:
+    """By the defaults of design.candidate_discharges."""
+    discharges = CandidateDischarges()
+    return discharges.matching if method.uses_a_person_once else discharges.weighting
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *(line(row) for row in rows)]
