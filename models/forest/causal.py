@@ -37,6 +37,7 @@ from models.forest.subgroups import GroupEffect, Interaction, Multiplicity, line
 from models.influence import Clusters, find_clusters
 from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray, Scale
+from models.times.events import FEWEST
 
 SMALLEST_TREATED_SHARE = 0.02
 """Below this a leaf of five people holds no treated person nine times in ten."""
@@ -231,6 +232,7 @@ def fit_forest(
             scores.control_weight[back],
             scores.treated[back],
             scores.cluster[back],
+            None if scores.outcome is None else scores.outcome[back],
         ),
         heterogeneity=heterogeneity,
         trees=grown.arrays,
@@ -414,6 +416,7 @@ def _as_estimates(groups: tuple[GroupEffect, ...], mean: Estimate) -> tuple[Esti
             group.n_control,
             group.effective_n,
             subgroup=group.name,
+            notes={} if np.isnan(group.fewest_events) else {FEWEST: group.fewest_events},
         )
         for group in groups
     )

@@ -33,6 +33,7 @@ class EffectScores:
     control_weight  (m,) weight with which a row stands in for the people of the estimand as a control
     treated         (m,) arm
     cluster         (m,) independent units
+    outcome         (m,) what was observed, so that a group can tell on how few events it rests; None where not known
     """
 
     count: FloatArray
@@ -40,6 +41,7 @@ class EffectScores:
     control_weight: FloatArray
     treated: BoolArray
     cluster: IntArray
+    outcome: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def effect_scores(
     below = y - if_control - np.average(y - if_control, weights=backward)
     # y - above and y - below are the predictions, moved.
     contribution = count * (below - above) + forward * above - backward * below
-    return EffectScores(count, np.asarray(contribution, dtype=np.float64), backward, treated, cluster)
+    return EffectScores(count, np.asarray(contribution, dtype=np.float64), backward, treated, cluster, y)
 
 
 def project(scores: EffectScores, columns: FloatArray, confidence: float) -> Projection:

@@ -16,6 +16,7 @@ import numpy as np
 from models.contrasts import effective_number
 from models.forest.scores import EffectScores, Projection, project, wald_test
 from models.results import BoolArray, FloatArray
+from models.times.events import fewest_of
 
 Multiplicity = Literal["holm", "benjamini_hochberg", "none"]
 
@@ -27,7 +28,11 @@ REFERENCE = "reference level"
 
 @dataclass(frozen=True)
 class GroupEffect:
-    """The effect in one group; nan where an arm has fewer than SMALLEST_ARM people, or all are of one cluster."""
+    """The effect in one group; nan where an arm has fewer than SMALLEST_ARM people, or all are of one cluster.
+
+    fewest_events  people with an event in the arm with fewest of those that have any (for a yes or no, without one as
+                   well), since a difference and its error give both arms' numbers away; nan where not known
+    """
 
     name: str
     value: float
@@ -38,6 +43,7 @@ class GroupEffect:
     n_treated: int
     n_control: int
     effective_n: float
+    fewest_events: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,23 @@ def group_effects(
                 n_treated=n_treated,
                 n_control=n_control,
                 effective_n=effective_number(weight) if weight.any() else 0.0,
+                fewest_events=_fewest_events(scores, groups[name]),
             )
         )
     if found is None or len(large) < 2:
         return tuple(effects), float("nan")
     contrast = np.diff(np.eye(len(large)), axis=0)
     return tuple(effects), wald_test(contrast @ found.value, contrast @ found.covariance @ contrast.T)
+
+
+def _fewest_events(scores: EffectScores, inside: BoolArray) -> float:
+    if scores.outcome is None:
+        return float("nan")
+    arms = [scores.outcome[inside & arm] for arm in (scores.treated, ~scores.treated)]
+    counts = [(values > 0).sum() for values in arms]
+    if np.isin(scores.outcome, (0.0, 1.0)).all():
+        counts += [(values == 0).sum() for values in arms]
+    return fewest_of(counts)
 
 
 def _has_clusters(scores: EffectScores, inside: BoolArray) -> bool:

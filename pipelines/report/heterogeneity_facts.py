@@ -67,7 +67,9 @@ def _ranking(found: Mapping[str, Any] | None, scale: str, log: dc.DisclosureLog)
     for group in found["quarters"]:
         place = f"effects/heterogeneity/{group['name']}"
         counts = {name: log.count(group[name], FILE, f"{place}/{name}") for name in ("n_treated", "n_control")}
-        few = None in counts.values()
+        fewest = group.get("fewest_events")
+        rests_on_few = fewest is not None and dc.release_count(fewest, log.rule) is None
+        few = rests_on_few or None in counts.values()
         numbers = [None if few else group[name] for name in ("value", "lower", "upper")]
         estimate = estimate_row(scale, *numbers) | {"is_suppressed": few}
         quarters.append({"name": group["name"], "estimate": estimate, **counts})

@@ -1,5 +1,7 @@
 """Group effects, projections, ranking and policy: R's numbers, hand-computed cases, brute force, and known truths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -279,3 +281,19 @@ def test_tests_of_heterogeneity_keep_their_level():
     rates = np.mean(rejected, axis=0)
     assert (rates > 0.005).all(), rates
     assert (rates < 0.09).all(), rates
+
+
+def test_a_group_tells_on_how_few_events_it_rests() -> None:
+    """A difference and its error give both arms' risks away: 10 treated with 3 events, 10 controls with 6."""
+    treated = np.arange(40) % 2 == 0
+    outcome = np.zeros(40)
+    outcome[:20][treated[:20]] = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    outcome[:20][~treated[:20]] = [1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+    outcome[20:] = 1.0
+    first = np.arange(40) < 20
+    scores = replace(scores_of(np.linspace(-1, 1, 40), treated=treated), outcome=outcome)
+    effects, _ = group_effects(scores, {"first": first, "second": ~first}, 0.95)
+    assert [effect.fewest_events for effect in effects] == [3.0, 10.0]
+    amounts = replace(scores, outcome=outcome * 2.5)  # not a yes or no: those without any do not count
+    assert group_effects(amounts, {"first": first}, 0.95)[0][0].fewest_events == 3.0
+    assert np.isnan(group_effects(scores_of(np.ones(40)), {"first": first}, 0.95)[0][0].fewest_events)
