@@ -290,8 +290,8 @@ def as_markdown(table: pl.DataFrame) -> str:
     lines = [
         "## Every method in worlds whose effect is known",
         "",
-        f"`python bench/methods_truth.py`; {int(table['replicates'].max())} replicates, fewer for {', '.join(FEW)} "
-        "(the numbers are in bench/truth.csv). Each cell: how often the 95 % interval covers the truth, in %; in "
+        f"`python bench/methods_truth.py`; {_numbers_of_replicates(table)} replicates a world (bench/truth.csv). "
+        f"{_not_in(table)}Each cell: how often the 95 % interval covers the truth, in %; in "
         "brackets the bias in empirical standard errors and the mean estimated over the empirical standard error. "
         "**Bold**: outside 93 to 97 % by more than chance (two standard errors of the simulation). In the world "
         "without effect the complement of the coverage is the type I error. Designs that leave people of the "
@@ -319,6 +319,18 @@ def as_markdown(table: pl.DataFrame) -> str:
             f"{row['design']} × {row['effect']} in “{row['world']}” {row['replicates']}" for row in refused.to_dicts()
         )
     return "\n".join(lines) + "\n"
+
+
+def _numbers_of_replicates(table: pl.DataFrame) -> str:
+    of_worlds = table.filter(pl.col("scale") != "refused").group_by("world").agg(pl.col("replicates").max())
+    least, most = (int(number) for number in (of_worlds["replicates"].min(), of_worlds["replicates"].max()))
+    return str(most) if least == most else f"{least} to {most}"
+
+
+def _not_in(table: pl.DataFrame) -> str:
+    tried = {*table["design"], *table["effect"]}
+    missing = [name for name in (*DESIGNS, *EFFECTS) if name not in tried]
+    return f"Not run: {', '.join(missing)}. " if missing else ""
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
