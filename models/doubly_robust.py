@@ -20,6 +20,8 @@ from models.cross_fitting import balancing_weights, cross_fit
 from models.influence import Clusters
 from models.results import Baseline, BoolArray, Design, Estimand, Estimate, FloatArray, IntArray
 
+MOST_OF_ONE = 0.5
+"""Of the weight with which an arm stands in that one person may carry."""
 LARGEST_SHARE = 0.9
 """Of a weighted mean that one row is taken to hold when its influence is corrected."""
 
@@ -86,6 +88,7 @@ def doubly_robust_means(
     design, in its order.
     """
     people, forward, backward = balancing_weights(treated, score, estimand)
+    refuse_one_for_all(forward, backward)
     mean_treated, of_treated = _augmented_mean(y, y if estimand == "ATT" else if_treated, people, forward)
     mean_control, of_control = _augmented_mean(y, y if estimand == "ATC" else if_control, people, backward)
     n = len(clusters.code)
@@ -93,6 +96,17 @@ def doubly_robust_means(
     influence[rows] = np.column_stack([of_treated, of_control])
     control_weights[rows], treated_weights[rows] = backward, forward
     return ArmMeans(mean_treated, mean_control, influence, clusters, control_weights, treated_weights)
+
+
+def refuse_one_for_all(*arms: FloatArray) -> None:
+    """Raises ValueError where one person carries most of the weight with which an arm stands in: the estimate is then
+    that person's residual, and its error, which rests on many people sharing the weight, says nothing."""
+    share = max(largest_share(weights) for weights in arms)
+    if share > MOST_OF_ONE:
+        raise ValueError(
+            f"one person carries {100 * share:.0f} % of the weight with which an arm stands in by the refitted score: "
+            "the arms hardly overlap, and a doubly robust estimate would rest on that person"
+        )
 
 
 def largest_share(weights: FloatArray) -> float:

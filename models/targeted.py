@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
 from models.cross_fitting import CrossFitted, balancing_weights, cross_fit
-from models.doubly_robust import largest_share, weighted_mean
+from models.doubly_robust import largest_share, refuse_one_for_all, weighted_mean
 from models.nuisance import fit_coefficients
 from models.results import Baseline, Design, Estimand, Estimate, FloatArray
 
@@ -69,6 +69,7 @@ def tmle(
 def targeted_means(fit: CrossFitted, estimand: Estimand) -> ArmMeans:
     """Both means of the estimand's people from out-of-sample predictions; see `doubly_robust_means` of AIPW."""
     people, forward, backward = balancing_weights(fit.treated, fit.score, estimand)
+    refuse_one_for_all(forward, backward)
     if_treated = fit.y if estimand == "ATT" else _target(fit.y, fit.if_treated, forward)
     if_control = fit.y if estimand == "ATC" else _target(fit.y, fit.if_control, backward)
     mean_treated, of_treated = _mean(fit.y, if_treated, people, forward)

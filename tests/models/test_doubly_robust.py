@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from models.cross_fitting import DIVISIONS
+from models.cross_fitting import DIVISIONS, CrossFitted
 from models.doubly_robust import aipw, doubly_robust_means
 from models.effects import weighted_difference
 from models.fold_regressions import cross_predict_all
@@ -22,7 +22,7 @@ from models.nuisance import (
     rows_in_order,
 )
 from models.results import Baseline, Design
-from models.targeted import tmle
+from models.targeted import targeted_means, tmle
 from tests.models.contract_estimates import expect_good_estimate
 from tests.models.effect_samples import (
     baseline_of,
@@ -423,3 +423,19 @@ def test_matching_weights_are_not_given_the_effect_of_other_people(method):
     matching = replace(design, estimand="ATO", weights=weights, notes={"weight_formula": "matching"})
     with pytest.raises(ValueError, match="people of a 1:1 match"):
         method(data["y"], baseline, matching, rng=np.random.default_rng(0), kind="binary")
+
+
+def test_one_person_does_not_stand_for_all() -> None:
+    """LaLonde's treated against PSID-1: one man, 99.996 % of the weight, made 49,246 dollars with an error of 600."""
+    n = 40
+    treated = np.arange(n) < 10
+    score, y, guess = np.full(n, 0.3), np.linspace(0, 1, n), np.full(n, 0.5)
+    clusters = find_clusters(baseline_of(np.zeros((n, 1))), weighting_design(baseline_of(y[:, None]), treated))
+    rows = np.arange(n)
+    assert np.isfinite(doubly_robust_means(y, treated, score, guess, guess, "ATT", clusters, rows).control)
+    score[-1] = 0.9999
+    fit = CrossFitted(rows, clusters, y, treated, score, if_treated=guess, if_control=guess)
+    with pytest.raises(ValueError, match="one person carries 100 % of the weight"):
+        doubly_robust_means(y, treated, score, guess, guess, "ATT", clusters, rows)
+    with pytest.raises(ValueError, match="one person carries 100 % of the weight"):
+        targeted_means(fit, "ATT")
