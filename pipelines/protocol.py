@@ -560,6 +560,11 @@ class Protocol(Section):
                 )
             if getattr(one.settings, "trim", None) == "crump_optimal" and self.estimand.target != "ATE":
                 problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
+            if getattr(one.settings, "untreated_days", None) is not None:
+                problems.append(
+                    f"design.{one.name}.untreated_days would do nothing: later participants are not candidates "
+                    "of a cohort; leave it out"
+                )
             if getattr(one.settings, "person_serves", None) == "each_discharge" and "first" in may_serve:
                 problems.append(
                     f"design.{one.name}.person_serves: each_discharge needs candidate_discharges = 'every', both in "
