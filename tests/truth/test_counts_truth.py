@@ -103,8 +103,8 @@ def truth_of_informative(ratio: float) -> dict[str, float]:
 
 
 def test_ratios_where_those_with_many_events_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With weights for the end of observation no ratio is biased; without them all are. Death has nothing to do with the
-    confounder, so that the ratio of the rates among the living is that of the counts. Half of the 200 treated are lost,
+    """With weights for the end of observation no ratio is biased; without them all are. Death has nothing to do with
+    the confounder, so the ratio of rates among the living is that of the counts. Half of the 200 treated are lost,
     those with most events first: where whole windows alone count, some hundred people carry a skewed rate, and its
     error is a seventh too small (docs/methods.md says so)."""
     monkeypatch.setattr(mean_count, "band_multiplier", lambda *_: np.nan)
