@@ -207,6 +207,8 @@ def _curves(
             day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high), most=most
         )
         if curve is None:
+            part_of = "curves" if figure == "incidence" else "mean_counts"
+            log.note(FILE, f"effects/{part_of}/{outcome}/{arm}", dc.SUPPRESSED)
             continue
         lines.append(
             {
@@ -214,9 +216,9 @@ def _curves(
                 "arm": arm,
                 "label": ARM_LABELS.get(str(arm), str(arm)),
                 "day": curve.day,
-                "incidence": [round(value, 4) for value in curve.incidence],
-                "lower": [round(value, 4) for value in curve.lower],
-                "upper": [round(value, 4) for value in curve.upper],
+                "incidence": [None if value is None else round(value, 4) for value in curve.incidence],
+                "lower": [None if value is None else round(value, 4) for value in curve.lower],
+                "upper": [None if value is None else round(value, 4) for value in curve.upper],
                 "at_risk": curve.at_risk,
                 "band_lower": [None if value is None else round(value, 4) for value in curve.band_lower],
                 "band_upper": [None if value is None else round(value, 4) for value in curve.band_upper],

@@ -522,11 +522,11 @@ def _counts_in(part: Any, place: str = "") -> Any:
 
 def test_at_risk_and_percentages_of_curves_are_midpoints(accepted: RunFolder) -> None:
     curves = json.loads(accepted.file("release/summary.json").read_text())["effects"]["curves"]["lines"]
-    assert len(curves) == 4
+    assert len(curves) == 2  # two groups; of deaths there are too few
     for line in curves:
         assert all(n == 0 or n % 6 == 3 for n in line["at_risk"])
         base = line["at_risk"][0]
-        events = [share * base for share in line["incidence"]]
+        events = [share * base for share in line["incidence"] if share is not None]
         assert all(abs(n - round(n)) < 0.02 and round(n) % 6 in (0, 3) for n in events)  # shares have four decimals
 
 
