@@ -92,3 +92,6 @@ class FineGraySettings(Section):
     censoring_by: Literal["arm", "everybody"] = Field(
         "arm", description="Whose curve of being still observed weights the dead: each arm's own, or one for all"
     )
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
