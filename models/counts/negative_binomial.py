@@ -16,6 +16,7 @@ from scipy.special import digamma, polygamma
 from models.contrasts import check_confidence
 from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
 from models.estimated_weights import WeightsAre, model_weights
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray
 
 NEWTON_STEPS = 200
@@ -49,13 +50,13 @@ def negative_binomial(
     outcome, exposure, weights_are   as for quasi_poisson
 
     Clusters, factor and notes are those of weighted_difference; `theta` is the dispersion parameter, `dispersion` the
-    weighted Pearson statistic of a Poisson with these rates. Raises ValueError on counts, exposures or designs that
-    cannot be compared, and where an arm has no event: a log-linear rate does not exist then.
+    weighted Pearson statistic of a Poisson with these rates. Raises as counts_in_design does, and
+    Refused where an arm has no event: a log-linear rate does not exist then.
     """
     check_confidence(confidence)
     counts, time = counts_in_design(outcome, exposure, design)
     if any(not counts[arm].any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("a negative binomial rate needs events in both arms")
+        raise Refused("a negative binomial rate needs events in both arms")
     model = model_weights(baseline, design, weights_are)
     fit = _fit(counts, time, design)
     treated_rows, control_rows = design.treated[:, None], ~design.treated[:, None]
@@ -93,7 +94,7 @@ def _fit(counts: FloatArray, time: FloatArray, design: Design) -> _Fit:
         if max(np.abs(log_rate - before[0]).max(), _gap(log_theta, before[1])) < CONVERGED:
             break
     else:
-        raise ValueError("the negative binomial did not converge")
+        raise Refused("the negative binomial did not converge")
     derivatives, bread = _derivatives(log_rate, log_theta, y, t, w, arm)
     per_weight = np.zeros((len(design.weights), derivatives.shape[1]))
     per_weight[used] = derivatives @ bread
@@ -127,7 +128,7 @@ def _solve_rates(
         log_rate = log_rate + step
         if np.abs(step).max() < CONVERGED / 10:
             return log_rate
-    raise ValueError("the rates of the negative binomial did not converge")
+    raise Refused("the rates of the negative binomial did not converge")
 
 
 def _solve_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArray) -> float:
@@ -144,7 +145,7 @@ def _solve_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArra
         if abs(following - at) < CONVERGED / 10:
             return float(following)
         at = following
-    raise ValueError("theta of the negative binomial did not converge")
+    raise Refused("theta of the negative binomial did not converge")
 
 
 def _slope_in_log_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArray) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 
 from models.matching.rules import columns_of
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 DIGITS = 10  # of what is allowed
@@ -50,7 +51,7 @@ def cardinality_matching(
 
     Returns weights 1 for the treated rows kept, n_treated / n_control (in the exact group) for their controls.
 
-    Raises ValueError for another estimand than the ATT, senseless options, and when no set of any size has the balance.
+    Raises ValueError for another estimand than the ATT and senseless options, Refused when no set has the balance.
     """
     _refuse_bad_options(estimand, ratio, tolerance, gap, seconds)
     usable = np.flatnonzero(comparable_rows(baseline, treated))
@@ -60,7 +61,7 @@ def cardinality_matching(
     group = np.unique(baseline.exact_group[rows], return_inverse=True)[1]
     values, allowed = baseline.matrix[rows][:, columns], tolerance * _spread(baseline, treated, columns)
     if len(rows) == 0:
-        raise ValueError("cardinality_matching: no exact group holds both treated and untreated rows")
+        raise Refused("cardinality_matching: no exact group holds both treated and untreated rows")
     # The last variable is free: how many controls each treated row has on average, where all treated stay.
     found = milp(
         np.append(np.where(arm, 0.0, -1.0) if keep_all_treated else np.where(arm, -1.0, 0.0), 0.0),
@@ -75,7 +76,7 @@ def cardinality_matching(
     )
     chosen = np.zeros(len(rows), dtype=np.bool_) if found.x is None else found.x[:-1] > 0.5
     if not chosen[arm].any() or not chosen[~arm].any():
-        raise ValueError(
+        raise Refused(
             f"cardinality_matching found no set of rows that differ by at most {tolerance} standard deviations in each "
             f"of {len(columns)} covariates; raise the tolerance, balance fewer covariates, or give it more seconds"
         )

@@ -13,6 +13,7 @@ from models.contrasts import check_confidence, log_ratio
 from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.recurrent.histories import Histories, histories_in_design
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray
 from models.times.events import FEWEST
 
@@ -38,7 +39,8 @@ def lwyy(
     event_row, event_day, last_day, died   as for mean_cumulative_count
     weights_are                            as for weighted_difference
 
-    Raises ValueError on days, events or designs out of range, and where an arm has no event while the other is at risk.
+    Raises ValueError on days, events or designs out of range, Refused where an arm has no event while the other is at
+    risk.
     """
     check_confidence(confidence)
     histories = histories_in_design(event_row, event_day, last_day, died, design, horizon)
@@ -75,7 +77,7 @@ def _fit(histories: Histories, design: Design) -> tuple[float, FloatArray]:
         at_risk.append(_total(ends[here], design.weights[here], days.size)[::-1].cumsum()[::-1])
     both = (at_risk[0] > 0) & (at_risk[1] > 0)
     if not (events[0][both] > 0).any() or not (events[1][both] > 0).any():
-        raise ValueError("a ratio of rates needs events in both arms while both are at risk")
+        raise Refused("a ratio of rates needs events in both arms while both are at risk")
     log_value, share, information = _solve(events, at_risk)
     hazard = (events[0] + events[1]) / (at_risk[1] + np.exp(log_value) * at_risk[0])
     gain = np.bincount(histories.row, weights=treated - share[at], minlength=inside.size)
@@ -103,4 +105,4 @@ def _solve(events: list[FloatArray], at_risk: list[FloatArray]) -> tuple[float, 
         if abs(step) < CONVERGED:
             return log_value, share, information
         log_value += step
-    raise ValueError("the ratio of rates did not converge")
+    raise Refused("the ratio of rates did not converge")

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import FloatArray
 from pipelines import store
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of
 from pipelines.outcome_registry import is_counted
 from pipelines.protocol import Protocol
 from pipelines.store import RunFolder
@@ -43,10 +45,11 @@ def estimate_rates(
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
             try:
-                found = EFFECTS[method].function(
-                    values, exposure[was_seen], baseline, design, confidence=protocol.effects.confidence, **options
-                )
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    found = EFFECTS[method].function(
+                        values, exposure[was_seen], baseline, design, confidence=protocol.effects.confidence, **options
+                    )
+            except Refused as error:
                 refusal = str(error)
             else:
                 results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in found]
