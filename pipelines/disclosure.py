@@ -3,7 +3,7 @@
 Choice made (DOMAIN F2; HES disclosure control 2018, OpenSAFELY output checking): counts of 1-7 people are suppressed,
 other counts are rounded to 5 with halves up, percentages are recomputed from rounded numbers, cumulative incidence is
 rebuilt from counts rounded to the midpoint of six, totals are derived from rounded parts, and there is no minimum or
-maximum. Estimates of regression are exempt, unless two of them together give away a small number of events.
+maximum. Effects are rounded to what one person adds to them (report/rounded_effects.py), because counts hide in them.
 """
 
 import math
@@ -18,6 +18,8 @@ ROUNDED = "rounded to {to}, halves up"
 MIDPOINT = "counts behind it rounded to the midpoint of six"
 DERIVED = "derived from rounded numbers; a suppressed number counts as {middle} in the running total"
 RECOMPUTED = "recomputed from rounded counts"
+ROUNDED_EFFECT = "derived from counts at the midpoint of six, or rounded to what one person adds to it"
+TOLD_BY_A_RATIO = "withheld: with the difference beside it the ratio would tell how many of the treated had the outcome"
 MERGED = "neighbouring bins merged until each holds enough people; outer bins are open-ended"
 MASKED = "whole numbers in the text rounded or masked"
 

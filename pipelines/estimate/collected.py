@@ -2,8 +2,12 @@
 
 `fewest_events` of an estimate, where it is known, is how many people had the event in the arm with fewest of those that
 have any; of a yes-or-no outcome, how many had it or had it not, whichever are fewer.
+
+`fewest_apart`, of an outcome that is compared over longer windows too, is how many people of the arm with fewest of
+those that have any differ between it and one of these, and could be summed up by subtraction.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -14,26 +18,9 @@ import polars as pl
 from models.results import Baseline, Design, Estimate, FloatArray
 from models.times.events import FEWEST, fewest_of
 from pipelines.design import Contrast
+from pipelines.estimates_table import EXACT_SCHEMA
 
-ESTIMATE_SCHEMA = {
-    "contrast": pl.String,
-    "outcome": pl.String,
-    "estimand": pl.String,
-    "scale": pl.String,
-    "design": pl.String,
-    "method": pl.String,
-    "subgroup": pl.String,
-    "value": pl.Float64,
-    "std_error": pl.Float64,
-    "lower": pl.Float64,
-    "upper": pl.Float64,
-    "p_value": pl.Float64,
-    "n_treated": pl.Int64,
-    "n_control": pl.Int64,
-    "effective_n": pl.Float64,
-    "n_unobserved": pl.Int64,
-    "fewest_events": pl.Int64,
-}
+_WINDOW = re.compile(r"(.+)_(\d+)d")
 CURVE_SCHEMA = {
     "contrast": pl.String,
     "outcome": pl.String,
@@ -109,7 +96,7 @@ def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> 
 
 
 def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(estimate).items() if name in ESTIMATE_SCHEMA}
+    values = {name: value for name, value in asdict(estimate).items() if name in EXACT_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
     fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
     return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
@@ -124,6 +111,25 @@ def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Desig
         counts += [(of_arm == 0).sum() for of_arm in arms]
     told = {FEWEST: fewest_of(counts)}
     return tuple(replace(item, notes={**told, **item.notes}) if item.subgroup == "all" else item for item in estimates)
+
+
+def fewest_apart(of_rows: pl.DataFrame, outcome: str, compared: Iterable[str], design: Design) -> int | None:
+    """The smallest number of people, in the arm with fewest of those that have any, whose value over the window of
+    `outcome` is not that over a longer window of the outcomes `compared`; None where all have the same."""
+    named = _WINDOW.fullmatch(outcome)
+    if named is None:
+        return None
+    found = []
+    for other in compared:
+        longer = _WINDOW.fullmatch(other)
+        if longer is None or longer[1] != named[1] or int(longer[2]) <= int(named[2]):
+            continue
+        differs = (
+            (of_rows[outcome].cast(pl.Float64) != of_rows[other].cast(pl.Float64)).fill_null(value=False).to_numpy()
+        )
+        inside = differs & (design.weights > 0)
+        found.append(fewest_of((inside & arm).sum() for arm in (design.treated, ~design.treated)))
+    return min((int(count) for count in found if count > 0), default=None)
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

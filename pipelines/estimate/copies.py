@@ -15,8 +15,9 @@ import polars as pl
 
 from models.imputation import pool
 from pipelines import store
-from pipelines.estimate.collected import CURVE_SCHEMA, ESTIMATE_SCHEMA, Results, note_of
+from pipelines.estimate.collected import CURVE_SCHEMA, Results, note_of
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA
+from pipelines.estimates_table import EXACT_SCHEMA
 from pipelines.protocol import Protocol
 from pipelines.store import write_json, write_parquet
 
@@ -40,7 +41,7 @@ class Collected:
     def of(cls, results: Results, prognostic: pl.DataFrame) -> "Collected":
         """What was collected, as tables."""
         return cls(
-            estimates=pl.DataFrame(results.estimates, schema=ESTIMATE_SCHEMA, orient="row"),
+            estimates=pl.DataFrame(results.estimates, schema=EXACT_SCHEMA, orient="row"),
             prognostic=prognostic,
             notes=results.notes,
             curves=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]),
@@ -100,8 +101,9 @@ def _pool_group(group: pl.DataFrame, place: dict[str, Any], confidence: float) -
     )
     numbers = {name: getattr(pooled, name) for name in ("value", "std_error", "lower", "upper", "p_value")}
     share = pooled.missing_information
-    row = {**place, **numbers, **counts, "effective_n": effective, "fewest_events": group["fewest_events"].min()}
-    return {name: row[name] for name in ESTIMATE_SCHEMA}, None if math.isnan(share) else share
+    fewest = {name: group[name].min() for name in ("fewest_events", "fewest_apart")}
+    row = {**place, **numbers, **counts, "effective_n": effective, **fewest}
+    return {name: row[name] for name in EXACT_SCHEMA}, None if math.isnan(share) else share
 
 
 def _mean_prognostic(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -12,10 +12,10 @@ from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.errors import naming
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of, with_fewest
+from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
-from pipelines.protocol import Protocol, can_measure
+from pipelines.protocol import Protocol, can_measure, outcome_kinds
 
 WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
@@ -46,6 +46,7 @@ def estimate_values(
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
+    apart = fewest_apart(of_rows, outcome, outcome_kinds(protocol), accepted.design)
     for method in _methods_for(accepted, outcome, kind, protocol):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
         estimates: tuple[Estimate, ...] = ()
@@ -59,7 +60,8 @@ def estimate_values(
                 refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+        told = {"fewest_apart": apart}
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved) | told for item in estimates]
         for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
 

@@ -13,7 +13,7 @@ import polars as pl
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.report.design_facts import share_of_people_kept
-from pipelines.report.released import is_proportion, name_of
+from pipelines.report.released import is_proportion, name_of, release_mean
 from pipelines.report.wording import label
 
 FILE = store.RELEASED_DIAGNOSTICS
@@ -220,7 +220,7 @@ def _release_kept(
         elif is_share:
             released[f"mean_{group}"] = dc.release_proportion(mean, n, log.rule)
         else:
-            released[f"mean_{group}"] = float(f"{mean:.4g}")
+            released[f"mean_{group}"] = release_mean(mean, n, log.rule)
     is_whole = None not in released.values()
     if not is_whole:  # two of three means would give the third away
         released = dict.fromkeys(released)

@@ -14,7 +14,7 @@ from pipelines.protocol import Protocol
 from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
-from pipelines.report.released import place_of
+from pipelines.report.released_estimates import place_of
 from pipelines.report.sites_facts import is_of_sites, read_sites
 from pipelines.report.wording import ARM_LABELS, label, mid
 

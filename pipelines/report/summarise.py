@@ -18,6 +18,7 @@ from pipelines.report import (
     effects_facts,
     quality_facts,
     released,
+    released_estimates,
     sensitivity_facts,
     trial,
 )
@@ -42,7 +43,7 @@ def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) ->
     prognostic = _read(run, store.PROGNOSTIC) if design["accepted"] else pl.DataFrame()
     proportions = released.read_proportions(run)
     return {
-        store.RELEASED_ESTIMATES: released.release_estimates(estimates, log),
+        store.RELEASED_ESTIMATES: released_estimates.release_estimates(estimates, log),
         store.RELEASED_BALANCE: released.release_balance(design, proportions, log),
         store.RELEASED_DIAGNOSTICS: diagnostic_facts.release_diagnostics(design, prognostic, log),
         store.RELEASED_KEPT: diagnostic_facts.release_kept(design, proportions, log),
