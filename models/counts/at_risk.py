@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
+from models.counts.whole_windows import WholeWindows
 from models.influence import find_clusters
 from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray, Scale
@@ -40,21 +41,22 @@ def contrast_rates(
     influence: FloatArray,
     counts: FloatArray,
     baseline: Baseline,
-    design: Design,
+    windows: WholeWindows,
     *,
     method: str,
     confidence: float,
     notes: Mapping[str, float | str],
 ) -> tuple[Estimate, ...]:
     """Difference and ratio of two rates (treated, control) whose (n, 2) influence is given."""
+    design, counted = windows.design, windows.weighted
     means = ArmMeans(
         treated=rates[0],
         control=rates[1],
         influence=influence,
         clusters=find_clusters(baseline, design),
-        control_weights=np.where(design.treated, 0.0, design.weights),
+        control_weights=np.where(design.treated, 0.0, counted.weights),
     )
-    facts = {**notes, FEWEST: fewest_with_events(counts, design)}
+    facts = {**notes, FEWEST: fewest_with_events(counts, counted)}
     return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=facts)
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.refusals import Refused
-from models.results import BoolArray, Design, FloatArray, IntArray
+from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
+from models.times.censoring import CensoringWeights, censoring_weights
+from models.times.events import CENSORED, DIED
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,12 @@ def histories_in_design(
         last_day=np.where(inside, np.minimum(last_day, horizon), 0.0),
         died=inside & died & (last_day <= horizon),
     )
+
+
+def weights_of_histories(
+    histories: Histories, baseline: Baseline, design: Design, horizon: int, l2_penalty: float, largest: float
+) -> CensoringWeights:
+    """Weights for observation that ended before death and before the horizon. Raises ValueError without any."""
+    event = np.where(histories.died, DIED, CENSORED).astype(np.int64)
+    last = np.where(design.weights > 0, histories.last_day, float(horizon))
+    return censoring_weights(last, event, baseline.matrix, design, horizon, l2_penalty=l2_penalty, largest=largest)

@@ -22,6 +22,9 @@ KNOWN = (CENSORED, READMITTED, DIED)
 FEWEST = "n_events_in_the_arm_with_fewest"
 """The note that says on how many events an estimate rests: of the arms that have any (fewest_of)."""
 
+CENSORING_NOTE = "censoring_weights"
+"""The note of an estimate with a sentence on the censoring weights of its events."""
+
 Event = Literal["readmitted", "died", "readmitted_or_died", "is_informally_readmitted", "is_formally_readmitted"]
 """What an estimate or a curve is about, named as the outcome of that window is."""
 
@@ -61,6 +64,19 @@ class TimeEffects:
     @property
     def curves(self) -> tuple[Curve, ...]:
         return tuple(curve for pair in self.event_curves for curve in pair.curves)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Until when each row of a design was observed, in a window of `window` days.
+
+    last_day  (n,) last day alive and observed, above 0 (somebody never seen: a part of a day)
+    died      (n,) True where that was the day of death
+    """
+
+    last_day: FloatArray
+    died: BoolArray
+    window: int
 
 
 def within_horizon(

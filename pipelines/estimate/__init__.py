@@ -160,7 +160,7 @@ def _estimate_outcomes(
     kinds = outcome_kinds(protocol)
     for outcome in outcomes:
         estimate_values(accepted, of_rows, outcome, kinds[outcome], protocol, results, out)
-        estimate_rates(accepted, opened.observed, outcome, protocol, results)
+        estimate_rates(accepted, of_rows, opened.observed, outcome, protocol, results)
         estimate_recurrent(accepted, of_rows, opened.readmissions, outcome, protocol, results)
         timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
         if outcome == time_outcome(protocol) and timed:

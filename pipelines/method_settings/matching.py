@@ -88,9 +88,10 @@ class CardinalityMatchingSettings(Section):
     covariates: tuple[str, ...] = Field((), description="Covariates to balance; none: all")
     keep_all_treated: bool = Field(False, description="Profile matching: all treated, as many controls as possible")
     gap: float = Field(0.001, ge=0, lt=1, description="How far from the largest set the answer may be, as a share")
-    seconds: float = Field(
-        120.0, gt=0, description="After which the best set so far is taken; design.json says whether"
+    nodes: int = Field(
+        1000, ge=1, description="Branches searched before the best set so far is taken; design.json says whether"
     )
+    seconds: float = Field(600.0, gt=0, description="After which the search is given up and the design refused")
 
 
 class RiskSetMatchingSettings(Section):

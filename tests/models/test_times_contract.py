@@ -22,7 +22,12 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "first_readmission_type": ({"times": (90,)}, {"censoring": "weights"}),
     "cox": ({}, {"adjust": True}, {"censoring": "weights", "ties": "breslow"}),
     "cause_specific_cox": ({}, {"adjust": True, "ties": "breslow"}, {"censoring": "weights"}),
-    "fine_gray": ({}, {"censoring_by": "everybody"}, {"adjust": True, "ties": "breslow"}),
+    "fine_gray": (
+        {},
+        {"censoring_by": "everybody"},
+        {"adjust": True, "ties": "breslow"},
+        {"censoring": "weights", "largest_censoring_weight": 1.3},
+    ),
 }
 GRID = [(method, options) for method in METHODS for options in OPTIONS[method]]
 DESIGNS = ["matched", "att_by_site", "ate_capped", "ato"]

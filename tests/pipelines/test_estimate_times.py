@@ -118,6 +118,7 @@ def test_proportional_hazards_are_among_the_remarks(results: Results) -> None:
         ("cox", "hazard ratio of readmission or death"),
         ("cause_specific_cox", "hazard ratio of readmission"),
         ("cause_specific_cox", "hazard ratio of death"),
+        ("fine_gray", "subdistribution hazard ratio of readmission"),
     ]
 
 

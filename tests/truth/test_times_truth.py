@@ -125,10 +125,19 @@ def test_ratios_are_covered_without_an_effect(method: Callable[..., TimeEffects]
     assert 0.9 < error.mean() / np.log(value).std() < 1.12
 
 
-def test_the_size_and_the_power_of_the_test_of_proportional_hazards() -> None:
+def test_weighted_subdistribution_ratios_are_covered_where_those_at_risk_are_lost() -> None:
+    """Without an effect the subdistribution ratio is 1 whatever the covariates; those of high risk are lost early."""
+    value, error, lower, upper = replicate(fine_gray, 0.0, lost=1.0).T
+    assert abs(np.log(value).mean()) < 3.5 * np.log(value).std() / np.sqrt(REPLICATES)
+    assert LOW < ((lower <= 1) & (upper >= 1)).mean() < HIGH
+    assert 0.9 < error.mean() / np.log(value).std() < 1.12
+
+
+@pytest.mark.parametrize("method", [cause_specific_cox, fine_gray])
+def test_the_size_and_the_power_of_the_test_of_proportional_hazards(method: Callable[..., TimeEffects]) -> None:
     p_values, with_a_change = [], []
     for seed in range(REPLICATES):
-        plain, changed = (cause_specific_cox(*sample(seed, log_ratio=0.0, changes=one)) for one in (False, True))
+        plain, changed = (method(*sample(seed, log_ratio=0.0, changes=one)) for one in (False, True))
         p_values.append(plain.estimates[0].notes["proportional_hazards_p"])
         with_a_change.append(changed.estimates[0].notes["proportional_hazards_p"])
     # Size 5 %: between 1.7 and 8.3 % of 400 (three standard errors).
