@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import models.registry
+from models.refusals import Refused
 from pipelines import design as design_stage
 from pipelines import store
 from pipelines.design import design_study
@@ -150,7 +151,7 @@ def test_a_further_design_that_cannot_be_made_costs_only_itself(
 
     def refusing(*args: Any, ratio: int, **options: Any) -> Any:
         if ratio == 2:
-            raise ValueError("no 2 controls for 3 people")
+            raise Refused("no 2 controls for 3 people")
         return matching.function(*args, ratio=ratio, **options)
 
     stub = SimpleNamespace(
