@@ -132,7 +132,7 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
         least = int(design.notes["least_in_a_stratum"])
         strata = strata_of(baseline, design.treated, strata[0], least)
     if score_model == "overidentified":
-        scores = (joint_equations(baseline, design, strata[0], slope),)
+        scores: tuple[ScoreModel, ...] = (joint_equations(baseline, design, strata[0], slope),)
     else:
         scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
     return WeightModel(design, scores, scaling, "weights as estimated", observed_share=share)

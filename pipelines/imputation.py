@@ -19,6 +19,7 @@ import polars as pl
 from numpy.random import Generator
 
 from models.imputation import Incomplete, impute
+from models.refusals import Refused
 from models.results import FloatArray
 from pipelines.design_matrix import build_baseline, complete_rows
 from pipelines.errors import ProtocolError
@@ -67,7 +68,7 @@ def complete_copies(
                 iterations=chosen.imputation.iterations,
                 donors=chosen.imputation.donors,
             )
-        except ValueError as error:
+        except Refused as error:
             raise ProtocolError(f"covariates: {error}") from None
         filled = [
             _as_column(values, ordered[name], name in chosen.categorical)

@@ -24,6 +24,7 @@ from models.matching.rules import (
 )
 from models.matching.sets import number_sets, weights_of_seekers
 from models.propensity import comparable_rows, in_groups_with_both
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, IntArray, Propensity
 
 Serves = Literal["once", "each_discharge"]
@@ -61,7 +62,7 @@ def risk_set_matching(
 
     Returns weights and sets as `nearest_neighbour` does. `rng` is not used; the order of rows does not matter.
 
-    Raises ValueError for another estimand than the ATT, for limits that make no sense, and without any dates.
+    Raises ValueError for another estimand than the ATT, for limits that make no sense; Refused without any dates.
     """
     _refuse_bad_options(estimand, ratio, min_ratio, person_serves)
     for name, days in [("look_back_days", look_back_days), ("look_ahead_days", look_ahead_days)]:
@@ -69,7 +70,7 @@ def risk_set_matching(
     if untreated_days is not None and untreated_days < 1:
         raise ValueError(f"untreated_days must be at least 1 or none, not {untreated_days}")
     if len(baseline.index_day) and not np.ptp(baseline.index_day):
-        raise ValueError("risk_set_matching needs the dates of time zero, and all of them are the same day")
+        raise Refused("risk_set_matching needs the dates of time zero, and all of them are the same day")
     own_day = _day_of_treatment(baseline, treated)
     usable = comparable_rows(baseline, treated)
     among = usable

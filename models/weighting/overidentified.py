@@ -14,6 +14,7 @@ from scipy.linalg import block_diag
 from scipy.special import expit
 from scipy.stats import chi2
 
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray
 from models.score_equations import ScoreModel
 from models.weighting.calibration import balanced_columns, pseudo_inverse
@@ -39,7 +40,7 @@ class JointScore:
 
 
 def joint_score(baseline: Baseline, treated: BoolArray, usable: BoolArray, estimand: Estimand) -> JointScore:
-    """Raises ValueError where the covariates separate the arms or the search does not end."""
+    """Raises Refused where the covariates separate the arms or the search does not end."""
     matrix = moments_matrix(baseline, usable)[usable]
     arm = treated[usable]
     start = _most_likely(matrix, arm)
@@ -78,7 +79,7 @@ def _descend(
                 break
             step = step / 2
         beta = ahead
-    raise ValueError("the score that fits and balances at once was not found: balance fewer covariates")
+    raise Refused("the score that fits and balances at once was not found: balance fewer covariates")
 
 
 def _second(
@@ -198,4 +199,4 @@ def _most_likely(matrix: FloatArray, treated: BoolArray) -> FloatArray:
             break
         if np.abs(matrix @ step).max() < 1e-10:
             return np.asarray(beta)
-    raise ValueError("the covariates separate the arms: the likelihood of the score has no maximum")
+    raise Refused("the covariates separate the arms: the likelihood of the score has no maximum")

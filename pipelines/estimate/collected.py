@@ -134,3 +134,8 @@ def fewest_apart(of_rows: pl.DataFrame, outcome: str, compared: Iterable[str], d
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:
     return {"contrast": contrast, "outcome": outcome, "design": design, "method": method, "note": note}
+
+
+def task_of(accepted: AcceptedDesign, outcome: str, method: str) -> str:
+    """What an error that is no refusal says it happened in (`pipelines.errors.naming`)."""
+    return f"{method} of {outcome} on the design {accepted.name} of {accepted.contrast.name}"

@@ -1,8 +1,8 @@
 """What the estimate stage leaves, and the pooling of what it found in each completed copy of the covariates.
 
 Choice made: only what every copy could estimate is pooled, by Rubin's rules, ratios on the log scale; the complete-data
-degrees of freedom are the treated and the effective controls less two. Curves have no limits of that kind and are left
-out; effects at a day are estimates like others.
+degrees of freedom are the treated and the effective controls (ATC: the controls and the effective treated) less two.
+Curves have no limits of that kind and are left out; effects at a day are estimates like others.
 """
 
 import math
@@ -91,11 +91,12 @@ def pool_copies(copies: Sequence[Collected], protocol: Protocol) -> Collected:
 def _pool_group(group: pl.DataFrame, place: dict[str, Any], confidence: float) -> tuple[dict[str, Any], float | None]:
     counts = {name: round(float(group[name].mean())) for name in ("n_treated", "n_control", "n_unobserved")}  # type: ignore[arg-type]
     effective = float(group["effective_n"].mean())  # type: ignore[arg-type]
+    own = "n_control" if place["estimand"] == "ATC" else "n_treated"  # the effective number is the other arm's
     pooled = pool(
         group["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
         group["std_error"].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
         is_ratio=place["scale"].endswith("ratio"),
-        df_complete=max(counts["n_treated"] + effective - 2.0, 1.0),
+        df_complete=max(counts[own] + effective - 2.0, 1.0),
         confidence=confidence,
     )
     numbers = {name: getattr(pooled, name) for name in ("value", "std_error", "lower", "upper", "p_value")}
