@@ -40,7 +40,9 @@ CURVE_SCHEMA = {
 @dataclass(frozen=True)
 class AcceptedDesign:
     """One design of one contrast, ready for outcomes: rows in the order of baseline and design. `name` is the
-    specification's, which is the method's unless the protocol lists the method more than once."""
+    specification's, which is the method's unless the protocol lists the method more than once. `flagged` is the
+    baseline with those told apart whose value of a subgroup's covariate was filled in, where they are too few for the
+    design to do so."""
 
     name: str
     contrast: Contrast
@@ -49,6 +51,11 @@ class AcceptedDesign:
     design: Design
     is_primary: bool
     reference_levels: Mapping[str, str] = field(default_factory=dict)
+    flagged: Baseline | None = None
+
+    @property
+    def baseline_for_forests(self) -> Baseline:
+        return self.baseline if self.flagged is None else self.flagged
 
 
 @dataclass

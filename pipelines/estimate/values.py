@@ -54,8 +54,11 @@ def estimate_values(
             try:
                 with naming(task_of(accepted, outcome, method)):
                     seen = accepted.row_id.filter(pl.Series(~np.isnan(values)))
-                    found = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
-                    estimates = with_fewest(found, observed[0], observed[2], kind)
+                    known = observed
+                    if EFFECTS[method].individual_effects:
+                        known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
+                    found = _run(method, accepted, outcome, kind, known, seen, protocol, results, out)
+                    estimates = with_fewest(found, known[0], known[2], kind)
             except Refused as error:
                 refusal = str(error)
         if refusal is not None:
