@@ -157,6 +157,11 @@ class Eligibility(Section):
     acute_ward: Literal["any", "last"] = Field("any", description="Which ward of the stay must be adult acute")
     zero_day_stays_are_readmissions: bool = Field(False, description="Sensitivity: zero-day stays count")
     rules: tuple[ExclusionRule, ...] = Field(RULE_ORDER, description="Exclusions applied, first that fails is recorded")
+    candidates: Literal["never_treated", "not_yet_treated"] = Field(
+        "never_treated",
+        description="never_treated: nobody who is on the allocation list; not_yet_treated: also participants who "
+        "agreed to linkage, with their discharges before their allocation, for designs that can (docs/methods.md)",
+    )
     candidate_discharges: Literal["every", "first"] = Field(
         "every", description="Which eligible discharges of one person are in the cohort; a design says which serve"
     )
@@ -286,6 +291,12 @@ class Imputation(Section):
     copies: int = Field(10, ge=2, le=200, description="Completed copies of the covariates")
     iterations: int = Field(5, ge=1, le=100, description="Rounds of the chained equations for each copy")
     donors: int = Field(5, ge=1, le=50, description="Nearest observed rows from which a number is drawn")
+    regressions: Literal["as_in_design", "with_outcome"] = Field(
+        "as_in_design",
+        description="Covariates of g_computation, adjusted_regression, aipw and tmle. as_in_design: the copies of the "
+        "design, which no outcome entered; with_outcome: drawn again for each outcome, with it among the predictors. "
+        "docs/missing.md says what either leaves of a confounder",
+    )
 
 
 class Covariates(Section):
@@ -466,17 +477,31 @@ class Protocol(Section):
                 for name in methods
                 if name not in able
             ]
+        able = [name for name, method in DESIGNS.items() if method.not_yet_treated]
+        if self.not_yet_treated and not set(designs) <= set(able):
+            problems += [
+                f"design.methods: {name} takes no candidates who are not yet treated (eligibility.candidates); those "
+                f"that do: {', '.join(able)}"
+                for name in designs
+                if name not in able
+            ]
         return problems
 
+    @property
+    def not_yet_treated(self) -> bool:
+        """Whether discharges of participants before their allocation are candidates."""
+        return self.eligibility is not None and self.eligibility.candidates == "not_yet_treated"
+
     def _what_cannot_be_pooled(self) -> list[str]:
-        """Each person's effect has no place in Rubin's rules, nor have Q, tau² and prediction intervals over sites."""
+        """Each person's effect has no place in Rubin's rules."""
         if not self.covariates.named_with("multiple_imputation"):
             return []
         named = self.effects.methods_by_name().items()
         single = [name for name, method in named if EFFECTS[method].individual_effects]
         problems = [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
-        if self.effects.sites.by is not None:
-            problems.append("effects.sites: sites are not pooled over multiple imputations; leave `by` out")
+        by = self.effects.sites.by
+        if by in self.covariates.named_with("multiple_imputation"):
+            problems.append(f"effects.sites.by: {by} is imputed, so that people would change sites between the copies")
         return problems
 
     def _what_methods_cannot_measure(self) -> list[str]:
@@ -560,11 +585,6 @@ class Protocol(Section):
                 )
             if getattr(one.settings, "trim", None) == "crump_optimal" and self.estimand.target != "ATE":
                 problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
-            if getattr(one.settings, "untreated_days", None) is not None:
-                problems.append(
-                    f"design.{one.name}.untreated_days would do nothing: later participants are not candidates "
-                    "of a cohort; leave it out"
-                )
             if getattr(one.settings, "person_serves", None) == "each_discharge" and "first" in may_serve:
                 problems.append(
                     f"design.{one.name}.person_serves: each_discharge needs candidate_discharges = 'every', both in "
