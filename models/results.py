@@ -97,7 +97,8 @@ class Estimate:
     """One number with its uncertainty, on one scale.
 
     `value`, `lower`, `upper` are on the scale itself (a risk ratio of 1 is no effect); `std_error` is on the scale
-    for differences and on the log scale for ratios. `effective_n` is Kish's effective number of controls.
+    for differences and on the log scale for ratios. `effective_n` is Kish's effective number of those who stand in for
+    the people of the estimand: of controls, under the ATC of the treated.
     """
 
     method: str

@@ -16,6 +16,7 @@ import polars as pl
 
 from models.balance import measure_balance
 from models.propensity import fit_propensity
+from models.refusals import Refused
 from models.registry import DESIGNS
 from models.results import Baseline, BoolArray, Design, Propensity
 from models.results import Estimand as TargetEstimand
@@ -23,6 +24,7 @@ from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, complete_rows, group_codes
 from pipelines.diagnostics import diagnose, judge
+from pipelines.errors import naming
 from pipelines.imputation import complete_copies, is_imputed, pool_designs, with_verdicts_of, within_a_copy
 from pipelines.method_settings.grid import Specification
 from pipelines.protocol import Protocol
@@ -111,7 +113,7 @@ class Groundwork:
         return self._outside[self._key(specification)]
 
     def score(self, specification: Specification) -> Propensity:
-        """Their score. Raises ValueError where it cannot be fitted."""
+        """Their score. Raises Refused where it cannot be fitted."""
         settings = specification.propensity
         key = (*self._key(specification), settings.model_dump_json())
         if key not in self._scores:
@@ -139,9 +141,10 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
     options = specification.settings.model_dump()
     propensity = _same_for_all(treated)
     try:
-        propensity = groundwork.score(specification)
-        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
-    except ValueError as refusal:
+        with naming(f"the design {specification.name} of {contrast.name}"):
+            propensity = groundwork.score(specification)
+            design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
+    except Refused as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
     outside = groundwork.outside(specification)
     return DesignedContrast(
@@ -223,7 +226,8 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         protocol.acceptance,
         estimand=design.estimand,
         n_treated_left=designed.incomplete[0],
-        n_control_left=designed.incomplete[1] + designed.outside,
+        n_control_left=designed.incomplete[1],
+        n_outside=designed.outside,
     )
     if REFUSAL in design.notes:
         refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
@@ -283,7 +287,8 @@ def design_rows(rows: pl.DataFrame, out: Path, protocol: Protocol) -> tuple[dict
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
         entries: list[dict[str, Any]] = []
         for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
-            entries.append(summarise(designed, protocol))
+            with naming(f"the balance of the design {designed.name} of {contrast.name}"):
+                entries.append(summarise(designed, protocol))
             tables.append(_rows_of(designed))
             save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)
         arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}

@@ -20,6 +20,7 @@ import polars as pl
 from numpy.random import Generator
 
 from models.imputation import Incomplete, impute
+from models.refusals import Refused
 from models.results import FloatArray
 from pipelines.design_matrix import build_baseline, complete_rows
 from pipelines.errors import ProtocolError
@@ -58,7 +59,7 @@ def complete_copies(
     for number in range(1, protocol.covariates.imputation.copies + 1):
         try:
             completed = _complete(ordered, predictors, protocol, rng_of(number))
-        except ValueError as error:
+        except Refused as error:
             raise ProtocolError(f"covariates: {error}") from None
         yield number, pl.concat([completed, leave]).sort(":place").drop(":place")
 
@@ -67,7 +68,7 @@ def complete_given_outcome(rows: pl.DataFrame, outcome: FloatArray, protocol: Pr
     """The rows whose outcome was observed ((n,) numbers, NaN where not), completed as a copy is, with the outcome and
     its product with each arm among the predictors. For regressions of that outcome only, never for a design.
 
-    Raises ValueError where a covariate has no value at all.
+    Raises Refused where a covariate has no value at all.
     """
     observed = rows.with_columns(pl.Series(OUTCOME, outcome)).filter(pl.col(OUTCOME).is_finite())
     ordered, _ = _in_their_order(observed, protocol)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from models.registry import DESIGNS, EFFECTS, methods_for, time_methods
+from models.registry import DESIGNS, EFFECTS, check_capability, methods_for, time_methods
 from models.results import Estimand as TargetEstimand
 from pipelines.covariate_registry import REGISTRY, unknown_names
 from pipelines.errors import ProtocolError
@@ -41,6 +41,9 @@ NOT_IN_A_CDM = frozenset(
     }
 )
 """Covariates that need legal status, missed appointments, teams or coded complaints."""
+
+NOT_FOR_COUNTS = ("two_part",)
+"""A two-part regression is for days; events that are counted over time have rates."""
 
 MAIN_ANALYSIS = "main"
 PLACEBO = "placebo_readmission_prior"
@@ -451,6 +454,7 @@ class Protocol(Section):
         problems += self._faults_of_sites()
         if problems:
             raise ValueError("; ".join(problems))
+        object.__setattr__(self, "acceptance", self.acceptance.resolved(self.estimand.target))
         return self
 
     def _what_a_table_lacks(self) -> list[str]:
@@ -485,6 +489,26 @@ class Protocol(Section):
                 for name in designs
                 if name not in able
             ]
+        return problems + self._what_cannot_go_together()
+
+    def _what_cannot_go_together(self) -> list[str]:
+        """Pairs of a design and an effect method: every one of the primary design, and of a further design where none
+        of the methods can follow it (a pair that is left out of a grid leaves a note)."""
+        target, problems = self.estimand.target, []
+        effects = dict.fromkeys(self.effects.methods_by_name().values())
+        able = [name for name in effects if target in EFFECTS[name].estimands]
+        designs = [one for one in self.design.specifications() if target in DESIGNS[one.method].estimands]
+        asked = {"effects.methods": able}
+        sites = self.effects.sites
+        if sites.by is not None and target in EFFECTS[sites.method].estimands:
+            asked["effects.sites.method"] = [sites.method]
+        for place, names in asked.items():
+            refusals = [_refusal(one.method, name, target) for one in designs[:1] for name in names]
+            problems += [f"{place}: {refusal}" for refusal in refusals if refusal]
+        for one in designs[1:]:
+            refusals = [_refusal(one.method, name, target) for name in able]
+            if refusals and all(refusals):
+                problems.append(f"design.{one.name}: no effect method of the protocol can follow it: {refusals[0]}")
         return problems
 
     @property
@@ -525,12 +549,20 @@ class Protocol(Section):
         for one in self.effects.also:
             primary = self.outcomes.primary
             is_able = {
+                "binary": kind in ("binary", None),
+                "continuous": kind in ("continuous", None) and can_measure(one.method, primary),
                 "count": is_counted(primary),
                 "recurrent": primary == recurrent_outcome(self),
                 "time_to_event": primary == time_outcome(self),
             }
-            if not all(is_able.get(kind, True) for kind in EFFECTS[one.method].kinds):
+            if not any(is_able[able] for able in EFFECTS[one.method].kinds):
                 problems.append(f"effects.also: {one.name} is of the primary outcome, which {one.method} cannot count")
+        measured = outcome_kinds(self)
+        for name in (name for name in methods if name in NOT_FOR_COUNTS):
+            if measured and not any(
+                measured[one] in EFFECTS[name].kinds and can_measure(name, one) for one in measured
+            ):
+                problems.append(f"effects.methods: {name} needs an outcome that is a number and no count of events")
         timed, wanted = [name for name in methods if name in methods_for("time_to_event")], time_outcome(self)
         if timed and self.source.kind != "table" and wanted not in (self.outcomes.primary, *self.outcomes.secondary):
             problems.append(f"effects.methods: {timed[0]} is of {wanted}, which is not among the outcomes")
@@ -571,6 +603,11 @@ class Protocol(Section):
                 "power.baseline_risk and acceptance.min_detectable_risk_ratio are for a primary outcome that is yes or "
                 f"no, and {primary} is not"
             )
+        if self.acceptance.min_generalisability is not None and self.estimand.target not in ("ATT", "ATO"):
+            problems.append(
+                "acceptance.min_generalisability is of the kept among the participants, and the "
+                f"{self.estimand.target} is not about them; leave it out"
+            )
         return problems
 
     def _faults_of_design_options(self) -> list[str]:
@@ -589,6 +626,11 @@ class Protocol(Section):
                 problems.append(
                     f"design.{one.name}.person_serves: each_discharge needs candidate_discharges = 'every', both in "
                     "eligibility and for matching in design.candidate_discharges"
+                )
+            both = sorted(set(getattr(one.settings, "anti_exact", ())) & set(one.exact))
+            if both:
+                problems.append(
+                    f"design.{one.name}.anti_exact: {', '.join(both)} is exact as well, so nobody could be matched"
                 )
             has = {*chosen.numeric, *chosen.categorical, *one.exact}
             for option in COVARIATE_OPTIONS:
@@ -659,13 +701,23 @@ class Protocol(Section):
             problems.append("covariates.codes.dimensions: leave out team; an OMOP CDM holds no types of teams")
         if self.eligibility is not None and "not_acute_adult" in self.eligibility.rules:
             problems.append("eligibility.rules: leave out not_acute_adult; an OMOP CDM holds no bed classes")
-        if "first_readmission_type" in self.effects.methods:
+        if "first_readmission_type" in self.effects.methods_by_name().values():
             problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
         if "provider_silence" in self.follow_up.censor_at:
             problems.append(
                 "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
             )
         return problems
+
+
+def can_measure(method: str, outcome: str) -> bool:
+    """Whether an effect method for values suits what the outcome counts, its kind aside."""
+    return method not in NOT_FOR_COUNTS or not is_counted(outcome)
+
+
+def _refusal(design: str, effect: str, target: TargetEstimand) -> str | None:
+    """Why an effect method cannot follow a design, whatever the kind of outcome."""
+    return check_capability(design, effect, target, EFFECTS[effect].kinds[0])
 
 
 def time_outcome(protocol: Protocol) -> str:
@@ -722,7 +774,8 @@ def with_variant(protocol: Protocol, variant: Variant) -> Protocol:
     content["design"] |= {"methods": content["design"]["methods"][:1], "also": ()}
     content["effects"]["also"] = ()
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary)
-    able = set(methods_for(kind) if kind else ())
+    primary = protocol.outcomes.primary
+    able = {name for name in (methods_for(kind) if kind else ()) if can_measure(name, primary)}
     is_timed = protocol.outcomes.primary == f"readmitted_{content['follow_up']['days']}d"
     able |= set(methods_for("time_to_event")) if is_timed else set()
     able |= set(methods_for("count")) if is_counted(protocol.outcomes.primary) else set()

@@ -7,6 +7,7 @@ import numpy as np
 from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
 from models.counts.whole_windows import WholeWindows
 from models.influence import find_clusters
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray, Scale
 from models.times.events import FEWEST, fewest_of
 
@@ -16,8 +17,8 @@ RATE_SCALES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
 def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) -> tuple[FloatArray, FloatArray]:
     """(n,) counts and (n,) exposures, 0 outside the design.
 
-    Raises ValueError: wrong shapes, an empty arm, an arm without exposure, a missing or negative number, a count
-    without exposure, or one that is no whole number.
+    Raises ValueError: wrong shapes, a missing or negative number, a count that is no whole number. Raises Refused: an
+    empty arm, an arm without exposure, a count without exposure.
     """
     counts = outcome_in_design(outcome, design, "continuous")
     if exposure.shape != design.weights.shape:
@@ -29,9 +30,9 @@ def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) 
     if (counts < 0).any() or (counts != np.round(counts)).any():
         raise ValueError("counts must be whole numbers of 0 or more")
     if ((counts > 0) & (exposures == 0)).any():
-        raise ValueError("somebody has events without any time at risk")
+        raise Refused("somebody has events without any time at risk")
     if any(not (exposures[arm] > 0).any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("nobody in one of the arms has any time at risk")
+        raise Refused("nobody in one of the arms has any time at risk")
     return counts, exposures
 
 

@@ -13,6 +13,7 @@ from models.contrasts import check_confidence
 from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
 from models.counts.whole_windows import whole_windows
 from models.estimated_weights import WeightsAre, model_weights
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 from models.times.censoring import Censoring
 from models.times.events import CENSORING_NOTE, Followed
@@ -77,6 +78,6 @@ def _rate(counts: FloatArray, time: FloatArray, weights: FloatArray, arm: BoolAr
     of_arm = np.where(arm, weights, 0.0)
     total = float(of_arm @ time)
     if not total > 0:
-        raise ValueError("nobody in one of the arms has any time at risk in a window seen to its end")
+        raise Refused("nobody in one of the arms has any time at risk in a window seen to its end")
     rate = float(of_arm @ counts) / total
     return rate, np.where(of_arm > 0, counts - rate * time, 0.0)[:, None] / total

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.refusals import Refused
 from models.results import Baseline, Design, FloatArray
 from models.times.censoring import (
     Censoring,
@@ -68,7 +69,8 @@ def whole_windows(
     l2_penalty: float,
     largest: float,
 ) -> WholeWindows:
-    """Raises ValueError where it is not known until when people were observed, or no whole window of an arm was."""
+    """Raises ValueError where it is not known until when people were observed, Refused where no whole window of an arm
+    was."""
     check_censoring(censoring)
     if censoring == "none":
         return WholeWindows(design, np.ones(design.weights.size), None)
@@ -86,5 +88,5 @@ def whole_windows(
     factor = np.zeros(design.weights.size)
     factor[by.used] = by.weight * is_whole[by.used]
     if any(not (factor[inside & arm] > 0).any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("nobody in one of the arms was observed to the end of the window")
+        raise Refused("nobody in one of the arms was observed to the end of the window")
     return WholeWindows(design, factor, by)

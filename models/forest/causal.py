@@ -25,7 +25,7 @@ from numpy.random import Generator
 from scipy.special import ndtri
 
 from models.contrasts import Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.cross_fitting import DIVISIONS, SURE
+from models.cross_fitting import DIVISIONS, SURE, refuse_other_people
 from models.doubly_robust import doubly_robust_means, largest_share
 from models.fold_regressions import cross_predict_all
 from models.forest.arrays import ForestArrays, predict_bags
@@ -36,6 +36,7 @@ from models.forest.scores import EffectScores, effect_scores
 from models.forest.subgroups import GroupEffect, Interaction, Multiplicity, linear_projection, subgroup_effects
 from models.influence import Clusters, find_clusters
 from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray, Scale
 from models.times.events import FEWEST
 
@@ -161,7 +162,7 @@ def causal_forest(
     policy_depth  levels of questions of the policy tree; 0: everybody or nobody
 
     The same rng gives the same bytes, in whatever order the rows come and on however many processors. The design's
-    weights choose the rows and are not used otherwise. Raises ValueError when fewer than 2 % of the rows are treated,
+    weights choose the rows and are not used otherwise. Raises Refused when fewer than 2 % of the rows are treated,
     when an arm has fewer clusters than folds, when a subgroup is no covariate, and when the outcome is missing or not
     of its kind.
     """
@@ -193,6 +194,7 @@ def fit_forest(
     """`causal_forest` on (n,) checked values; `scales` those of the mean effect, or None for those of the kind."""
     check_confidence(confidence)
     check_trees(trees, folds)
+    refuse_other_people(design)
     _refuse_rare_treatment(design)
     residuals = find_residuals(values, baseline, design, kind, folds, rng)
     grown = grow(
@@ -209,7 +211,7 @@ def fit_forest(
     )
     effect, variance = predict_bags(grown.arrays, residuals.x, grown.outside)
     if np.isnan(effect).any():
-        raise ValueError("too few trees: some rows were used by every tree and have no out-of-bag effect")
+        raise Refused("too few trees: some rows were used by every tree and have no out-of-bag effect")
     reach = float(ndtri(0.5 + confidence / 2)) * np.sqrt(variance)
     out_of_fold = predict_bags(grown.arrays, residuals.x, grown.other_fold)[0]
     scores = _scores(residuals, design)
@@ -229,7 +231,7 @@ def fit_forest(
         scores=EffectScores(
             scores.count[back],
             scores.contribution[back],
-            scores.control_weight[back],
+            scores.stand_in_weight[back],
             scores.treated[back],
             scores.cluster[back],
             None if scores.outcome is None else scores.outcome[back],
@@ -296,7 +298,7 @@ def _boosted(columns: FloatArray, y: FloatArray, learn_from: BoolArray, fold: In
 def _refuse_rare_treatment(design: Design) -> None:
     share = float(design.treated[design.weights > 0].mean())
     if share < SMALLEST_TREATED_SHARE:
-        raise ValueError(
+        raise Refused(
             f"a causal forest needs at least {SMALLEST_TREATED_SHARE:.0%} treated among the rows of the design: match "
             "or trim the controls first"
         )
@@ -350,11 +352,11 @@ def _judge(
     if subgroups:
         try:
             projection = linear_projection(scores, subgroups, columns, x, confidence)
-        except ValueError as error:
+        except Refused as error:
             notes.append(f"linear projection: {error}")
     try:
         ranking = judge_ranking(scores, out_of_fold, residuals.fold, better, confidence, rng)
-    except ValueError as error:
+    except Refused as error:
         notes.append(f"calibration and ranking: {error}")
     return Heterogeneity(
         groups=groups,

@@ -87,11 +87,13 @@ def grow(
 
     with ThreadPoolExecutor(workers()) as pool:
         bags = list(pool.map(bag, range(n_bags)))
+    with np.errstate(invalid="ignore"):  # trees without a split
+        importance = np.array([np.nan_to_num(forest.feature_importances()) for forest in bags])
     return Grown(
         arrays=as_arrays([tree.tree_ for forest in bags for tree in forest.estimators_], columns, BAG_SIZE),
         outside=~np.array(halves),
         other_fold=np.arange(n_bags)[:, None] % folds == fold[None, :],
-        importance=np.array([np.nan_to_num(forest.feature_importances()) for forest in bags]),
+        importance=importance,
     )
 
 

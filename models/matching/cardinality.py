@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 
 from models.matching.rules import columns_of
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 DIGITS = 10  # of what is allowed
@@ -56,8 +57,8 @@ def cardinality_matching(
 
     Returns weights 1 for the treated rows kept, n_treated / n_control (in the exact group) for their controls.
 
-    Raises ValueError for another estimand than the ATT, senseless options, when no set of any size has the balance, and
-    when the search takes longer than `seconds`.
+    Raises ValueError for another estimand than the ATT and senseless options, Refused when no set of any size has the
+    balance and when the search takes longer than `seconds`.
     """
     _refuse_bad_options(estimand, ratio, tolerance, gap, nodes, seconds)
     usable = np.flatnonzero(comparable_rows(baseline, treated))
@@ -67,7 +68,7 @@ def cardinality_matching(
     group = np.unique(baseline.exact_group[rows], return_inverse=True)[1]
     values, allowed = baseline.matrix[rows][:, columns], tolerance * _spread(baseline, treated, columns)
     if len(rows) == 0:
-        raise ValueError("cardinality_matching: no exact group holds both treated and untreated rows")
+        raise Refused("cardinality_matching: no exact group holds both treated and untreated rows")
     # The last variable is free: how many controls each treated row has on average, where all treated stay.
     found = milp(
         np.append(np.where(arm, 0.0, -1.0) if keep_all_treated else np.where(arm, -1.0, 0.0), 0.0),
@@ -81,13 +82,13 @@ def cardinality_matching(
         options={"mip_rel_gap": gap, "node_limit": nodes, "time_limit": seconds, "presolve": True},
     )
     if "time limit" in found.message.lower():
-        raise ValueError(
+        raise Refused(
             f"cardinality_matching was not solved within {seconds:g} seconds, and what was found by then would depend "
             "on the machine: give it more seconds, fewer nodes, a larger gap, or fewer covariates to balance"
         )
     chosen = np.zeros(len(rows), dtype=np.bool_) if found.x is None else found.x[:-1] > 0.5
     if not chosen[arm].any() or not chosen[~arm].any():
-        raise ValueError(
+        raise Refused(
             f"cardinality_matching found no set of rows that differ by at most {tolerance} standard deviations in each "
             f"of {len(columns)} covariates; raise the tolerance, balance fewer covariates, or let it search more nodes"
         )

@@ -27,6 +27,7 @@ from models.matching.rules import (
 )
 from models.matching.sets import number_sets, weights_of_seekers
 from models.propensity import NEVER, comparable_rows, day_of_treatment
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, IntArray, Propensity
 
 Serves = Literal["once", "each_discharge"]
@@ -62,13 +63,13 @@ def risk_set_matching(
 
     Returns weights and sets as `nearest_neighbour` does. `rng` is not used; the order of rows does not matter.
 
-    Raises ValueError for another estimand than the ATT, for limits that make no sense, and without any dates.
+    Raises ValueError for another estimand than the ATT, for limits that make no sense; Refused without any dates.
     """
     _refuse_bad_options(estimand, ratio, min_ratio, person_serves)
     for name, days in [("look_back_days", look_back_days), ("look_ahead_days", look_ahead_days)]:
         check_days(name, days)
     if len(baseline.index_day) and not np.ptp(baseline.index_day):
-        raise ValueError("risk_set_matching needs the dates of time zero, and all of them are the same day")
+        raise Refused("risk_set_matching needs the dates of time zero, and all of them are the same day")
     usable = comparable_rows(baseline, treated)
     rules = make_rules(
         baseline,

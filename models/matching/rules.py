@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, FloatArray, IntArray, Propensity
 
 ANY_DAYS = 1 << 60
@@ -51,7 +52,7 @@ def make_rules(
     covariate_calipers: Mapping[str, float] | None = None,
     anti_exact: Sequence[str] = (),
 ) -> Rules:
-    """The rules of a protocol over all rows. Raises ValueError for unknown columns and senseless limits."""
+    """The rules of a protocol over all rows. Raises ValueError for senseless limits, Refused for no such column."""
     calipers = dict(covariate_calipers or {})
     for name, limit in calipers.items():
         if not limit >= 0:
@@ -96,7 +97,7 @@ def columns_of(baseline: Baseline, name: str, option: str) -> list[int]:
     """The columns that a protocol calls by one name: the covariate itself, or the levels of a category."""
     found = [j for j, column in enumerate(baseline.columns) if column == name or column.startswith(f"{name} = ")]
     if not found:
-        raise ValueError(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
+        raise Refused(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
     return found
 
 
@@ -120,7 +121,7 @@ def as_codes(person: IntArray) -> NDArray[np.int64]:
 
 def _column(baseline: Baseline, name: str, option: str) -> int:
     if name not in baseline.columns:
-        raise ValueError(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
+        raise Refused(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
     return baseline.columns.index(name)
 
 

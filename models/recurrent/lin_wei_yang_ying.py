@@ -19,6 +19,7 @@ from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.recurrent.histories import Histories, histories_in_design, weights_of_histories
 from models.recurrent.weighted_count import describe_event_weights, numbers_among
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray, IntArray
 from models.times.censoring import (
     Censoring,
@@ -77,7 +78,8 @@ def lwyy(
                 stay and are alike in the covariates; with the penalty and the cap of that model
                 (models/times/censoring.py), whose estimation is in the error
 
-    Raises ValueError on days, events or designs out of range, and where an arm has no event while the other is at risk.
+    Raises ValueError on days, events or designs out of range, Refused where an arm has no event while the other is at
+    risk.
     """
     check_confidence(confidence)
     check_censoring(censoring)
@@ -139,7 +141,7 @@ def _fit(rows: _AtRisk) -> tuple[float, FloatArray]:
     at_risk = [_at_risk(first[arm], end[arm], rows.weight[arm], days.size) for arm in (rows.treated, ~rows.treated)]
     both = (at_risk[0] > 0) & (at_risk[1] > 0)
     if not (events[0][both] > 0).any() or not (events[1][both] > 0).any():
-        raise ValueError("a ratio of rates needs events in both arms while both are at risk")
+        raise Refused("a ratio of rates needs events in both arms while both are at risk")
     log_value, share, information = _solve(events, at_risk)
     hazard = (events[0] + events[1]) / (at_risk[1] + np.exp(log_value) * at_risk[0])
     gain = np.bincount(rows.owner, weights=treated - share[at], minlength=rows.weight.size)
@@ -174,4 +176,4 @@ def _solve(events: list[FloatArray], at_risk: list[FloatArray]) -> tuple[float, 
         if abs(step) < CONVERGED:
             return log_value, share, information
         log_value += step
-    raise ValueError("the ratio of rates did not converge")
+    raise Refused("the ratio of rates did not converge")

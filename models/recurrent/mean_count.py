@@ -239,7 +239,10 @@ def _errors(steps: _Steps, histories: Histories, model: WeightModel, clusters: C
     if kept.size:
         covariance = sums.T @ sums
         spread = np.sqrt(np.diag(covariance))
-        reach = largest_of(covariance / np.outer(spread, spread), confidence)
+        varies = spread > 0
+        if varies.any():
+            shared = covariance[np.ix_(varies, varies)] / np.outer(spread[varies], spread[varies])
+            reach = largest_of(shared, confidence)
     return _Errors(errors, reach, in_band, influence[:, -1:])
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.refusals import Refused
 from models.results import BoolArray, Design, FloatArray, IntArray
 from models.times.arm_curve import Arm, ArmCurve, is_arm
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, fit_cox
@@ -66,7 +67,7 @@ def censoring_weights(
 ) -> CensoringWeights:
     """Weights of the design's rows; days and codes as `within_horizon` gives them, `matrix` the (n, p) covariates.
 
-    Raises ValueError when the weights cannot be found.
+    Raises Refused when the weights cannot be found.
     """
     if not largest > 1:
         raise ValueError(f"the largest censoring weight must be above 1, not {largest}")
@@ -84,7 +85,7 @@ def censoring_weights(
     try:
         fit = fit_cox(rows, covariates, ties="breslow", l2_penalty=l2_penalty)
     except NotEstimableError as error:
-        raise ValueError(f"the model of the end of observation: {error}") from error
+        raise Refused(f"the model of the end of observation: {error}") from error
     watched = _days_watched(fit, stratum, day, "left")
     staying = find_staying(fit, rows.weights, covariates)
     weight = np.exp(fit.relative_risk * _since_start(fit, staying.step[:, None], watched, stratum)[:, 0])

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray, IntArray
 
 Ties = Literal["efron", "breslow"]
@@ -114,7 +115,7 @@ class CoxFit:
     n_steps: int
 
 
-class NotEstimableError(ValueError):
+class NotEstimableError(Refused):
     """The partial likelihood has no finite maximum; the message says why."""
 
 
@@ -340,7 +341,8 @@ def _climb(
     here = at.log_likelihood - l2_penalty / 2 * coefficients @ coefficients
     for _ in range(MAX_STEPS):
         there = coefficients + step
-        ahead = _evaluate(problem, there)
+        with np.errstate(over="ignore", invalid="ignore"):  # a step beyond all numbers has no likelihood and is halved
+            ahead = _evaluate(problem, there)
         if ahead.log_likelihood - l2_penalty / 2 * there @ there >= here - 1e-12 * abs(here):
             break
         step = step / 2

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.refusals import Refused
 from models.results import BoolArray, Curve, Design, Estimate, FloatArray, IntArray
 
 CENSORED, READMITTED, DIED, DETAINED = 0, 1, 2, 3
@@ -83,7 +84,7 @@ def within_horizon(
 ) -> tuple[FloatArray, IntArray]:
     """Days cut at the horizon and the event by then, rows outside the design made harmless.
 
-    Raises ValueError on days, events or designs out of range.
+    Raises ValueError on days, events out of range, Refused where an arm is empty.
     """
     if horizon <= 0:
         raise ValueError(f"horizon must be positive, not {horizon}")
@@ -92,7 +93,7 @@ def within_horizon(
     inside = design.weights > 0
     for arm in (design.treated, ~design.treated):
         if not (inside & arm).any():
-            raise ValueError("the design has no row with a positive weight in one of its arms")
+            raise Refused("the design has no row with a positive weight in one of its arms")
     if not (day[inside] > 0).all():
         raise ValueError("every row of the design needs a day above 0")
     if not np.isin(event[inside], known).all():

@@ -12,6 +12,7 @@ same means, those of a population near everybody, but not exactly everybody's as
 import numpy as np
 
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 from models.weighting.arms import count_rows, design_of
 from models.weighting.calibration import REACHED, Link, Target, balanced_columns, solve
@@ -31,8 +32,8 @@ def covariate_balancing_score(
     Under the ATT and ATC as `entropy_balancing`; under the ATE both arms of a group weigh together the same. The score
     of the design stays the fitted one, which overlap is judged by. Rows no design can use weigh 0; `rng` is not used.
 
-    Raises ValueError for an estimand it has not, and, naming the covariates, when no such score balances them. The ATO
-    is not among them: its balance equations are the likelihood's, so `propensity_weighting` does it.
+    Raises ValueError for an estimand it has not; Refused, naming the covariates, when no such score balances them. The
+    ATO is not among them: its balance equations are the likelihood's, so `propensity_weighting` does it.
     """
     if estimand not in ("ATT", "ATE", "ATC"):
         raise ValueError(f"covariate_balancing_score estimates the ATT, ATE or ATC, not the {estimand}")
@@ -56,7 +57,7 @@ def _inverse_probabilities(
     found = solve(columns[usable], group.astype(np.int64), nought, _inverse_probability_of(is_treated), start)
     worst = float(max(found.column_gap.max(initial=0.0), found.group_gap))
     if not worst <= REACHED:
-        raise ValueError(cannot_balance(names, found.column_gap, REACHED))
+        raise Refused(cannot_balance(names, found.column_gap, REACHED))
     weights = np.zeros(len(treated))
     weights[usable] = 1.0 + np.exp(np.where(is_treated, -found.linear, found.linear))
     return weights, {

@@ -63,7 +63,7 @@ class AcceptedDesign:
         `options` themselves, unless it is a regression with covariates of its own. Weights then count as fixed, since
         those covariates do not tell how the weights were made.
 
-        Raises ValueError where the covariates cannot be made.
+        Raises Refused where the covariates cannot be made.
         """
         if self.regressed is None or method not in REGRESSIONS:
             return baseline, options
@@ -160,3 +160,8 @@ def fewest_apart(of_rows: pl.DataFrame, outcome: str, compared: Iterable[str], d
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:
     return {"contrast": contrast, "outcome": outcome, "design": design, "method": method, "note": note}
+
+
+def task_of(accepted: AcceptedDesign, outcome: str, method: str) -> str:
+    """What an error that is no refusal says it happened in (`pipelines.errors.naming`)."""
+    return f"{method} of {outcome} on the design {accepted.name} of {accepted.contrast.name}"

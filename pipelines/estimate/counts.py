@@ -12,11 +12,13 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import FloatArray
 from models.times.events import CENSORING_NOTE, Followed
 from pipelines import store
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of
 from pipelines.estimate.times import BEFORE_DAY_1
 from pipelines.outcome_registry import is_counted, split_name
 from pipelines.protocol import Protocol
@@ -63,8 +65,9 @@ def estimate_rates(
                     accepted.design,
                 )
             try:
-                found = EFFECTS[method].function(*sample, confidence=protocol.effects.confidence, **options)
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    found = EFFECTS[method].function(*sample, confidence=protocol.effects.confidence, **options)
+            except Refused as error:
                 refusal = str(error)
             else:
                 results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in found]

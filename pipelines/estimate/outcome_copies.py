@@ -33,7 +33,7 @@ class OutcomeCopies:
         self._completed: dict[str, pl.DataFrame] = {}
 
     def of(self, outcome: str) -> pl.DataFrame:
-        """row_id and the imputed covariates of the rows whose outcome was observed. Raises ValueError where they cannot
+        """row_id and the imputed covariates of the rows whose outcome was observed. Raises Refused where they cannot
         be imputed."""
         if outcome not in self._completed:
             rng = seeded(self.protocol, "imputation", "outcome", outcome, str(self.number))

@@ -7,11 +7,13 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import BoolArray, FloatArray, IntArray
 from models.times.events import CENSORING_NOTE
 from pipelines import store
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of
 from pipelines.estimate.times import BEFORE_DAY_1, curve_frame
 from pipelines.protocol import Protocol, recurrent_outcome
 from pipelines.store import RunFolder
@@ -54,8 +56,9 @@ def estimate_recurrent(
                 sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
             options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
             try:
-                found = EFFECTS[method].function(*sample, **options)
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    found = EFFECTS[method].function(*sample, **options)
+            except Refused as error:
                 refusal = str(error)
             else:
                 freedom = degrees_of_freedom(baseline, design)

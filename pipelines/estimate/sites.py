@@ -18,12 +18,14 @@ from models.effects import keep_observed
 from models.estimated_weights import CALIBRATED
 from models.influence import degrees_of_freedom
 from models.pooling import Mean, Pooled, pool_sites
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 from models.times.events import FEWEST
 from pipelines import store
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, with_fewest
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.values import WHEN_RANDOMISED, outcome_values
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder
@@ -191,15 +193,16 @@ def _estimate_each(
     estimates, reasons = {}, {}
     try:
         baseline, options = accepted.for_method(chosen.method, outcome, found.baseline, found.was_seen, options)
-    except ValueError as error:
+    except Refused as error:
         return {}, dict.fromkeys(found.names, str(error))
     for name in found.names:
         design = found.only(name)
         rng = seeded(protocol, "site", accepted.contrast.name, accepted.design.method, outcome, name)
         given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
         try:
-            scales = EFFECTS[chosen.method].function(found.values, baseline, design, **given)
-        except ValueError as error:
+            with naming(f"{task_of(accepted, outcome, chosen.method)}, in one site"):
+                scales = EFFECTS[chosen.method].function(found.values, baseline, design, **given)
+        except Refused as error:
             reasons[name] = str(error)
             continue
         wanted = ("risk_ratio", "mean_ratio") if chosen.scale == "ratio" else ("risk_difference", "mean_difference")

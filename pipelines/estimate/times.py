@@ -13,10 +13,12 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Curve, Design, FloatArray, IntArray
 from pipelines.design import seeded
-from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
+from pipelines.errors import naming
+from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of, task_of
 from pipelines.estimate.forest import keep_forest
 from pipelines.protocol import Protocol, time_outcome
 
@@ -42,18 +44,19 @@ def estimate_times(
             continue
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
-            codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None:
-                sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
-                if _weights_censoring(method, protocol):
-                    lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                    sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
-                found = _run(method, accepted, *sample, protocol)
-                if EFFECTS[method].individual_effects:
-                    found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
-                freedom = degrees_of_freedom(*sample[2:])
-                _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
-        except ValueError as error:
+            with naming(task_of(accepted, outcome, method)):
+                codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
+                if refusal is None:
+                    sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
+                    if _weights_censoring(method, protocol):
+                        lost_at_once = np.where(seen, day, BEFORE_DAY_1)
+                        sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
+                    found = _run(method, accepted, *sample, protocol)
+                    if EFFECTS[method].individual_effects:
+                        found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
+                    freedom = degrees_of_freedom(*sample[2:])
+                    _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
+        except Refused as error:
             refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
@@ -148,13 +151,13 @@ def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, Int
 def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArray:
     """Readmissions under detention become event 3.
 
-    Raises ValueError where the kind of a readmission of the design is not known: leaving such people out would be
+    Raises Refused where the kind of a readmission of the design is not known: leaving such people out would be
     choosing by outcome.
     """
     formal = of_rows["is_first_readmission_formal"]
     is_unknown = formal.is_null().to_numpy() & (event == 1) & (design.weights > 0)
     if is_unknown.any():
-        raise ValueError("it is not known of every first readmission whether it was a detention")
+        raise Refused("it is not known of every first readmission whether it was a detention")
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 

@@ -8,13 +8,15 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, with_fewest
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
-from pipelines.outcome_registry import is_counted, window_of
-from pipelines.protocol import Protocol, outcome_kinds
+from pipelines.outcome_registry import window_of
+from pipelines.protocol import Protocol, can_measure, outcome_kinds
 
 WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
@@ -25,9 +27,6 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
-
-NOT_FOR_COUNTS = ("two_part",)
-"""A two-part regression is for days; events that are counted over time have rates (estimate/counts.py)."""
 
 
 def estimate_values(
@@ -55,9 +54,10 @@ def estimate_values(
         estimates: tuple[Estimate, ...] = ()
         if refusal is None:
             try:
-                found = _run(method, accepted, outcome, kind, observed, ~np.isnan(values), protocol, results, out)
-                estimates = with_fewest(found, observed[0], observed[2], kind)
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    found = _run(method, accepted, outcome, kind, observed, ~np.isnan(values), protocol, results, out)
+                    estimates = with_fewest(found, observed[0], observed[2], kind)
+            except Refused as error:
                 refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
@@ -101,7 +101,7 @@ def _methods_for(
     design."""
     is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
     named = [name for name in protocol.effects.methods if name in methods_for(kind)]
-    named = [name for name in named if name not in NOT_FOR_COUNTS or not is_counted(outcome)]
+    named = [name for name in named if can_measure(name, outcome)]
     return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
 
 

@@ -1,10 +1,13 @@
 """Settings of the causal forest."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.method_settings.section import Section
+
+TREES_A_FOLD = 8
+"""Two bags of four: a variance needs as many (models/forest/growing.py)."""
 
 
 class CausalForestSettings(Section):
@@ -28,6 +31,12 @@ class CausalForestSettings(Section):
         "lower", description="Which direction of the outcome is a gain: for the ranking of people and the policy tree"
     )
     policy_depth: int = Field(2, ge=0, le=2, description="Levels of questions of the policy tree; 0: all or nobody")
+
+    @model_validator(mode="after")
+    def _trees_for_every_fold(self) -> Self:
+        if self.trees < TREES_A_FOLD * self.folds:
+            raise ValueError(f"trees must be at least {TREES_A_FOLD} a fold: {TREES_A_FOLD * self.folds}")
+        return self
 
 
 class CensoredForestSettings(CausalForestSettings):

@@ -16,7 +16,7 @@ from pipelines.report.multiverse_facts import mask_reasons, read_specification_c
 from pipelines.report.rates_facts import read_rates
 from pipelines.report.released_estimates import place_of
 from pipelines.report.sites_facts import is_of_sites, read_sites
-from pipelines.report.wording import ARM_LABELS, label, mid
+from pipelines.report.wording import ARM_LABELS, label, mid, specification_label
 
 FILE = store.SUMMARY
 DIFFERENCES = ("risk_difference", "mean_difference")
@@ -77,7 +77,7 @@ def read_effects(
             and not is_of_sites(row, private["sites"])
         ],
         "sites": read_sites(rows, private["sites"], log),
-        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
+        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],), protocol.effects.methods_by_name()),
         "time_at_risk": protocol.effects.time_at_risk,
         "curves": _curves(private["curves"], contrasts[0], protocol, log),
         "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
@@ -207,6 +207,8 @@ def _curves(
             day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high), most=most
         )
         if curve is None:
+            part_of = "curves" if figure == "incidence" else "mean_counts"
+            log.note(FILE, f"effects/{part_of}/{outcome}/{arm}", dc.SUPPRESSED)
             continue
         lines.append(
             {
@@ -214,9 +216,9 @@ def _curves(
                 "arm": arm,
                 "label": ARM_LABELS.get(str(arm), str(arm)),
                 "day": curve.day,
-                "incidence": [round(value, 4) for value in curve.incidence],
-                "lower": [round(value, 4) for value in curve.lower],
-                "upper": [round(value, 4) for value in curve.upper],
+                "incidence": [None if value is None else round(value, 4) for value in curve.incidence],
+                "lower": [None if value is None else round(value, 4) for value in curve.lower],
+                "upper": [None if value is None else round(value, 4) for value in curve.upper],
                 "at_risk": curve.at_risk,
                 "band_lower": [None if value is None else round(value, 4) for value in curve.band_lower],
                 "band_upper": [None if value is None else round(value, 4) for value in curve.band_upper],
@@ -230,14 +232,16 @@ def _curves(
 
 
 def _times(rows: list[Row], contrast: str, protocol: Protocol) -> list[Row]:
-    """Estimates of the methods for times on the primary contrast and design, as they come."""
+    """Estimates of the methods for times on the primary contrast and design, as they come, those of further
+    specifications under their own names."""
+    named = protocol.effects.methods_by_name()
     return [
-        row
+        {**row, "method_words": specification_label(row["method"], named)}
         for row in rows
         if row["contrast"] == contrast
         and row["design"] == protocol.design.methods[0]
         and row["subgroup"] == "all"
-        and row["method"] in methods_for("time_to_event")
+        and named.get(row["method"]) in methods_for("time_to_event")
     ]
 
 

@@ -311,13 +311,14 @@ def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float
     lines = [line for line in curves["lines"] if line["outcome"] == outcome]
     for number, line in enumerate(lines):
         colour = COLOUR.get(line["arm"], MUTED)
-        y = [factor * value for value in line["incidence"]]
+        y, lower, upper, *band = (
+            [np.nan if value is None else factor * value for value in line[side]]
+            for side in ("incidence", "lower", "upper", "band_lower", "band_upper")
+        )
         dashes = (0, ()) if number == 0 else (0, (5, 1.5))
         axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=line["label"])
-        lower, upper = ([factor * value for value in line[side]] for side in ("lower", "upper"))
         axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-        for side in ("band_lower", "band_upper"):
-            edge = [np.nan if value is None else factor * value for value in line[side]]
+        for edge in band:
             axes.step(line["day"], edge, where="post", color=colour, linestyle=dashes, linewidth=0.6)
     axes.set_xlim(0, max(line["day"][-1] for line in lines))
     axes.set_ylim(bottom=0)

@@ -27,7 +27,7 @@ from pipelines.store import RunFolder
 NAME = store.SUMMARY
 OVERLAP_CHECKS = (
     "min_share_treated_kept",
-    "min_share_control_kept",
+    "min_share_population_kept",
     "min_overlap",
     "min_effective_controls",
     "min_effective_treated",
@@ -78,6 +78,7 @@ def summarise(
         "diagnostics": diagnostic_facts.list_diagnostics(tables[store.RELEASED_DIAGNOSTICS], *primary),
         "left_out": diagnostic_facts.most_different(tables[store.RELEASED_KEPT], *primary),
         "power": protocol.power.model_dump(),
+        "exact": list(protocol.design.exact),
         "gaps": design_facts.describe_gaps(design["contrasts"][0]["designs"][0], log),
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
         "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
