@@ -115,7 +115,9 @@ DESIGN_WORDS: dict[str, Words] = {
         "The score is logistic in the balanced covariates, or the outcome linear in them: either suffices.", OF_BALANCE
     ),
     "covariate_balancing_score": Words(
-        "As entropy_balancing for ATT and ATC; for the ATE a logistic score that balances the arms.", OF_BALANCE
+        "As entropy_balancing for ATT and ATC; for the ATE a logistic score that balances the arms. "
+        "`equations = balance_and_fit`: a logistic score, which `j_p_value` in design.json tests.",
+        OF_BALANCE,
     ),
     "stable_balancing": Words(
         "The outcome is nearly linear in the balanced covariates, up to the tolerance.",

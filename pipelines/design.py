@@ -220,7 +220,8 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
         return {**entry, "balance": balance, **nothing_to_judge}
-    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    left = designed.incomplete[0]
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power, n_treated_left=left)
     verdicts = judge(
         found,
         protocol.acceptance,

@@ -16,7 +16,7 @@ from models.registry import methods_for
 from models.results import Baseline, Design
 from pipelines import store
 from pipelines.design import contrasts_of
-from pipelines.design_matrix import build_baseline, reference_levels
+from pipelines.design_matrix import build_baseline, reference_levels, with_flags
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of
 from pipelines.estimate.copies import Collected, pool_copies
 from pipelines.estimate.counts import estimate_rates, read_observed
@@ -142,8 +142,10 @@ def accepted_designs(
             is_primary = number == 0 and place == 0
             references = reference_levels(table, protocol.covariates)
             regressed = None if again is None else again.baselines_of(table, columns, protocol)
+            of_subgroups = [*protocol.effects.causal_forest.subgroups, *protocol.effects.censored_forest.subgroups]
+            flagged = with_flags(baselines[key], table, list(dict.fromkeys(of_subgroups))) if is_primary else None
             yield AcceptedDesign(
-                name, contrast, table["row_id"], baselines[key], design, is_primary, references, regressed
+                name, contrast, table["row_id"], baselines[key], design, is_primary, references, regressed, flagged
             )
 
 

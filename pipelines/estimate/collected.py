@@ -45,7 +45,9 @@ CURVE_SCHEMA = {
 class AcceptedDesign:
     """One design of one contrast, ready for outcomes: rows in the order of baseline and design. `name` is the
     specification's, which is the method's unless the protocol lists the method more than once. `regressed` gives the
-    covariates that regressions of an outcome are to have, where they are not those of the design."""
+    covariates that regressions of an outcome are to have, where they are not those of the design. `flagged` is the
+    baseline with those told apart whose value of a subgroup's covariate was filled in, where they are too few for the
+    design to do so."""
 
     name: str
     contrast: Contrast
@@ -55,6 +57,7 @@ class AcceptedDesign:
     is_primary: bool
     reference_levels: Mapping[str, str] = field(default_factory=dict)
     regressed: Callable[[str], Baseline] | None = None
+    flagged: Baseline | None = None
 
     def for_method(
         self, method: str, outcome: str, baseline: Baseline, observed: BoolArray, options: dict[str, Any]
@@ -70,6 +73,10 @@ class AcceptedDesign:
         own = self.regressed(outcome)
         fixed = {"weights_are": "fixed"} if "weights_are" in options else {}
         return replace(baseline, matrix=own.matrix[observed], columns=own.columns), options | fixed
+
+    @property
+    def baseline_for_forests(self) -> Baseline:
+        return self.baseline if self.flagged is None else self.flagged
 
 
 @dataclass

@@ -50,7 +50,9 @@ def estimate_times(
                     sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
                     if _weights_censoring(method, protocol):
                         lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                        sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
+                        of_forests = EFFECTS[method].individual_effects
+                        covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
+                        sample, ids = (lost_at_once, codes, covariates, accepted.design), accepted.row_id
                     found = _run(method, accepted, *sample, protocol)
                     if EFFECTS[method].individual_effects:
                         found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)

@@ -55,8 +55,11 @@ def estimate_values(
         if refusal is None:
             try:
                 with naming(task_of(accepted, outcome, method)):
-                    found = _run(method, accepted, outcome, kind, observed, ~np.isnan(values), protocol, results, out)
-                    estimates = with_fewest(found, observed[0], observed[2], kind)
+                    known = observed
+                    if EFFECTS[method].individual_effects:
+                        known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
+                    found = _run(method, accepted, outcome, kind, known, ~np.isnan(values), protocol, results, out)
+                    estimates = with_fewest(found, known[0], known[2], kind)
             except Refused as error:
                 refusal = str(error)
         if refusal is not None:

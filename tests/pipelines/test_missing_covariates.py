@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from models.forest.subgroups import levels_of
 from models.imputation import pool
 from models.results import Design
 from models.standardisation import g_computation
@@ -15,7 +16,8 @@ from pipelines import store
 from pipelines.design import design_study, seeded
 from pipelines.design_matrix import build_baseline
 from pipelines.errors import ProtocolError
-from pipelines.estimate import estimate_study
+from pipelines.estimate import accepted_designs, estimate_study
+from pipelines.estimate.collected import Results
 from pipelines.estimate.sites import SMALL
 from pipelines.imputation import complete_copies, complete_given_outcome, pool_designs, within_a_copy
 from pipelines.protocol import Protocol
@@ -104,11 +106,41 @@ def test_complete_cases_only_and_those_who_left_are_counted(tmp_path: Path) -> N
     assert entry["incomplete"] == {"treated": N_TREATED - gone, "control": N_POOL - complete.height + gone}
     share = next(v["value"] for v in entry["verdicts"] if v["check"] == "min_share_treated_kept")
     assert share == pytest.approx(gone / N_TREATED)
+    # Weighting keeps everybody with a complete record; the others are no part of the designed sample.
+    generalisability = entry["diagnostics"]["generalisability"]
+    assert (generalisability["n_left_out"], generalisability["n_incomplete"]) == (0, N_TREATED - gone)
+    assert generalisability["index"] == pytest.approx(np.sqrt(gone / N_TREATED))
     assert not any("missing" in row["covariate"] for row in entry["balance"])
     render_report(run, tmp_path, protocol, FACTS)
     page = (tmp_path / store.REPORT).read_text()
     assert "left the comparison before the design (complete cases)" in page
     assert "the answer speaks for people with complete records" in page
+    measures = pl.read_csv(tmp_path / store.RELEASED_DIAGNOSTICS)
+    left_out = measures.filter(measure="n_left_out", design="propensity_weighting")["value"].item()
+    assert abs(left_out - (N_TREATED - gone)) <= 2  # rounded to five
+
+
+def test_too_few_missing_values_for_an_indicator_are_no_level_of_a_forest_s_subgroups(tmp_path: Path) -> None:
+    tables = people()
+    baseline = tables[store.BASELINE].with_columns(
+        is_settled=pl.when(pl.col("row_id") % 100 == 3).then(None).otherwise(pl.col("is_settled").fill_null(value=True))
+    )
+    protocol = protocol_with(
+        "indicator",
+        effects={"methods": ["weighted_difference", "causal_forest"], "causal_forest": {"subgroups": ["is_settled"]}},
+    )
+    run = write(tmp_path, {**tables, store.BASELINE: baseline})
+    design_study(run, run.path, protocol)
+    accepted = next(accepted_designs(run, run.read(store.COHORT), protocol, Results()))
+    assert "is_settled missing" not in accepted.baseline.columns  # 6 of 580, fewer than rare_level_below
+    of_forests = accepted.baseline_for_forests
+    levels = levels_of("is_settled", of_forests.columns, of_forests.matrix, np.ones(of_forests.person.size))
+    assert {name: int(inside.sum()) for name, inside in levels.items()} == {
+        "is_settled = no": baseline.filter(~pl.col("is_settled")).height,
+        "is_settled = yes": baseline.filter(pl.col("is_settled")).height,
+        "is_settled = missing": 6,
+    }
+    assert of_forests.columns[:-1] == accepted.baseline.columns
 
 
 def test_one_covariate_may_be_complete_and_another_flagged(tmp_path: Path) -> None:
