@@ -98,7 +98,12 @@ class Groundwork:
         if key not in self._baselines:
             pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
             kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
-            baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
+            baseline = build_baseline(
+                kept,
+                self.protocol.covariates,
+                list(specification.exact),
+                not_yet_treated=self.protocol.not_yet_treated,
+            )
             self._baselines[key], self._outside[key] = (kept, baseline), pool.height - kept.height
         return self._baselines[key]
 

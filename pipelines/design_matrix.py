@@ -23,10 +23,15 @@ POOLED_LEVEL = "other levels"
 
 
 def build_baseline(
-    rows: pl.DataFrame, covariates: Covariates, exact: Sequence[str], *, may_be_empty: bool = False
+    rows: pl.DataFrame,
+    covariates: Covariates,
+    exact: Sequence[str],
+    *,
+    may_be_empty: bool = False,
+    not_yet_treated: bool = False,
 ) -> Baseline:
     """The baseline of `rows` (person_id, index_date, covariates and the columns of `exact`), in their order; with
-    `may_be_empty` also one without columns.
+    `may_be_empty` also one without columns. `not_yet_treated` as in Baseline.
 
     Exact columns enter the matrix as categories too, so that weighting designs balance them. Raises ProtocolError
     naming every covariate that is unknown, empty, or (under missing = 'refuse') incomplete.
@@ -49,6 +54,7 @@ def build_baseline(
         exact_group=group_codes(rows, exact),
         index_day=dates.fill_null(0).cast(pl.Int64).to_numpy(),
         person=rows["person_id"].rank("dense").cast(pl.Int64).to_numpy(),
+        not_yet_treated=not_yet_treated,
     )
 
 

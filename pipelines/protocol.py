@@ -98,6 +98,11 @@ class Protocol(Section):
         object.__setattr__(self, "acceptance", self.acceptance.resolved(self.estimand.target))
         return self
 
+    @property
+    def not_yet_treated(self) -> bool:
+        """Whether discharges of participants before their allocation are candidates."""
+        return self.eligibility is not None and self.eligibility.candidates == "not_yet_treated"
+
 
 def load_protocol(path: Path) -> Protocol:
     """Read a study protocol.

@@ -39,6 +39,14 @@ def what_methods_cannot_target(protocol: "Protocol") -> list[str]:
             for name in methods
             if name not in able
         ]
+    able = [name for name, method in DESIGNS.items() if method.not_yet_treated]
+    if protocol.not_yet_treated and not set(designs) <= set(able):
+        problems += [
+            f"design.methods: {name} takes no candidates who are not yet treated (eligibility.candidates); those "
+            f"that do: {', '.join(able)}"
+            for name in designs
+            if name not in able
+        ]
     return problems + what_cannot_go_together(protocol)
 
 
@@ -64,14 +72,15 @@ def what_cannot_go_together(protocol: "Protocol") -> list[str]:
 
 
 def what_cannot_be_pooled(protocol: "Protocol") -> list[str]:
-    """Each person's effect has no place in Rubin's rules, nor have Q, tau² and prediction intervals over sites."""
+    """Each person's effect has no place in Rubin's rules."""
     if not protocol.covariates.named_with("multiple_imputation"):
         return []
     named = protocol.effects.methods_by_name().items()
     single = [name for name, method in named if EFFECTS[method].individual_effects]
     problems = [f"effects.methods: {name} is not pooled over multiple imputations; leave it out" for name in single]
-    if protocol.effects.sites.by is not None:
-        problems.append("effects.sites: sites are not pooled over multiple imputations; leave `by` out")
+    by = protocol.effects.sites.by
+    if by in protocol.covariates.named_with("multiple_imputation"):
+        problems.append(f"effects.sites.by: {by} is imputed, so that people would change sites between the copies")
     return problems
 
 
@@ -173,11 +182,6 @@ def faults_of_design_options(protocol: "Protocol") -> list[str]:
             problems.append(f"design.{one.name}: propensity.by_stratum needs design.exact, whose columns are strata")
         if getattr(one.settings, "trim", None) == "crump_optimal" and protocol.estimand.target != "ATE":
             problems.append(f"design.{one.name}.trim: crump_optimal is derived for the ATE only")
-        if getattr(one.settings, "untreated_days", None) is not None:
-            problems.append(
-                f"design.{one.name}.untreated_days would do nothing: later participants are not candidates "
-                "of a cohort; leave it out"
-            )
         if getattr(one.settings, "person_serves", None) == "each_discharge" and "first" in may_serve:
             problems.append(
                 f"design.{one.name}.person_serves: each_discharge needs candidate_discharges = 'every', both in "

@@ -150,6 +150,11 @@ class Eligibility(Section):
     acute_ward: Literal["any", "last"] = Field("any", description="Which ward of the stay must be adult acute")
     zero_day_stays_are_readmissions: bool = Field(False, description="Sensitivity: zero-day stays count")
     rules: tuple[ExclusionRule, ...] = Field(RULE_ORDER, description="Exclusions applied, first that fails is recorded")
+    candidates: Literal["never_treated", "not_yet_treated"] = Field(
+        "never_treated",
+        description="never_treated: nobody who is on the allocation list; not_yet_treated: also participants who "
+        "agreed to linkage, with their discharges before their allocation, for designs that can (docs/methods.md)",
+    )
     candidate_discharges: Literal["every", "first"] = Field(
         "every", description="Which eligible discharges of one person are in the cohort; a design says which serve"
     )
@@ -279,6 +284,12 @@ class Imputation(Section):
     copies: int = Field(10, ge=2, le=200, description="Completed copies of the covariates")
     iterations: int = Field(5, ge=1, le=100, description="Rounds of the chained equations for each copy")
     donors: int = Field(5, ge=1, le=50, description="Nearest observed rows from which a number is drawn")
+    regressions: Literal["as_in_design", "with_outcome"] = Field(
+        "as_in_design",
+        description="Covariates of g_computation, adjusted_regression, aipw and tmle. as_in_design: the copies of the "
+        "design, which no outcome entered; with_outcome: drawn again for each outcome, with it among the predictors. "
+        "docs/missing.md says what either leaves of a confounder",
+    )
 
 
 class Covariates(Section):

@@ -153,6 +153,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "n_ignored_files": len(account.get("ignored_files", [])),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
+        "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
         "deaths": account.get("deaths"),
         "tables": [
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
@@ -172,6 +173,13 @@ def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, 
         return None
     n_people = log.count(found["n_people"], NAME, "data_account/sessions")
     return None if n_people is None else {"n_people": n_people, "mean": round(found["mean"], 1)}
+
+
+def _not_yet_treated(found: dict[str, int] | None, log: dc.DisclosureLog) -> dict[str, int | None] | None:
+    """Candidate discharges of later participants; None where the protocol has none."""
+    if found is None:
+        return None
+    return {name: log.count(n, NAME, f"data_account/not_yet_treated/{name}") for name, n in found.items()}
 
 
 def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

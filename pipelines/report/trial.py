@@ -7,6 +7,7 @@ emulation, and that the report says it is one.
 from datetime import date
 
 from models.registry import DESIGNS
+from pipelines.estimate.collected import REGRESSIONS
 from pipelines.protocol import Protocol
 from pipelines.report.wording import ARM_LABELS, label, mid
 
@@ -80,7 +81,8 @@ def _eligibility_emulated(protocol: Protocol) -> str:
     which = "every eligible discharge" if rules.candidate_discharges == "every" else "the first eligible discharge"
     return (
         f"The same rules, applied to the records of participants and candidates alike; candidates are {which} from "
-        f"{_day(rules.recruitment_start)} to {_day(rules.recruitment_end)} of people outside the trial. "
+        f"{_day(rules.recruitment_start)} to {_day(rules.recruitment_end)} of people outside the trial"
+        f"{', and of participants before their allocation' if protocol.not_yet_treated else ''}. "
         f"{_serving(protocol)}Clinicians’ judgements are not in the records"
     )
 
@@ -356,6 +358,13 @@ _OF_MISSING = {
 }
 
 
+_WITH_OUTCOME = (
+    "For {methods} they were drawn again with the outcome among the predictors, while the design stayed as it was: "
+    "assumes that values are missing at random given the outcome as well, and that those regressions are right. In the "
+    "same worlds that left a bias of 0.02 and covered in 94.5 to 95.5 %; after matching, intervals are too wide."
+)
+
+
 def _missing_covariates(protocol: Protocol) -> list[tuple[str, str]]:
     """What each way of handling missing values assumes, with the covariates it is for: up to three are named."""
     chosen = protocol.covariates
@@ -368,7 +377,19 @@ def _missing_covariates(protocol: Protocol) -> list[tuple[str, str]]:
             listed = ", ".join(mid(label(name)) for name in named)
             some = f"{len(named)} covariates" if len(named) > 3 else listed
             said.append(text.format(names=some, copies=chosen.imputation.copies))
+    regressions = [name for name in REGRESSIONS if name in protocol.effects.methods_by_name().values()]
+    if regressions and chosen.named_with("multiple_imputation") and chosen.imputation.regressions == "with_outcome":
+        said.append(_WITH_OUTCOME.format(methods=", ".join(mid(label(name)) for name in regressions)))
     return [("Missing covariates", " ".join(said))] if said else []
+
+
+_NOT_YET_TREATED = (
+    "Not yet treated",
+    "Discharges of later participants before their allocation serve as controls: leaving them out would leave out "
+    "people because they were readmitted. What follows such a discharge counts as it happened: the comparison is with "
+    "no support at this discharge, and support later where it came. A first readmission comes before the support that "
+    "began in it; counts over a whole window also hold time after support had begun.",
+)
 
 
 def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
@@ -383,6 +404,7 @@ def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
         ("Consistency", "The intervention and usual care mean the same thing for everybody to whom they are ascribed."),
         ("No interference", "One person’s allocation does not change another person’s outcome."),
         *_missing_covariates(protocol),
+        *([_NOT_YET_TREATED] if protocol.not_yet_treated else []),
         ("Honest records", "The records find events equally well in both groups; silence is not read as health."),
     ]
     return [{"name": name, "text": text} for name, text in rows]
