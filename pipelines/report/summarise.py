@@ -13,9 +13,11 @@ from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.quality import QUALITY_SCHEMA
 from pipelines.report import (
+    assumptions,
     design_facts,
     diagnostic_facts,
     effects_facts,
+    methods,
     quality_facts,
     released,
     released_estimates,
@@ -84,9 +86,9 @@ def summarise(
         "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
-        "limits": trial.describe_limits(protocol),
-        "methods": trial.describe_methods(protocol),
-        "assumptions": trial.describe_assumptions(protocol),
+        "limits": assumptions.describe_limits(protocol),
+        "methods": methods.describe_methods(protocol),
+        "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
         "effects": None,
