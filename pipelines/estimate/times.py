@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Curve, CurveDifference, Design, FloatArray, IntArray
@@ -58,11 +59,14 @@ def estimate_times(
                     sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
                     if _weights_censoring(method, protocol):
                         lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                        sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
+                        of_forests = EFFECTS[method].individual_effects
+                        covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
+                        sample, ids = (lost_at_once, codes, covariates, accepted.design), accepted.row_id
                     found = _run(method, accepted, *sample, protocol)
                     if EFFECTS[method].individual_effects:
                         found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
-                    _collect(found, method, accepted, protocol, n_unobserved, results)
+                    freedom = degrees_of_freedom(*sample[2:])
+                    _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
         except Refused as error:
             refusal = str(error)
         if refusal is not None:
@@ -120,13 +124,19 @@ def _keep_forests(
 
 
 def _collect(
-    found: Any, method: str, accepted: AcceptedDesign, protocol: Protocol, n_unobserved: int, results: Results
+    found: Any,
+    method: str,
+    accepted: AcceptedDesign,
+    protocol: Protocol,
+    n_unobserved: int,
+    freedom: float,
+    results: Results,
 ) -> None:
     """`found` as a method for times gives it (models/times/events.py)."""
     contrast, days = accepted.contrast.name, protocol.follow_up.days
     for effect in found.effects:
         outcome = f"{effect.event}_{effect.until}d"
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in effect.estimates]
     for pair in found.event_curves:
         results.curves += [
             curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
