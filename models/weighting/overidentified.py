@@ -5,12 +5,15 @@ section 2.3), as their package CBPS has it: the moments' covariance is that give
 likelihood, and stays; from there the search descends. With twice as many equations as coefficients none holds
 exactly; whether they can all hold is tested (Hansen's J): a small p-value says that no logistic score with these
 covariates both fits and balances. Several local minima are possible; the one below the likelihood's maximum is taken.
+
+The balance equations of the ATT, Σ x (treated - e) / (1 - e) = 0 (ATC: / e), are taken less those of the likelihood,
+Σ x (treated - e) odds = 0, which changes neither estimate nor test: where few are treated 1 - e is nearly 1, and as
+they stand the two blocks would be the same equations to as many digits as a computer has.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
 from scipy.special import expit
 from scipy.stats import chi2
 
@@ -30,7 +33,8 @@ SEPARATED = 30.0
 
 @dataclass(frozen=True)
 class JointScore:
-    """linear (n,) log-odds, nan for rows not used; the J statistic with its degrees of freedom and p-value."""
+    """linear (n,) log-odds, nan for rows not used; the J statistic with its degrees of freedom and p-value (0 and 1
+    where the covariates have a cell for each kind of people: the likelihood's score then balances exactly)."""
 
     linear: FloatArray
     statistic: float
@@ -44,14 +48,15 @@ def joint_score(baseline: Baseline, treated: BoolArray, usable: BoolArray, estim
     matrix = moments_matrix(baseline, usable)[usable]
     arm = treated[usable]
     start = _most_likely(matrix, arm)
-    precision = pseudo_inverse(_covariance(matrix, matrix @ start, arm, estimand))
+    precision, n_moments = _precision(matrix, matrix @ start, estimand)
 
     beta, value, n_steps = _descend(matrix, arm, start, precision, estimand)
-    freedom = int(np.linalg.matrix_rank(precision, hermitian=True)) - len(start)
+    freedom = n_moments - len(start)
     statistic = len(arm) * value
     linear = np.full(len(treated), np.nan)
     linear[usable] = matrix @ beta
-    return JointScore(linear, statistic, freedom, float(chi2.sf(statistic, freedom)), n_steps)
+    p_value = float(chi2.sf(statistic, freedom)) if freedom > 0 else 1.0
+    return JointScore(linear, statistic, freedom, p_value, n_steps)
 
 
 def _descend(
@@ -86,14 +91,11 @@ def _second(
     matrix: FloatArray, treated: BoolArray, beta: FloatArray, estimand: Estimand, pulled: FloatArray
 ) -> FloatArray:
     """(q, q) second derivatives of the moments, summed with `pulled` (2q,)."""
-    linear, share = matrix @ beta, float(treated.mean())
-    score, odds = expit(linear), np.exp(linear)
-    of_balance = {
-        "ATT": np.where(treated, 0.0, -odds) / share,
-        "ATC": np.where(treated, 1 / odds, 0.0) / (1 - share),
-        "ATE": np.where(treated, 1 / odds, -odds),
-    }[estimand]
-    of_fit = -score * (1 - score) * (1 - 2 * score)
+    linear = matrix @ beta
+    score, (by_odds, slope, curve) = expit(linear), _balance(linear, estimand)
+    variance = score * (1 - score)
+    of_fit = -variance * (1 - 2 * score)
+    of_balance = of_fit * by_odds - 2 * variance * slope + (treated - score) * curve
     size = matrix.shape[1]
     by = (matrix @ pulled[:size]) * of_fit + (matrix @ pulled[size:]) * of_balance
     return np.asarray(_cross(matrix, by) / len(treated))
@@ -123,10 +125,11 @@ def joint_equations(baseline: Baseline, design: Design, usable: BoolArray, slope
     linear = np.where(usable, np.log(design.score) - np.log1p(-design.score), 0.0)
     used, mine = matrix[usable], arm[usable]
     beta: FloatArray = np.linalg.lstsq(used, linear[usable], rcond=None)[0].astype(np.float64)
-    precision = pseudo_inverse(_covariance(used, linear[usable], mine, design.estimand))
+    precision, _ = _precision(used, linear[usable], design.estimand)
     _, derivative = _moments(used, mine, beta, design.estimand)
     along = np.linalg.solve(derivative.T @ precision @ derivative, derivative.T @ precision)
-    parts = [matrix * residual[:, None] for residual in _residuals(linear, arm, design.estimand, float(mine.mean()))]
+    residual = arm - expit(linear)
+    parts = [matrix * one[:, None] for one in (residual, residual * _balance(linear, design.estimand)[0])]
     moved = -(np.hstack(parts) * usable[:, None]) @ along.T / int(usable.sum())
     return ScoreModel(
         matrix * usable[:, None],
@@ -137,50 +140,40 @@ def joint_equations(baseline: Baseline, design: Design, usable: BoolArray, slope
     )
 
 
-def _residuals(
-    linear: FloatArray, treated: BoolArray, estimand: Estimand, share: float
-) -> tuple[FloatArray, FloatArray]:
-    """(n,) what a row adds to the likelihood's equations and to those of balance, for each of its columns."""
-    score, odds = expit(linear), np.exp(linear)
-    balance = {
-        "ATT": np.where(treated, 1.0, -odds) / share,
-        "ATC": np.where(treated, 1 / odds, -1.0) / (1 - share),
-        "ATE": np.where(treated, 1 + 1 / odds, -(1 + odds)),
-    }[estimand]
-    return treated - score, balance
+def _balance(linear: FloatArray, estimand: Estimand) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """(n,) what treated - score is multiplied by in the balance equations, with its first two derivatives."""
+    odds, against = np.exp(linear), np.exp(-linear)
+    if estimand == "ATT":
+        return odds, odds, odds
+    if estimand == "ATC":
+        return against, -against, against
+    return 2 + odds + against, odds - against, odds + against
 
 
 def _moments(
     matrix: FloatArray, treated: BoolArray, beta: FloatArray, estimand: Estimand
 ) -> tuple[FloatArray, FloatArray]:
     """(2q,) means of the moments and (2q, q) their derivatives."""
-    linear, share = matrix @ beta, float(treated.mean())
-    score, odds = expit(linear), np.exp(linear)
-    slope = {
-        "ATT": np.where(treated, 0.0, -odds) / share,
-        "ATC": np.where(treated, -1 / odds, 0.0) / (1 - share),
-        "ATE": np.where(treated, -1 / odds, -odds),
-    }[estimand]
-    fit, balance = _residuals(linear, treated, estimand, share)
-    means = np.concatenate([matrix.T @ fit, matrix.T @ balance]) / len(treated)
-    derivative = np.concatenate([-_cross(matrix, score * (1 - score)), _cross(matrix, slope)]) / len(treated)
-    return means, derivative
+    linear = matrix @ beta
+    score, (by_odds, slope, _) = expit(linear), _balance(linear, estimand)
+    residual, variance = treated - score, score * (1 - score)
+    means = np.concatenate([matrix.T @ residual, matrix.T @ (residual * by_odds)])
+    derivative = np.concatenate([_cross(matrix, -variance), _cross(matrix, residual * slope - variance * by_odds)])
+    return means / len(treated), derivative / len(treated)
 
 
-def _covariance(matrix: FloatArray, linear: FloatArray, treated: BoolArray, estimand: Estimand) -> FloatArray:
-    """(2q, 2q) covariance of the moments given the covariates."""
-    score, odds, share = expit(linear), np.exp(linear), float(treated.mean())
+def _precision(matrix: FloatArray, linear: FloatArray, estimand: Estimand) -> tuple[FloatArray, int]:
+    """(2q, 2q) inverse of the moments' covariance given the covariates, and how many of the moments are not made up by
+    others, both judged with every moment in units of its own spread."""
+    score, by_odds = expit(linear), _balance(linear, estimand)[0]
     variance = score * (1 - score)
-    together, balance = {
-        "ATT": (score / share, odds / share**2),
-        "ATC": ((1 - score) / (1 - share), 1 / odds / (1 - share) ** 2),
-        "ATE": (np.ones_like(score), 1 / variance),
-    }[estimand]
-    across = _cross(matrix, together)
-    whole = block_diag(_cross(matrix, variance), _cross(matrix, balance))
-    size = matrix.shape[1]
-    whole[:size, size:] = whole[size:, :size] = across
-    return np.asarray(whole / len(treated), dtype=np.float64)
+    across = _cross(matrix, variance * by_odds)
+    whole = np.block([[_cross(matrix, variance), across], [across, _cross(matrix, variance * by_odds**2)]]) / len(
+        linear
+    )
+    spread = np.sqrt(np.diag(whole))
+    inverse = pseudo_inverse(whole / np.outer(spread, spread))
+    return inverse / np.outer(spread, spread), int(np.linalg.matrix_rank(inverse, hermitian=True))
 
 
 def _cross(matrix: FloatArray, by: FloatArray) -> FloatArray:
