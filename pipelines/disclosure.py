@@ -123,7 +123,7 @@ def midpoint_six(value: float) -> int:
 @dataclass(frozen=True)
 class ReleasedCurve:
     """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts; None on days after the first until
-    enough people had the event, and of the band where it does not reach."""
+    enough people had the event, when nobody was observed any more, and of the band where it does not reach."""
 
     day: list[int]
     incidence: list[float | None]
@@ -149,8 +149,10 @@ def release_curve(
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
     and the number at risk are rounded to the midpoint of six, and so are the limits and the band. A number at risk that
     is too small is withheld; None when already the start is, or when few have the event in the end. Until enough have
-    it nothing is said, neither of nobody nor of few: the first step would be the date of one person's event. `most` is
-    the largest value there can be: 1 for a share of people, infinity for a mean number of events."""
+    it nothing is said, neither of nobody nor of few: the first step would be the date of one person's event. Nor is
+    anything said of days after the curve's last, when nobody was observed any more, or of its end, as soon as few are
+    left: that would be the date on which one person's observation ended. `most` is the largest value there can be: 1
+    for a share of people, infinity for a mean number of events."""
     nothing = [math.nan] * len(day)
     edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
     rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
@@ -178,10 +180,15 @@ def release_curve(
     few = rule.suppress_below if max(events, default=0) > 0 else 0
     is_early = [day > 0 and n < few for day, n in zip(days, events, strict=True)]
 
-    def said(values: Sequence[float | None]) -> list[float | None]:
-        return [None if early else value for value, early in zip(values, is_early, strict=True)]
-
     left = [None if release_count(row[3], rule) is None else midpoint_six(row[3]) for row in seen]
+    ends = rows[-1][0]
+    is_over = [ends < max(days) and (day > ends or n is None) for day, n in zip(days, left, strict=True)]
+    left = [None if over else n for over, n in zip(is_over, left, strict=True)]
+    is_silent = [early or over for early, over in zip(is_early, is_over, strict=True)]
+
+    def said(values: Sequence[float | None]) -> list[float | None]:
+        return [None if silent else value for value, silent in zip(values, is_silent, strict=True)]
+
     edges_out = said(rebuilt_band(4)), said(rebuilt_band(5))
     return ReleasedCurve(list(days), said(rebuilt(0)), said(rebuilt(1)), said(rebuilt(2)), left, *edges_out)
 

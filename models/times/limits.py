@@ -137,10 +137,13 @@ def _errors_and_sums(
 
 
 def band_multiplier(sums: FloatArray, confidence: float) -> float:
-    """The quantile of the largest absolute standardised error over days, from the (clusters, days) influences."""
+    """The quantile of the largest absolute standardised error over days, from the (clusters, days) influences; nan
+    where no day has an error."""
     covariance = sums.T @ sums
     error = np.sqrt(np.diag(covariance))
     varies = error > 0
+    if not varies.any():
+        return float("nan")
     correlation = covariance[np.ix_(varies, varies)] / np.outer(error[varies], error[varies])
     return largest_of(correlation, confidence)
 

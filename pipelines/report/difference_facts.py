@@ -1,5 +1,6 @@
 """The released curves and what is known of their difference become the difference that the report draws."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +13,16 @@ from pipelines.protocol import Protocol
 
 Row = dict[str, Any]
 
+MOST_ROUNDED = 3
+"""People by whom a midpoint of six may be off."""
+
 
 def read_differences(
     differences: pl.DataFrame, curves: Row | None, contrast: str, protocol: Protocol, log: dc.DisclosureLog
 ) -> list[Row]:
     """Treated minus control of the released curves, on their days. Half the width of the limits and of the band is
-    taken to the midpoint of six in as many people as the smaller group has. Nothing is said where a curve says
-    nothing."""
+    taken to the midpoint of six in as many people as the smaller group has. `rounding` is by how much an edge of the
+    band may lie elsewhere because of it. Nothing is said where a curve says nothing."""
     if curves is None or differences.is_empty():
         return []
     mine = differences.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
@@ -39,9 +43,25 @@ def read_differences(
             name: [None if half is None else dc.midpoint_six(half * base) / base for half in listed]
             for name, listed in halves.items()
         }
-        found.append({"outcome": outcome, "day": days, "value": _rounded(value), **_around(value, edges)})
+        found.append(
+            {
+                "outcome": outcome,
+                "day": days,
+                "value": _rounded(value),
+                **_around(value, edges),
+                "rounding": _most_rounding(pair),
+            }
+        )
     log.note(store.SUMMARY, "effects/differences", dc.MIDPOINT)
     return found
+
+
+def _most_rounding(pair: Sequence[Row]) -> float:
+    """Three people in each curve's events and in its start, and three in half the width; taken up to 0.1 points."""
+    starts = [line["at_risk"][0] for line in pair]
+    highest = [max(share for share in line["incidence"] if share is not None) for line in pair]
+    curves = sum(MOST_ROUNDED * (1 + share) / start for share, start in zip(highest, starts, strict=True))
+    return math.ceil(1000 * (curves + MOST_ROUNDED / min(starts))) / 1000
 
 
 def _around(value: list[float | None], edges: dict[str, list[float | None]]) -> Row:

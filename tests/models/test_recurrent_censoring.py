@@ -115,6 +115,20 @@ def test_neither_order_nor_numbering_nor_rows_outside_play_a_part(method: str, n
         assert numbers[0] == pytest.approx(numbers[1], rel=1e-7)
 
 
+@pytest.mark.parametrize("options", [{}, {"censoring": "weights"}])
+def test_an_arm_whose_count_cannot_vary_has_no_band(options: dict[str, Any]) -> None:
+    """Twelve treated, each with one event on day 1; one control is lost on day 50."""
+    rows = np.arange(24)
+    baseline = baseline_of((rows % 5)[:, None].astype(float))
+    design = Design("by_hand", "ATE", rows < 12, np.full(24, 0.5), np.ones(24), np.full(24, -1))
+    last = np.where(rows == 20, 50.0, 365.0)
+    found = mean_cumulative_count(rows[:15], np.ones(15), last, rows < 0, baseline, design, **options)
+    treated = found.curves[0]
+    assert at(treated, 365) == 1
+    assert treated.lower[-1] == treated.upper[-1] == 1
+    assert np.isnan(treated.band_lower).all()
+
+
 @pytest.mark.parametrize("method", METHODS.values())
 def test_settings_out_of_range_are_refused(method: Any) -> None:
     events, baseline, design = golden("plain")

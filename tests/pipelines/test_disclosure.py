@@ -133,7 +133,7 @@ def test_a_curve_is_rebuilt_from_counts() -> None:
 def test_a_curve_does_not_tell_when_the_first_few_had_the_event() -> None:
     # Seven of 100 by day 90; whenever they had it, the curve is withheld, and with an eighth it begins with that one.
     none = [0.0] * 3
-    few = dc.release_curve([0, 10, 90], [0, 0.01, 0.07], none, none, [100, 99, 93], days=[0, 10, 90, 180], rule=RULE)
+    few = dc.release_curve([0, 10, 90], [0, 0.01, 0.07], none, none, [100, 99, 93], days=[0, 10, 90], rule=RULE)
     assert few is None
     seen = [
         dc.release_curve([0, first, 90], [0, 0.01, 0.08], none, none, [100, 99, 92], days=[0, 10, 50, 90], rule=RULE)
@@ -142,9 +142,23 @@ def test_a_curve_does_not_tell_when_the_first_few_had_the_event() -> None:
     assert seen[0] is not None
     assert seen[1] is not None
     assert seen[0].incidence == seen[1].incidence == [0, None, None, 9 / 99]
-    nobody = dc.release_curve([0], [0.0], [0.0], [0.0], [100], days=[0, 90], rule=RULE)
+    nobody = dc.release_curve([0, 90], *[[0.0, 0.0]] * 3, [100, 100], days=[0, 90], rule=RULE)
     assert nobody is not None
     assert nobody.incidence == [0, 0]
+
+
+def test_a_curve_says_nothing_of_days_on_which_nobody_was_observed() -> None:
+    # Of 100 people 20 had the event by day 50, 30 were still observed on day 60, 5 on day 70, none after.
+    day, share, at_risk = [0, 50, 60, 70], [0, 0.2, 0.3, 0.3], [100, 90, 30, 5]
+    curve = dc.release_curve(day, share, share, share, at_risk, days=[0, 56, 63, 70, 77, 365], rule=RULE)
+    assert curve is not None
+    assert curve.incidence == [0, 21 / 99, 27 / 99, None, None, None]
+    assert curve.upper[3:] == [None] * 3
+    assert curve.at_risk == [99, 87, 27, None, None, None]
+    # Seen to the last day asked for, it is known there, however few are left.
+    whole = dc.release_curve(day, share, share, share, at_risk, days=[0, 56, 63, 70], rule=RULE)
+    assert whole is not None
+    assert whole.incidence == [0, 21 / 99, 27 / 99, 27 / 99]
 
 
 def test_a_curve_of_nobody_or_of_few_is_none() -> None:

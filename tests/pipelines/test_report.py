@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +31,7 @@ from pipelines.report.released_estimates import release_estimates
 from pipelines.report.rounded_effects import step_of_difference
 from pipelines.report.summarise import release_data_account, release_tables, summarise
 from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
-from pipelines.store import RunFolder, write_parquet
+from pipelines.store import RunFolder, write_json, write_parquet
 from pipelines.tables import month_id
 from tests.report_fixture import (
     FACTS,
@@ -545,7 +546,40 @@ def test_a_difference_is_that_of_the_released_curves_and_its_width_is_in_midpoin
                 assert abs(half - round(half)) < 0.06  # four decimals of some three hundred people
                 assert round(half) % 6 in (0, 3)
                 assert one["upper"][place] + one["lower"][place] == pytest.approx(2 * value, abs=3e-4)
-    assert "Below the curves their difference" in accepted.file(store.REPORT).read_text(encoding="utf-8")
+    # Never farther from the exact band than the caption says, and not much less at worst.
+    exact = pl.read_parquet(accepted.file(store.CURVE_DIFFERENCES))
+    for one in effects["differences"]:
+        part = exact.filter(pl.col("outcome") == one["outcome"])
+        place = np.searchsorted(part["day"].to_numpy(), one["day"], side="right") - 1
+        moved = [
+            abs(got - wanted)
+            for name in ("band_lower", "band_upper")
+            for got, wanted in zip(one[name], part[name].to_numpy()[place], strict=True)
+            if got is not None
+        ]
+        assert one["rounding"] / 4 < max(moved) <= one["rounding"]
+    page = " ".join(accepted.file(store.REPORT).read_text(encoding="utf-8").split())
+    told = f"moved by up to {100 * max(one['rounding'] for one in effects['differences']):.1f} percentage points"
+    assert told in page
+
+
+def test_what_is_said_of_those_lost_follows_the_remarks(accepted: RunFolder, tmp_path: Path) -> None:
+    said = "speak of weights for the end of observation"
+    assert said not in accepted.file(store.REPORT).read_text(encoding="utf-8")
+    run = write_run(tmp_path)
+    rows = pl.read_parquet(run.file(store.ESTIMATES))
+    one = rows.filter((pl.col("method") == "weighted_difference") & (pl.col("scale") == "risk_difference")).head(1)
+    timed = one.with_columns(method=pl.lit("cumulative_incidence"))
+    rate = {"method": "quasi_poisson", "scale": "rate_difference", "outcome": "n_readmissions_365d"}
+    counted = one.with_columns(pl.lit(text).alias(name) for name, text in rate.items())
+    write_parquet(run.file(store.ESTIMATES), pl.concat([rows, timed, counted]))
+    notes = json.loads(run.file(store.EFFECT_NOTES).read_text())
+    remark = "weights for the end of observation by arm and covariates: 1.20 on average"
+    about = {"contrast": "peer_vs_virtual", "outcome": "readmitted_365d", "design": "nearest_neighbour"}
+    write_json(run.file(store.EFFECT_NOTES), [*notes, {**about, "method": "cumulative_incidence", "note": remark}])
+    render_report(run, run.path, make_protocol(), FACTS)
+    page = run.file(store.REPORT).read_text(encoding="utf-8")
+    assert page.count(said) == 2
 
 
 def test_the_page_says_how_far_back_earlier_stays_are_known(accepted: RunFolder) -> None:
