@@ -147,3 +147,16 @@ class Curve:
     at_risk: FloatArray
     band_lower: FloatArray | None = None
     band_upper: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class CurveDifference:
+    """Treated minus control of two cumulative incidence curves, in steps at `day` from day 0 on as far as both are
+    known; limits on each day, and a band that holds the whole difference at that level (nan where there is none)."""
+
+    day: FloatArray
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    band_lower: FloatArray
+    band_upper: FloatArray

@@ -39,6 +39,8 @@ CURVE_SCHEMA = {
     "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
+DIFFERENCE_SCHEMA = {name: kind for name, kind in CURVE_SCHEMA.items() if name not in ("arm", "incidence", "at_risk")}
+DIFFERENCE_SCHEMA |= {"value": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Results:
 
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
+    differences: list[pl.DataFrame] = field(default_factory=list)
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
     sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)

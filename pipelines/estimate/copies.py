@@ -17,7 +17,7 @@ import polars as pl
 from models.imputation import pool
 from models.results import Estimate
 from pipelines import store
-from pipelines.estimate.collected import CURVE_SCHEMA, FREEDOM, Results, note_of
+from pipelines.estimate.collected import CURVE_SCHEMA, DIFFERENCE_SCHEMA, FREEDOM, Results, note_of
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA
 from pipelines.estimate.sites import FIXED, RANDOM, pool_estimates, subgroup_of
 from pipelines.estimates_table import EXACT_SCHEMA
@@ -36,6 +36,7 @@ class Collected:
     prognostic: pl.DataFrame
     notes: list[dict[str, str]]
     curves: pl.DataFrame
+    differences: pl.DataFrame
     mean_counts: pl.DataFrame
     individual: pl.DataFrame
     heterogeneity: dict[str, Any]
@@ -49,6 +50,7 @@ class Collected:
             prognostic=prognostic,
             notes=results.notes,
             curves=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]),
+            differences=pl.concat([pl.DataFrame(schema=DIFFERENCE_SCHEMA), *results.differences]),
             mean_counts=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]),
             individual=results.individual,
             heterogeneity=results.heterogeneity,
@@ -65,6 +67,7 @@ class Collected:
         write_parquet(out / store.PROGNOSTIC, self.prognostic)
         write_parquet(out / store.ESTIMATES, self.estimates.select(list(EXACT_SCHEMA)))
         write_parquet(out / store.CURVES, self.curves)
+        write_parquet(out / store.CURVE_DIFFERENCES, self.differences)
         write_parquet(out / store.MEAN_COUNTS, self.mean_counts)
         write_parquet(out / store.INDIVIDUAL_EFFECTS, self.individual)
         write_json(out / store.SITES, self.sites)

@@ -4,6 +4,7 @@ Choice made: an estimate until day 90 is one of the outcome of that window (read
 the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,24 @@ from models.effects import keep_observed
 from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
-from models.results import Baseline, Curve, Design, FloatArray, IntArray
+from models.results import Baseline, Curve, CurveDifference, Design, FloatArray, IntArray
 from pipelines.design import seeded
 from pipelines.errors import naming
-from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of, task_of
+from pipelines.estimate.collected import (
+    CURVE_SCHEMA,
+    DIFFERENCE_SCHEMA,
+    AcceptedDesign,
+    Results,
+    note_of,
+    row_of,
+    task_of,
+)
 from pipelines.estimate.forest import keep_forest
 from pipelines.protocol import Protocol, time_outcome
 
 BY_KIND = "first_readmission_type"
 BEFORE_DAY_1 = 0.5
-STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
+LIMITS = ("lower", "upper", "band_lower", "band_upper")
 
 
 def estimate_times(
@@ -133,6 +142,7 @@ def _collect(
             curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
+        results.differences.append(difference_frame(accepted, f"{pair.event}_{days}d", method, pair.difference))
     results.notes += [
         note_of(contrast, time_outcome(protocol), accepted.design.method, method, remark) for remark in found.remarks
     ]
@@ -163,18 +173,27 @@ def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArr
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 
+def difference_frame(accepted: AcceptedDesign, outcome: str, method: str, difference: CurveDifference) -> pl.DataFrame:
+    steps = {name: getattr(difference, name) for name in ("day", "value", *LIMITS)}
+    return _labelled(pl.DataFrame(steps), accepted, outcome, method, DIFFERENCE_SCHEMA)
+
+
 def curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
-    steps = {name: getattr(curve, name) for name in STEPS}
+    steps = pl.DataFrame({name: getattr(curve, name) for name in ("day", "incidence", *LIMITS, "at_risk")})
+    return _labelled(steps.with_columns(arm=pl.lit(arm)), accepted, outcome, method, CURVE_SCHEMA)
+
+
+def _labelled(
+    steps: pl.DataFrame, accepted: AcceptedDesign, outcome: str, method: str, schema: Mapping[str, Any]
+) -> pl.DataFrame:
     labels = {
         "contrast": pl.lit(accepted.contrast.name),
         "outcome": pl.lit(outcome),
         "design": pl.lit(accepted.design.method),
         "method": pl.lit(method),
-        "arm": pl.lit(arm),
     }
     return (
-        pl.DataFrame(steps)
-        .with_columns(**labels)
+        steps.with_columns(**labels)
         .with_columns(pl.col("band_lower", "band_upper").cast(pl.Float64).fill_nan(None))
-        .select(pl.col(name).cast(kind) for name, kind in CURVE_SCHEMA.items())
+        .select(pl.col(name).cast(kind) for name, kind in schema.items())
     )

@@ -11,6 +11,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.difference_facts import read_differences
 from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
@@ -46,6 +47,7 @@ def read_effects(
     method = first_method(mine, contrasts[0], protocol)
     pick = Picker(rows, protocol.design.methods[0], method)
     headline = pick.one(contrasts[0], primary, DIFFERENCES)
+    curves = _curves(private["curves"], contrasts[0], protocol, log)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
@@ -79,7 +81,8 @@ def read_effects(
         "sites": read_sites(rows, private["sites"], log),
         "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],), protocol.effects.methods_by_name()),
         "time_at_risk": protocol.effects.time_at_risk,
-        "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "curves": curves,
+        "differences": read_differences(private["differences"], curves, contrasts[0], protocol, log),
         "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
         "times": _times(rows, contrasts[0], protocol),
         "heterogeneity": read_heterogeneity(private["heterogeneity"], rows, log),

@@ -97,6 +97,7 @@ def summarise(
         private = {
             "estimates": _read(run, store.ESTIMATES),
             "curves": _read(run, store.CURVES),
+            "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),
             "mean_counts": _read(run, store.MEAN_COUNTS),
             "heterogeneity": _read_json(run, store.HETEROGENEITY),

@@ -530,6 +530,24 @@ def test_at_risk_and_percentages_of_curves_are_midpoints(accepted: RunFolder) ->
         assert all(abs(n - round(n)) < 0.02 and round(n) % 6 in (0, 3) for n in events)  # shares have four decimals
 
 
+def test_a_difference_is_that_of_the_released_curves_and_its_width_is_in_midpoints(accepted: RunFolder) -> None:
+    effects = json.loads(accepted.file("release/summary.json").read_text())["effects"]
+    lines = {(line["outcome"], line["arm"]): line for line in effects["curves"]["lines"]}
+    assert effects["differences"]
+    for one in effects["differences"]:
+        peer, virtual = (lines[one["outcome"], arm] for arm in ("peer", "virtual"))
+        for place, value in enumerate(one["value"]):
+            ends = (peer["incidence"][place], virtual["incidence"][place])
+            assert (value is None) == (None in ends)
+            if value is not None:
+                assert value == pytest.approx(ends[0] - ends[1], abs=1e-4)
+                half = (one["upper"][place] - value) * min(peer["at_risk"][0], virtual["at_risk"][0])
+                assert abs(half - round(half)) < 0.06  # four decimals of some three hundred people
+                assert round(half) % 6 in (0, 3)
+                assert one["upper"][place] + one["lower"][place] == pytest.approx(2 * value, abs=3e-4)
+    assert "Below the curves their difference" in accepted.file(store.REPORT).read_text(encoding="utf-8")
+
+
 def test_the_page_says_how_far_back_earlier_stays_are_known(accepted: RunFolder) -> None:
     page = " ".join(accepted.file(store.REPORT).read_text(encoding="utf-8").split())
     assert "MHSDS holds them from 2016-01-01, hospital episodes (HES) from 2014-04-01." in page
