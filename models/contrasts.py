@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from models.influence import Clusters, robust_covariance
-from models.results import Design, Estimate, FloatArray, Scale
+from models.refusals import Refused
+from models.results import BoolArray, Design, Estimate, FloatArray, Scale
 
 Kind = Literal["binary", "continuous"]
 
@@ -57,7 +58,7 @@ def check_confidence(confidence: float) -> None:
 def outcome_in_design(outcome: FloatArray, design: Design, kind: Kind) -> FloatArray:
     """(n,) outcome, 0 outside the design.
 
-    Raises ValueError: wrong shape, an empty arm, a missing value inside the design, a binary outcome not 0/1.
+    Raises ValueError: wrong shape, a missing value inside the design. Refused: an empty arm, a binary outcome not 0/1.
     """
     if kind not in ("binary", "continuous"):
         raise ValueError(f'kind must be "binary" or "continuous", not {kind!r}')
@@ -65,11 +66,11 @@ def outcome_in_design(outcome: FloatArray, design: Design, kind: Kind) -> FloatA
         raise ValueError(f"outcome has shape {outcome.shape}, the design {design.weights.shape}")
     inside = design.weights > 0
     if not (inside & design.treated).any() or not (inside & ~design.treated).any():
-        raise ValueError("the design has no row with a positive weight in one of its arms")
+        raise Refused("the design has no row with a positive weight in one of its arms")
     if not np.isfinite(outcome[inside]).all():
         raise ValueError("outcome is missing for rows of the design: call keep_observed first")
     if kind == "binary" and not np.isin(outcome[inside], (0.0, 1.0)).all():
-        raise ValueError("a binary outcome must be 0 or 1")
+        raise Refused("a binary outcome must be 0 or 1")
     return np.where(inside, outcome, 0.0).astype(np.float64)
 
 
@@ -86,7 +87,7 @@ def contrast_arms(
     covariance = robust_covariance(means.influence, means.clusters)
     inside = design.weights > 0
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
-    effective_n = effective_number(means.control_weights)
+    effective_n = effective_number(_standing_in(means, design))
     facts: dict[str, float | str] = {
         **_warn_of_few("treated", means.treated_weights, n_treated),
         **_warn_of_few("control", means.control_weights, n_control),
@@ -134,7 +135,7 @@ def log_ratio(
         p_value=float(2 * ndtr(-abs(log_value) / std_error)),
         n_treated=int((inside & design.treated).sum()),
         n_control=int((inside & ~design.treated).sum()),
-        effective_n=effective_number(np.where(design.treated, 0.0, design.weights)),
+        effective_n=effective_number(np.where(stands_in(design), design.weights, 0.0)),
         notes=facts,
     )
 
@@ -146,6 +147,18 @@ def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> t
     if outcome.min() >= 0 and min(means) > 0:
         return ("mean_difference", "mean_ratio")
     return ("mean_difference",)
+
+
+def stands_in(design: Design) -> BoolArray:
+    """(n,) the arm whose effective number an estimate tells: the one that stands in for the people of the estimand.
+    Under the ATC that is the treated; under the ATE and the ATO, where both do, the controls'."""
+    return design.treated if design.estimand == "ATC" else ~design.treated
+
+
+def _standing_in(means: ArmMeans, design: Design) -> FloatArray:
+    if design.estimand != "ATC":
+        return means.control_weights
+    return np.where(design.treated, design.weights, 0.0) if means.treated_weights is None else means.treated_weights
 
 
 def effective_number(weights: FloatArray) -> float:

@@ -25,6 +25,7 @@ from numpy.random import Generator
 from scipy.special import ndtri
 
 from models.contrasts import Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
+from models.cross_fitting import refuse_other_people
 from models.doubly_robust import doubly_robust_means, largest_share
 from models.forest.arrays import ForestArrays, predict_bags, predict_effects
 from models.forest.growing import Grown, GrownBy, check_trees, grow
@@ -33,6 +34,7 @@ from models.forest.ranking import Better, Ranking, judge_ranking
 from models.forest.residuals import Residuals, find_residuals
 from models.forest.scores import EffectScores, effect_scores
 from models.forest.subgroups import GroupEffect, Interaction, Multiplicity, linear_projection, subgroup_effects
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
 from models.times.events import FEWEST
 
@@ -130,7 +132,7 @@ def causal_forest(
     grown_by      "econml": the same trees by EconML itself, eight times slower, for comparison (other random halves)
 
     The same rng gives the same bytes, in whatever order the rows come and on however many processors. The design's
-    weights choose the rows and are not used otherwise. Raises ValueError when fewer than 2 % of the rows are treated,
+    weights choose the rows and are not used otherwise. Raises Refused when fewer than 2 % of the rows are treated,
     when an arm has fewer clusters than folds, when a subgroup is no covariate, and when the outcome is missing or not
     of its kind.
     """
@@ -163,6 +165,7 @@ def fit_forest(
     """`causal_forest` on (n,) checked values; `scales` those of the mean effect, or None for those of the kind."""
     check_confidence(confidence)
     check_trees(trees, folds)
+    refuse_other_people(design)
     _refuse_rare_treatment(design)
     residuals = find_residuals(values, baseline, design, kind, folds, rng)
     grown = grow(
@@ -180,7 +183,7 @@ def fit_forest(
     )
     effect, variance = predict_bags(grown.arrays, residuals.x, grown.outside)
     if np.isnan(effect).any():
-        raise ValueError("too few trees: some rows were used by every tree and have no out-of-bag effect")
+        raise Refused("too few trees: some rows were used by every tree and have no out-of-bag effect")
     reach = float(ndtri(0.5 + confidence / 2)) * np.sqrt(variance)
     out_of_fold = predict_effects(grown.arrays, residuals.x, grown.other_fold)
     scores = _scores(residuals, design)
@@ -200,7 +203,7 @@ def fit_forest(
         scores=EffectScores(
             scores.count[back],
             scores.contribution[back],
-            scores.control_weight[back],
+            scores.stand_in_weight[back],
             scores.treated[back],
             scores.cluster[back],
             None if scores.outcome is None else scores.outcome[back],
@@ -213,7 +216,7 @@ def fit_forest(
 def _refuse_rare_treatment(design: Design) -> None:
     share = float(design.treated[design.weights > 0].mean())
     if share < SMALLEST_TREATED_SHARE:
-        raise ValueError(
+        raise Refused(
             f"a causal forest needs at least {SMALLEST_TREATED_SHARE:.0%} treated among the rows of the design: match "
             "or trim the controls first"
         )
@@ -267,11 +270,11 @@ def _judge(
     if subgroups:
         try:
             projection = linear_projection(scores, subgroups, columns, x, confidence)
-        except ValueError as error:
+        except Refused as error:
             notes.append(f"linear projection: {error}")
     try:
         ranking = judge_ranking(scores, out_of_fold, residuals.fold, better, confidence, rng)
-    except ValueError as error:
+    except Refused as error:
         notes.append(f"calibration and ranking: {error}")
     return Heterogeneity(
         groups=groups,

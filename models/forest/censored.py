@@ -22,6 +22,7 @@ from models.forest.causal import ForestResult, fit_forest
 from models.forest.growing import GrownBy
 from models.forest.ranking import Better
 from models.forest.subgroups import Multiplicity
+from models.refusals import Refused
 from models.results import Baseline, Design, FloatArray, IntArray, Scale
 from models.times.censoring import CensoringWeights, censoring_weights, describe_weights
 from models.times.events import READMITTED, TimeEffect, TimeEffects, censored_early, within_horizon
@@ -62,7 +63,7 @@ def censored_forest(
     day, event  (n,) as for models.times.risks.cumulative_incidence; the other options as for causal_forest
     censoring_penalty, largest_censoring_weight  ridge penalty of the censoring model, and the cap of its weights
 
-    Raises ValueError on days, events and designs out of range, and where causal_forest does.
+    Raises ValueError on days, events and designs out of range, as causal_forest on the rest.
     """
     check_confidence(confidence)
     day, event = within_horizon(day, event, design, horizon)
@@ -107,7 +108,7 @@ def censored_forest(
 def stand_for_lost(values: FloatArray, is_lost: np.ndarray, by: CensoringWeights, design: Design) -> FloatArray:
     """(n,) outcomes whose expectation is that without loss; 0 outside the design.
 
-    Raises ValueError when nobody of an arm was observed to the end.
+    Raises Refused when nobody of an arm was observed to the end.
     """
     weight = np.zeros(len(values))
     weight[by.used] = np.where(is_lost[by.used], 0.0, by.weight)
@@ -115,7 +116,7 @@ def stand_for_lost(values: FloatArray, is_lost: np.ndarray, by: CensoringWeights
     for arm in (design.treated, ~design.treated):
         rows = np.flatnonzero(arm & (design.weights > 0))
         if not weight[rows].any():
-            raise ValueError("nobody of one of the arms was observed to the horizon or to an event")
+            raise Refused("nobody of one of the arms was observed to the horizon or to an event")
         mean = float(np.average(values[rows], weights=weight[rows]))
         made[rows] = mean + weight[rows] * (values[rows] - mean)
     return made

@@ -195,4 +195,6 @@ def _grow_bag_by_econml(
         n_jobs=1,
         random_state=seed,
     ).fit(codes.astype(np.float64), treatment, outcome)
-    return [_from_econml(tree.tree_) for tree in forest.estimators_], np.nan_to_num(forest.feature_importances())
+    with np.errstate(invalid="ignore"):  # trees without a split
+        importance = np.nan_to_num(forest.feature_importances())
+    return [_from_econml(tree.tree_) for tree in forest.estimators_], importance

@@ -44,7 +44,7 @@ def keep_forest(
             "cluster": pl.Series(forest.scores.cluster),
             "count": pl.Series(forest.scores.count),
             "contribution": pl.Series(forest.scores.contribution),
-            "control_weight": pl.Series(forest.scores.control_weight),
+            "stand_in_weight": pl.Series(forest.scores.stand_in_weight),
             "effect_out_of_fold": pl.Series(forest.out_of_fold),
         }
     )

@@ -1,10 +1,13 @@
 """Settings of the causal forest."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.method_settings.section import Section
+
+TREES_A_FOLD = 8
+"""Two bags of four: a variance needs as many (models/forest/growing.py)."""
 
 
 class CausalForestSettings(Section):
@@ -32,6 +35,12 @@ class CausalForestSettings(Section):
         "this_project",
         description="Who grows the trees: the same ones are found eight times faster here; econml is for comparison",
     )
+
+    @model_validator(mode="after")
+    def _trees_for_every_fold(self) -> Self:
+        if self.trees < TREES_A_FOLD * self.folds:
+            raise ValueError(f"trees must be at least {TREES_A_FOLD} a fold: {TREES_A_FOLD * self.folds}")
+        return self
 
 
 class CensoredForestSettings(CausalForestSettings):

@@ -28,7 +28,12 @@ OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"trees": 16, "folds": 2, "policy_depth": 1},
         {"trees": 24, "folds": 3, "largest_censoring_weight": 1.2, "policy_depth": 0, "grown_by": "econml"},
     ),
-    "fine_gray": ({}, {"censoring_by": "everybody"}, {"adjust": True, "ties": "breslow"}),
+    "fine_gray": (
+        {},
+        {"censoring_by": "everybody"},
+        {"adjust": True, "ties": "breslow"},
+        {"censoring": "weights", "largest_censoring_weight": 1.3},
+    ),
 }
 GRID = [(method, options) for method in METHODS for options in OPTIONS[method]]
 DESIGNS = ["matched", "att_by_site", "ate_capped", "ato"]
