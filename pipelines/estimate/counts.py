@@ -54,7 +54,7 @@ def estimate_rates(
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
-            sample: tuple[Any, ...] = (values, exposure[was_seen], baseline, design)
+            sample: tuple[Any, ...] = (values, exposure, baseline, design)
             if options["censoring"] == "weights":
                 options["followed"] = until_when(accepted.row_id, of_rows, observed, outcome)
                 sample = (

@@ -41,17 +41,16 @@ def estimate_recurrent(
     seen = last_day > 0
     _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
     n_unobserved = int((~seen & (accepted.design.weights > 0)).sum())
+    events = events_of_rows(accepted.row_id, readmissions)
     for method in (name for name in protocol.effects.methods if name in methods_for("recurrent")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "recurrent")
         if refusal is None:
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised and "weights_are" in options:
                 options["weights_are"] = "fixed"
-            events = events_of_rows(accepted.row_id.filter(pl.Series(seen)), readmissions)
-            sample = (*events, last_day[seen], died[seen], baseline, design)
+            sample = (*events, last_day, died, baseline, design)
             if options["censoring"] == "weights":
                 lost_at_once = np.where(seen, last_day, BEFORE_DAY_1)
-                events = events_of_rows(accepted.row_id, readmissions)
                 sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
             options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
             try:

@@ -49,8 +49,11 @@ class _Sites:
         """The design with the rows of one site alone."""
         treated, control = self.lost[name]
         notes = {**self.design.notes, "n_treated_without_outcome": treated, "n_control_without_outcome": control}
-        weights = np.where(self.site == name, self.design.weights, 0.0)
-        return replace(self.design, weights=weights, notes=notes)
+        here = replace(self.design, weights=np.where(self.site == name, self.design.weights, 0.0), notes=notes)
+        if here.before is None:
+            return here
+        before = replace(here.before, weights=np.where(self.site == name, here.before.weights, 0.0))
+        return replace(here, before=before)
 
 
 def subgroup_of(by: str, site: str) -> str:
@@ -111,8 +114,7 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
     chosen = protocol.effects.sites
     kept, baseline, design = keep_observed(values, accepted.baseline, accepted.design)
     is_lost = np.isnan(values) & (accepted.design.weights > 0)
-    of_all = of_site.astype(object)
-    site = of_all[~np.isnan(values)]
+    site = of_site.astype(object)
     inside = design.weights > 0
     names: list[str] = []
     small: list[str] = []
@@ -121,8 +123,7 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
         enough = (here & design.treated).sum() >= chosen.min_treated
         enough &= (here & ~design.treated).sum() >= chosen.min_controls
         (names if enough else small).append(name)
-    for names_of_rows in (site, of_all):
-        names_of_rows[np.isin(names_of_rows, small)] = SMALL if chosen.small_sites == "together" else ""
+    site[np.isin(site, small)] = SMALL if chosen.small_sites == "together" else ""
     here = inside & (site == SMALL)
     fits = (here & design.treated).sum() >= chosen.min_treated
     if fits and (here & ~design.treated).sum() >= chosen.min_controls:
@@ -130,8 +131,8 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
     treated = accepted.design.treated
     lost = {
         name: (
-            int((is_lost & treated & (of_all == name)).sum()),
-            int((is_lost & ~treated & (of_all == name)).sum()),
+            int((is_lost & treated & (site == name)).sum()),
+            int((is_lost & ~treated & (site == name)).sum()),
         )
         for name in names
     }

@@ -46,13 +46,12 @@ def estimate_times(
             with naming(task_of(accepted, outcome, method)):
                 codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
                 if refusal is None:
-                    sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
+                    sample = day, codes, baseline, design
                     if _weights_censoring(method, protocol):
-                        lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                        sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
+                        sample = np.where(seen, day, BEFORE_DAY_1), codes, accepted.baseline, accepted.design
                     found = _run(method, accepted, *sample, protocol)
                     if EFFECTS[method].individual_effects:
-                        found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
+                        found = _keep_forests(found, accepted, protocol, results, out)
                     _collect(found, method, accepted, protocol, n_unobserved, results)
         except Refused as error:
             refusal = str(error)
@@ -93,8 +92,6 @@ def _run(
 def _keep_forests(
     found: Any,
     accepted: AcceptedDesign,
-    baseline: Baseline,
-    seen_ids: pl.Series,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -105,7 +102,9 @@ def _keep_forests(
     effects = []
     for effect, (name, forest) in zip(found.effects, found.forests, strict=True):
         folder = f"censored_forest_{name}"
-        estimates = keep_forest(forest, accepted, outcome, baseline, seen_ids, options, results, out, folder)
+        estimates = keep_forest(
+            forest, accepted, outcome, accepted.baseline, accepted.row_id, options, results, out, folder
+        )
         effects.append(replace(effect, estimates=estimates))
     return replace(found, effects=tuple(effects))
 

@@ -28,6 +28,15 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
 """What the methods are told of a comparison whose score is known and was not fitted."""
 
 
+NOT_ADJUSTED = ("weighted_difference", "cluster_bootstrap")
+MANY_UNOBSERVED = 0.05
+UNOBSERVED = (
+    "the outcome of more than a twentieth of the design was not observed: this method takes those observed as they "
+    "are, and is biased where covariates foretell that differently in the two arms; aipw, tmle, g_computation and "
+    "adjusted_regression adjust for such covariates"
+)
+
+
 def estimate_values(
     accepted: AcceptedDesign,
     of_rows: pl.DataFrame,
@@ -53,8 +62,7 @@ def estimate_values(
         if refusal is None:
             try:
                 with naming(task_of(accepted, outcome, method)):
-                    seen = accepted.row_id.filter(pl.Series(~np.isnan(values)))
-                    found = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
+                    found = _run(method, accepted, outcome, kind, observed, protocol, results, out)
                     estimates = with_fewest(found, observed[0], observed[2], kind)
             except Refused as error:
                 refusal = str(error)
@@ -62,7 +70,10 @@ def estimate_values(
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         told = {"fewest_apart": apart}
         results.estimates += [row_of(accepted, outcome, item, n_unobserved) | told for item in estimates]
-        for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
+        remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
+        if estimates and method in NOT_ADJUSTED and n_unobserved > MANY_UNOBSERVED * in_design.sum():
+            remarks.append(UNOBSERVED)
+        for remark in remarks:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
 
 
@@ -110,7 +121,6 @@ def _run(
     outcome: str,
     kind: Literal["binary", "continuous"],
     observed: tuple[FloatArray, Baseline, Design],
-    observed_ids: pl.Series,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -122,4 +132,4 @@ def _run(
     result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    return keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
+    return keep_forest(result, accepted, outcome, observed[1], accepted.row_id, options, results, out)
