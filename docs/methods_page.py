@@ -51,7 +51,8 @@ Intervals are nominal 95 % and normal. In simulations with known truth:
   conservative where the score is right, for the ATT mostly but not always (Reifeis & Hudgens 2022, Am J Epidemiol
   191:1092).
 - **Missing values of a strong confounder**: bias, not width; 95 % intervals covered 22.5 % (`indicator`) and 66.5 %
-  (`multiple_imputation`) with a third of it missing ([missing.md](missing.md)).
+  (`multiple_imputation`) with a third of it missing; regressions that see the outcome
+  (`covariates.imputation.regressions`) covered 94.5 to 95.5 % ([missing.md](missing.md)).
 - **Nothing here covers bias**: an interval holds the truth as often as it says only if the design's assumptions hold.
 
 The note `variance` of an estimate says which error was used. Errors are always clustered by person.
@@ -103,14 +104,20 @@ DESIGN_WORDS: dict[str, Words] = {
         AS_FIXED,
     ),
     "risk_set_matching": Words(
-        "As nearest_neighbour, and nobody's later treatment or readmission decides who serves.", OF_SETS
+        "As nearest_neighbour, and nobody's later treatment or readmission decides who serves: with "
+        '`eligibility.candidates = "not_yet_treated"` that holds for later participants too, whose discharges before '
+        "their allocation then serve.",
+        OF_SETS,
+        "Without them the controls look too well where support follows readmissions: see DECISIONS.md.",
     ),
     "propensity_weighting": Words(SCORE_IS_RIGHT, OF_A_SCORE, "Elastic-net or boosted score: see above."),
     "entropy_balancing": Words(
         "The score is logistic in the balanced covariates, or the outcome linear in them: either suffices.", OF_BALANCE
     ),
     "covariate_balancing_score": Words(
-        "As entropy_balancing for ATT and ATC; for the ATE a logistic score that balances the arms.", OF_BALANCE
+        "As entropy_balancing for ATT and ATC; for the ATE a logistic score that balances the arms. "
+        "`equations = balance_and_fit`: a logistic score, which `j_p_value` in design.json tests.",
+        OF_BALANCE,
     ),
     "stable_balancing": Words(
         "The outcome is nearly linear in the balanced covariates, up to the tolerance.",
@@ -237,13 +244,20 @@ def methods_page() -> str:
 
 
 def _designs() -> list[str]:
-    head = ["design", *EVERY_ESTIMAND, "gives", "discharges of a candidate"]
+    head = ["design", *EVERY_ESTIMAND, "gives", "discharges of a candidate", "not yet treated"]
     rows = [
-        [f"[`{name}`](#{name})", *_ticks(method.estimands), _gives(name), _serves(method)]
+        [
+            f"[`{name}`](#{name})",
+            *_ticks(method.estimands),
+            _gives(name),
+            _serves(method),
+            "yes" if method.not_yet_treated else "",
+        ]
         for name, method in DESIGNS.items()
     ]
     said = (
-        "The last column is the default of `design.candidate_discharges`: a candidate's first discharge, or every one."
+        "Discharges of a candidate: the default of `design.candidate_discharges`, the first or every one. Not yet "
+        "treated: whether discharges of participants before their allocation may serve (`eligibility.candidates`)."
     )
     lines = ["## Designs", "", said, "", *_table(head, rows), ""]
     for name, method in DESIGNS.items():

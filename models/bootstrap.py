@@ -146,7 +146,11 @@ class _Step:
 
     def __init__(self, score: ScoreModel, number: IntArray, takes_part: BoolArray, count: int, rows: IntArray) -> None:
         part = np.flatnonzero(takes_part)
-        pull = score.residual[part, None] * (score.design_matrix[part] @ score.bread)
+        pull = (
+            score.residual[part, None] * (score.design_matrix[part] @ score.bread)
+            if score.on_coefficients is None
+            else score.on_coefficients[part]
+        )
         self.by_cluster = _sums_by(number[part], pull, count)
         self.columns = score.design_matrix[rows]
         self.slope = score.weight_slope[rows]

@@ -22,6 +22,7 @@ from models.propensity import comparable_rows, strata_of
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 from models.score_equations import ScoreModel
 from models.weighting.equations import equations_of
+from models.weighting.overidentified import joint_equations
 
 WeightsAre = Literal["estimated", "fixed"]
 
@@ -113,7 +114,7 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if design.notes.get("weight_formula") in CALIBRATED:
         return _model_calibrated(baseline, design, group)
     score_model = design.notes.get("score_model", "logistic")
-    if score_model not in ("logistic", "logistic_by_stratum") or np.ptp(design.score[inside]) == 0:
+    if score_model not in ("logistic", "logistic_by_stratum", "overidentified") or np.ptp(design.score[inside]) == 0:
         return fixed
     slope = _weight_slope(design, group)
     if slope is None:
@@ -124,7 +125,10 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     if score_model == "logistic_by_stratum":
         least = int(design.notes["least_in_a_stratum"])
         strata = strata_of(baseline, design.treated, strata[0], least)
-    scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
+    if score_model == "overidentified":
+        scores: tuple[ScoreModel, ...] = (joint_equations(baseline, design, strata[0], slope),)
+    else:
+        scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
     return WeightModel(design, scores, scaling, "weights as estimated")
 
 

@@ -29,6 +29,7 @@ class Method:
     makes_matched_sets  designs: whether rows come in matched sets, in which a person serves once (otherwise in
                         weights only, or in strata, where every row serves)
     person_once         designs without matched sets in which a person serves once all the same
+    not_yet_treated     designs: whether discharges of people treated later may serve
     individual_effects  effects: whether it also estimates each person's effect
     own_people          effects: whether it counts the people of the ATO by a score of its own, as overlap weights do
     """
@@ -38,6 +39,7 @@ class Method:
     kinds: tuple[OutcomeKind, ...] = EVERY_KIND
     makes_matched_sets: bool = False
     person_once: bool = False
+    not_yet_treated: bool = False
     individual_effects: bool = False
     own_people: bool = False
 
@@ -59,8 +61,12 @@ DESIGNS: dict[str, Method] = {
     "coarsened_exact": Method("models.matching:coarsened_exact", ("ATT", "ATC", "ATE")),
     "subclassification": Method("models.matching:subclassification", ("ATT", "ATC", "ATE")),
     "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",), person_once=True),
-    "risk_set_matching": Method("models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True),
-    "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
+    "risk_set_matching": Method(
+        "models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True, not_yet_treated=True
+    ),
+    "propensity_weighting": Method(
+        "models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO"), not_yet_treated=True
+    ),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
     "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
     "stable_balancing": Method("models.weighting:stable_balancing", ("ATT", "ATE", "ATC")),

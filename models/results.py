@@ -44,6 +44,8 @@ class Baseline:
     exact_group  (n,) integer code; matching never crosses groups (all zero when nothing is exact)
     index_day    (n,) time zero as days since 1970-01-01, for calendar windows (all zero when not used)
     person       (n,) integer code of the person: one person serves at most once as a control
+    not_yet_treated  whether an untreated row of a treated person counts that lies before the person's own treated
+                     time zero; otherwise none of their untreated rows does
     """
 
     matrix: FloatArray
@@ -51,6 +53,7 @@ class Baseline:
     exact_group: IntArray
     index_day: IntArray
     person: IntArray
+    not_yet_treated: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,3 +150,16 @@ class Curve:
     at_risk: FloatArray
     band_lower: FloatArray | None = None
     band_upper: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class CurveDifference:
+    """Treated minus control of two cumulative incidence curves, in steps at `day` from day 0 on as far as both are
+    known; limits on each day, and a band that holds the whole difference at that level (nan where there is none)."""
+
+    day: FloatArray
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    band_lower: FloatArray
+    band_upper: FloatArray

@@ -98,7 +98,12 @@ class Groundwork:
         if key not in self._baselines:
             pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
             kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
-            baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
+            baseline = build_baseline(
+                kept,
+                self.protocol.covariates,
+                list(specification.exact),
+                not_yet_treated=self.protocol.not_yet_treated,
+            )
             self._baselines[key], self._outside[key] = (kept, baseline), pool.height - kept.height
         return self._baselines[key]
 
@@ -215,7 +220,8 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
         return {**entry, "balance": balance, **nothing_to_judge}
-    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    left = designed.incomplete[0]
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power, n_treated_left=left)
     verdicts = judge(
         found,
         protocol.acceptance,

@@ -45,14 +45,16 @@ class Diagnostics:
         return {name: asdict(getattr(self, name)) for name in beyond}
 
 
-def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: Power) -> Diagnostics:
-    """Take every measure."""
+def diagnose(
+    baseline: Baseline, design: Design, propensity: Propensity, power: Power, *, n_treated_left: int = 0
+) -> Diagnostics:
+    """Take every measure. `n_treated_left` treated people left before the design for want of a covariate."""
     return Diagnostics(
         balance=measure_balance(baseline, design),
         overlap=measure_overlap(baseline, design, propensity),
         scores=measure_scores(baseline, design, propensity),
         products=measure_products(baseline, design),
-        generalisability=measure_generalisability(baseline, design, propensity),
+        generalisability=measure_generalisability(baseline, design, propensity, n_incomplete=n_treated_left),
         population=measure_population(design),
         detectable=minimum_detectable(baseline, design, **power.model_dump()),
     )

@@ -2,7 +2,7 @@
 
 Choice made: a limit is a rule about pairs, whatever the distance: same exact group, calipers on the log-odds (in pooled
 standard deviations: Austin 2011, Pharm Stat 10:150) and on covariates (in their own units), days between the two time
-zeros, and columns on which the two must differ. An untreated row of a treated person never serves.
+zeros, and columns on which the two must differ. Nobody stands in a set with themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, FloatArray, IntArray, Propensity
 
-NEVER = np.iinfo(np.int64).max
 ANY_DAYS = 1 << 60
 
 # Distances are compared after rounding, so that the last bits of a fit (which change with the order of the rows and
@@ -29,7 +28,6 @@ class Rules:
     group          (n,) both in the same
     linear, width  (n,) log-odds and the largest difference in them (inf: no limit)
     day            (n,) time zero; the server's lies at most `days_before` before and `days_after` after the seeker's
-    until          (n,) or empty: the seeker's day must lie before this day of the server
     values, widths (n, c), (c,) covariates and their largest differences
     differ         (n, d) codes of which every one must differ
     """
@@ -40,7 +38,6 @@ class Rules:
     day: IntArray
     days_before: int
     days_after: int
-    until: IntArray
     values: FloatArray
     widths: FloatArray
     differ: IntArray
@@ -54,7 +51,6 @@ def make_rules(
     days: tuple[int | None, int | None] = (None, None),
     covariate_calipers: Mapping[str, float] | None = None,
     anti_exact: Sequence[str] = (),
-    until: IntArray | None = None,
 ) -> Rules:
     """The rules of a protocol over all rows. Raises ValueError for senseless limits, Refused for no such column."""
     calipers = dict(covariate_calipers or {})
@@ -70,7 +66,6 @@ def make_rules(
         day=baseline.index_day,
         days_before=before,
         days_after=after,
-        until=np.empty(0, dtype=np.int64) if until is None else until,
         values=baseline.matrix[:, [_column(baseline, name, "covariate_calipers") for name in calipers]],
         widths=np.array(list(calipers.values()), dtype=np.float64),
         differ=np.column_stack(codes) if codes else np.empty((len(baseline.matrix), 0), dtype=np.int64),

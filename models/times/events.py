@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from models.refusals import Refused
-from models.results import BoolArray, Curve, Design, Estimate, FloatArray, IntArray
+from models.results import BoolArray, Curve, CurveDifference, Design, Estimate, FloatArray, IntArray
 
 CENSORED, READMITTED, DIED, DETAINED = 0, 1, 2, 3
 """The event codes; people may have any number of columns but only one first event. Only the method that tells kinds of
@@ -40,10 +40,11 @@ class TimeEffect:
 
 @dataclass(frozen=True)
 class EventCurves:
-    """The curves of one event, treated and control."""
+    """The curves of one event, treated and control, and how they differ."""
 
     event: Event
     curves: tuple[Curve, Curve]
+    difference: CurveDifference
 
 
 @dataclass(frozen=True)

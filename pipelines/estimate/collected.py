@@ -8,7 +8,7 @@ those that have any differ between it and one of these, and could be summed up b
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -20,6 +20,10 @@ from models.times.events import FEWEST, fewest_of
 from pipelines.design import Contrast
 from pipelines.estimates_table import EXACT_SCHEMA
 
+FREEDOM = {"df_complete": pl.Float64}
+"""A column that only the pooling of imputations looks at; no file holds it."""
+REGRESSIONS = ("g_computation", "adjusted_regression", "aipw", "tmle")
+"""Effect methods that look at covariates beside the outcome, and may have them imputed with it."""
 _WINDOW = re.compile(r"(.+)_(\d+)d")
 CURVE_SCHEMA = {
     "contrast": pl.String,
@@ -35,12 +39,17 @@ CURVE_SCHEMA = {
     "band_upper": pl.Float64,
     "at_risk": pl.Float64,
 }
+DIFFERENCE_SCHEMA = {name: kind for name, kind in CURVE_SCHEMA.items() if name not in ("arm", "incidence", "at_risk")}
+DIFFERENCE_SCHEMA |= {"value": pl.Float64}
 
 
 @dataclass(frozen=True)
 class AcceptedDesign:
     """One design of one contrast, ready for outcomes: rows in the order of baseline and design. `name` is the
-    specification's, which is the method's unless the protocol lists the method more than once."""
+    specification's, which is the method's unless the protocol lists the method more than once. `regressed` gives the
+    covariates that regressions of an outcome are to have, where they are not those of the design. `flagged` is the
+    baseline with those told apart whose value of a subgroup's covariate was filled in, where they are too few for the
+    design to do so."""
 
     name: str
     contrast: Contrast
@@ -49,6 +58,27 @@ class AcceptedDesign:
     design: Design
     is_primary: bool
     reference_levels: Mapping[str, str] = field(default_factory=dict)
+    regressed: Callable[[str], Baseline] | None = None
+    flagged: Baseline | None = None
+
+    def for_method(
+        self, method: str, outcome: str, baseline: Baseline, options: dict[str, Any]
+    ) -> tuple[Baseline, dict[str, Any]]:
+        """The baseline and options that a method is to be given: `baseline` (of the rows of the design) and `options`
+        themselves, unless it is a regression with covariates of its own. Weights then count as fixed, since
+        those covariates do not tell how the weights were made.
+
+        Raises Refused where the covariates cannot be made.
+        """
+        if self.regressed is None or method not in REGRESSIONS:
+            return baseline, options
+        own = self.regressed(outcome)
+        fixed = {"weights_are": "fixed"} if "weights_are" in options else {}
+        return replace(baseline, matrix=own.matrix, columns=own.columns), options | fixed
+
+    @property
+    def baseline_for_forests(self) -> Baseline:
+        return self.baseline if self.flagged is None else self.flagged
 
 
 @dataclass
@@ -57,6 +87,7 @@ class Results:
 
     estimates: list[dict[str, Any]] = field(default_factory=list)
     curves: list[pl.DataFrame] = field(default_factory=list)
+    differences: list[pl.DataFrame] = field(default_factory=list)
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
     sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
@@ -95,11 +126,16 @@ def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> 
     return item
 
 
-def row_of(accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int) -> dict[str, Any]:
+def row_of(
+    accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int, df_complete: float
+) -> dict[str, Any]:
+    """A row of the estimates. `df_complete` are the degrees of freedom that the comparison has, were nothing missing
+    (models.influence.degrees_of_freedom)."""
     values = {name: value for name, value in asdict(estimate).items() if name in EXACT_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
     fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
-    return {**values, **place, "n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
+    counts = {"n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
+    return {**values, **place, **counts, "df_complete": df_complete}
 
 
 def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Design, kind: str) -> tuple[Estimate, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import FloatArray
@@ -48,6 +49,7 @@ def estimate_rates(
     was_seen = ~np.isnan(exposure)
     n_unobserved = int((~was_seen & (accepted.design.weights > 0)).sum())
     values, baseline, design = keep_observed(counts, accepted.baseline, accepted.design)
+    freedom = degrees_of_freedom(baseline, design)
     for method in (name for name in protocol.effects.methods if name in methods_for("count")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "count")
         if refusal is None:
@@ -68,7 +70,7 @@ def estimate_rates(
             except Refused as error:
                 refusal = str(error)
             else:
-                results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in found]
+                results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in found]
                 remark = found[0].notes.get(CENSORING_NOTE)
                 if remark is not None:
                     about = (accepted.contrast.name, outcome, accepted.design.method, method)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import BoolArray, FloatArray, IntArray
@@ -59,17 +60,24 @@ def estimate_recurrent(
             except Refused as error:
                 refusal = str(error)
             else:
-                _collect(found, accepted, outcome, method, n_unobserved, results)
+                freedom = degrees_of_freedom(baseline, design)
+                _collect(found, accepted, outcome, method, n_unobserved, freedom, results)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 
 
 def _collect(
-    found: Any, accepted: AcceptedDesign, outcome: str, method: str, n_unobserved: int, results: Results
+    found: Any,
+    accepted: AcceptedDesign,
+    outcome: str,
+    method: str,
+    n_unobserved: int,
+    freedom: float,
+    results: Results,
 ) -> None:
     """`found` is estimates, or a record of estimates and the two arms' curves."""
     estimates = getattr(found, "estimates", found)
-    results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+    results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in estimates]
     remarks = dict.fromkeys(str(item.notes[CENSORING_NOTE]) for item in estimates if CENSORING_NOTE in item.notes)
     results.notes += [
         note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark) for remark in remarks

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
@@ -55,6 +56,7 @@ def estimate_values(
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
+    freedom = degrees_of_freedom(*observed[1:])
     apart = fewest_apart(of_rows, outcome, outcome_kinds(protocol), accepted.design)
     for method in _methods_for(accepted, outcome, kind, protocol):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
@@ -62,14 +64,17 @@ def estimate_values(
         if refusal is None:
             try:
                 with naming(task_of(accepted, outcome, method)):
-                    found = _run(method, accepted, outcome, kind, observed, protocol, results, out)
-                    estimates = with_fewest(found, observed[0], observed[2], kind)
+                    known = observed
+                    if EFFECTS[method].individual_effects:
+                        known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
+                    found = _run(method, accepted, outcome, kind, known, protocol, results, out)
+                    estimates = with_fewest(found, known[0], known[2], kind)
             except Refused as error:
                 refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         told = {"fewest_apart": apart}
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) | told for item in estimates]
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) | told for item in estimates]
         remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
         if estimates and method in NOT_ADJUSTED and n_unobserved > MANY_UNOBSERVED * in_design.sum():
             remarks.append(UNOBSERVED)
@@ -128,8 +133,11 @@ def _run(
     options = getattr(protocol.effects, method).model_dump()
     if accepted.contrast.is_randomised:
         options |= WHEN_RANDOMISED.get(method, {})
+    values, of_design, design = observed
+    baseline, options = accepted.for_method(method, outcome, of_design, options)
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
-    result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
+    given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
+    result = EFFECTS[method].function(values, baseline, design, **given)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    return keep_forest(result, accepted, outcome, observed[1], accepted.row_id, options, results, out)
+    return keep_forest(result, accepted, outcome, baseline, accepted.row_id, options, results, out)

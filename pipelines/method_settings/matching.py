@@ -104,9 +104,6 @@ class RiskSetMatchingSettings(Section):
     person_serves: Literal["once", "each_discharge"] = Field(
         "once", description="once: one discharge of a person; each_discharge: each of them once"
     )
-    untreated_days: int | None = Field(
-        None, ge=1, description="Later participants serve with discharges at least so long before their own time zero"
-    )
     distance: DistanceName = Field(
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
     )

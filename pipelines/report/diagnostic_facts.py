@@ -133,7 +133,7 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         "c_statistic_before": overlap["c_statistic_before"],
         **found["scores"],
         "generalisability_index": kept["index"],
-        "n_left_out": kept["n_left_out"],
+        "n_left_out": kept["n_left_out"] + kept.get("n_incomplete", 0),
         "max_abs_smd_kept_vs_all": kept["max_abs_smd"],
         **{name: detectable[name] for name in ("effective_n_treated", "effective_n_control")},
         "detectable_sd_difference": detectable["sd_difference"],

@@ -42,7 +42,7 @@ def read_heterogeneity(found: Mapping[str, Any] | None, rows: Iterable[Row], log
         "ranking": _ranking(found["ranking"], found["scale"], log),
         "importance": _importance(found["importance"]),
         "policy": _policy(found["policy"], log),
-        "monte_carlo_error": found["monte_carlo_error"],
+        "monte_carlo_error": cut_digits(found["monte_carlo_error"]),
         "notes": [dc.mask_text(note, log.rule) for note in found["notes"]],
     }
 

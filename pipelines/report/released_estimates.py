@@ -86,12 +86,13 @@ def _is_of_few(row: Mapping[str, Any], log: dc.DisclosureLog) -> bool:
 
 def _with_complements(rows: list[dict[str, Any]], hidden: list[bool], log: dc.DisclosureLog) -> list[bool]:
     """Of the parts of one whole (levels of a covariate, sites) more than those of few are withheld: one alone would be
-    the whole without the others, and several together must be enough people. The smallest others go with them."""
+    the whole without the others, and several together must be enough people. The smallest others go with them. People
+    without a recorded value are no part that was asked about; of them the rounding leaves too little to find."""
     hidden = list(hidden)
     parts: dict[Key, list[int]] = {}
     for place, row in enumerate(rows):
         named = _PART.fullmatch(str(row["subgroup"]))
-        if named:
+        if named and not named[0].endswith(" = missing"):
             parts.setdefault((*group_of(row)[:-1], row["scale"], named[1]), []).append(place)
     for places in parts.values():
         shown = sorted((p for p in places if not hidden[p]), key=lambda p: (rows[p]["n_treated"], p), reverse=True)

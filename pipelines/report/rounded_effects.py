@@ -58,9 +58,10 @@ def round_effects(by_scale: Mapping[str, Row], rule: Disclosure) -> dict[str, Nu
         if _finite(row["value"]) is None:
             released[scale] = dict.fromkeys(NUMBERS)
             continue
-        difference = by_scale.get(DIFFERENCE_OF.get(scale, scale))
+        is_ratio = scale.endswith("ratio")
+        difference = by_scale.get(DIFFERENCE_OF.get(scale, "")) if is_ratio else row
         arms = _arms(by_scale, difference) if difference is not None else None
-        numbers = _ratio(row, difference, arms) if scale.endswith("ratio") else _difference(row, arms)
+        numbers = _ratio(row, difference, arms) if is_ratio else _difference(row, arms)
         if numbers is not None:
             released[scale] = numbers
     return released

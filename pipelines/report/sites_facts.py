@@ -30,7 +30,8 @@ def read_sites(rows: Sequence[Row], sites: Mapping[str, Any] | None, log: dc.Dis
         if len(left_out) < len(pooled["without_site"]):
             log.note(store.SUMMARY, "effects/sites/without_site", dc.SUPPRESSED)
         pooled["without_site"] = left_out
-    return {**sites, "rows": named, "pooled": pooled}
+    told = {name: value for name, value in sites.items() if name not in ("with_estimate", "without_estimate")}
+    return {**told, "rows": named, "pooled": pooled}
 
 
 def _name(row: Mapping[str, Any]) -> str:

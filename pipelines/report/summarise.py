@@ -13,9 +13,11 @@ from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.quality import QUALITY_SCHEMA
 from pipelines.report import (
+    assumptions,
     design_facts,
     diagnostic_facts,
     effects_facts,
+    methods,
     quality_facts,
     released,
     released_estimates,
@@ -84,9 +86,9 @@ def summarise(
         "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
-        "limits": trial.describe_limits(protocol),
-        "methods": trial.describe_methods(protocol),
-        "assumptions": trial.describe_assumptions(protocol),
+        "limits": assumptions.describe_limits(protocol),
+        "methods": methods.describe_methods(protocol),
+        "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
         "effects": None,
@@ -95,6 +97,7 @@ def summarise(
         private = {
             "estimates": _read(run, store.ESTIMATES),
             "curves": _read(run, store.CURVES),
+            "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),
             "mean_counts": _read(run, store.MEAN_COUNTS),
             "heterogeneity": _read_json(run, store.HETEROGENEITY),
@@ -153,6 +156,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "n_ignored_files": len(account.get("ignored_files", [])),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
+        "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
         "deaths": account.get("deaths"),
         "tables": [
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
@@ -172,6 +176,13 @@ def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, 
         return None
     n_people = log.count(found["n_people"], NAME, "data_account/sessions")
     return None if n_people is None else {"n_people": n_people, "mean": round(found["mean"], 1)}
+
+
+def _not_yet_treated(found: dict[str, int] | None, log: dc.DisclosureLog) -> dict[str, int | None] | None:
+    """Candidate discharges of later participants; None where the protocol has none."""
+    if found is None:
+        return None
+    return {name: log.count(n, NAME, f"data_account/not_yet_treated/{name}") for name, n in found.items()}
 
 
 def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

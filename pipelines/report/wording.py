@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.outcome_registry import title_of
@@ -223,6 +224,12 @@ def _title_of_first_event(name: str) -> str | None:
     """The composite of the methods for times, which is no outcome of the registry."""
     found = re.fullmatch(r"readmitted_or_died_(\d+)d", name)
     return f"Psychiatric readmission or death within {found.group(1)} days" if found else None
+
+
+def specification_label(name: str, named: Mapping[str, str]) -> str:
+    """Words for an effect method, and for a further specification its name and its method (`named` gives it)."""
+    method = named.get(name, name)
+    return label(name) if method == name else f"{label(name)}: {label(method)}"
 
 
 def reason(name: str) -> str:

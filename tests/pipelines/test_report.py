@@ -19,6 +19,7 @@ from pipelines import store
 from pipelines.disclosure import DisclosureLog
 from pipelines.errors import RunError
 from pipelines.estimates_table import RELEASED_SCHEMA
+from pipelines.method_settings import AlsoEffect
 from pipelines.protocol import Disclosure
 from pipelines.report import render_report, summarise_for_terminal
 from pipelines.report.design_facts import read_overlap
@@ -29,7 +30,7 @@ from pipelines.report.released_estimates import release_estimates
 from pipelines.report.rounded_effects import step_of_difference
 from pipelines.report.summarise import release_data_account, release_tables, summarise
 from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
-from pipelines.store import RunFolder
+from pipelines.store import RunFolder, write_parquet
 from pipelines.tables import month_id
 from tests.report_fixture import (
     FACTS,
@@ -276,6 +277,40 @@ def test_a_hazard_ratio_is_no_headline() -> None:
     assert first_method(rows, "peer_vs_virtual", protocol) == "aipw"
 
 
+def test_further_specifications_of_hazard_ratios_and_rates_are_shown_with_their_method(tmp_path: Path) -> None:
+    also = [
+        {"name": "breslow", "method": "cox", "options": {"ties": "breslow"}},
+        {"name": "outside", "method": "quasi_poisson", "options": {}},
+    ]
+    protocol = make_protocol(effects={"methods": ["weighted_difference", "aipw"]})
+    effects = protocol.effects.model_copy(update={"also": tuple(AlsoEffect.model_validate(one) for one in also)})
+    run = write_run(tmp_path)
+    estimates = run.read(store.ESTIMATES)
+    hazard = {
+        "method": "breslow",
+        "scale": "hazard_ratio",
+        "value": 0.8,
+        "std_error": 0.1,
+        "lower": 0.66,
+        "upper": 0.97,
+    }
+    rate = {
+        "method": "outside",
+        "scale": "rate_difference",
+        "value": -0.2,
+        "std_error": 0.1,
+        "lower": -0.4,
+        "upper": 0.0,
+    }
+    rows = [{**estimates.row(0, named=True), **one, "p_value": 0.04} for one in (hazard, rate)]
+    write_parquet(run.file(store.ESTIMATES), pl.concat([estimates, pl.DataFrame(rows, schema=estimates.schema)]))
+    render_report(run, run.path, protocol.model_copy(update={"effects": effects}), FACTS)
+    text = visible(page(run))
+    # 0.8 on a logarithmic grid: the error squared, 0.01, is a multiple of 0.01, and log 0.8 is -0.22.
+    assert "Breslow: Cox model, readmission or death Hazard ratio 0.80 (" in text
+    assert "outside: Rates (quasi-Poisson) −0.20 (" in text
+
+
 def test_attrition_adds_up_in_rounded_numbers(accepted: RunFolder) -> None:
     frame = pl.read_csv(accepted.file(store.RELEASED_ATTRITION))
     for group in ("participants", "candidates"):
@@ -487,12 +522,30 @@ def _counts_in(part: Any, place: str = "") -> Any:
 
 def test_at_risk_and_percentages_of_curves_are_midpoints(accepted: RunFolder) -> None:
     curves = json.loads(accepted.file("release/summary.json").read_text())["effects"]["curves"]["lines"]
-    assert len(curves) == 4
+    assert len(curves) == 2  # two groups; of deaths there are too few
     for line in curves:
         assert all(n == 0 or n % 6 == 3 for n in line["at_risk"])
         base = line["at_risk"][0]
-        events = [share * base for share in line["incidence"]]
+        events = [share * base for share in line["incidence"] if share is not None]
         assert all(abs(n - round(n)) < 0.02 and round(n) % 6 in (0, 3) for n in events)  # shares have four decimals
+
+
+def test_a_difference_is_that_of_the_released_curves_and_its_width_is_in_midpoints(accepted: RunFolder) -> None:
+    effects = json.loads(accepted.file("release/summary.json").read_text())["effects"]
+    lines = {(line["outcome"], line["arm"]): line for line in effects["curves"]["lines"]}
+    assert effects["differences"]
+    for one in effects["differences"]:
+        peer, virtual = (lines[one["outcome"], arm] for arm in ("peer", "virtual"))
+        for place, value in enumerate(one["value"]):
+            ends = (peer["incidence"][place], virtual["incidence"][place])
+            assert (value is None) == (None in ends)
+            if value is not None:
+                assert value == pytest.approx(ends[0] - ends[1], abs=1e-4)
+                half = (one["upper"][place] - value) * min(peer["at_risk"][0], virtual["at_risk"][0])
+                assert abs(half - round(half)) < 0.06  # four decimals of some three hundred people
+                assert round(half) % 6 in (0, 3)
+                assert one["upper"][place] + one["lower"][place] == pytest.approx(2 * value, abs=3e-4)
+    assert "Below the curves their difference" in accepted.file(store.REPORT).read_text(encoding="utf-8")
 
 
 def test_the_page_says_how_far_back_earlier_stays_are_known(accepted: RunFolder) -> None:
