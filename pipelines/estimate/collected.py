@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from models.results import Baseline, Design, Estimate, FloatArray
-from models.times.events import FEWEST, fewest_of
+from models.times.events import CENSORING_NOTE, FEWEST, fewest_of
 from pipelines.design import Contrast
 from pipelines.estimates_table import EXACT_SCHEMA
 
@@ -166,6 +166,12 @@ def fewest_apart(of_rows: pl.DataFrame, outcome: str, compared: Iterable[str], d
         inside = differs & (design.weights > 0)
         found.append(fewest_of((inside & arm).sum() for arm in (design.treated, ~design.treated)))
     return min((int(count) for count in found if count > 0), default=None)
+
+
+def remarks_of(estimates: Iterable[Estimate]) -> list[str]:
+    """What notes of estimates say to the reader of the report, each sentence once."""
+    found = [str(item.notes[key]) for item in estimates for key in (CENSORING_NOTE, "warning") if key in item.notes]
+    return list(dict.fromkeys(found))
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

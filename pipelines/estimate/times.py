@@ -25,6 +25,7 @@ from pipelines.estimate.collected import (
     AcceptedDesign,
     Results,
     note_of,
+    remarks_of,
     row_of,
     task_of,
 )
@@ -141,9 +142,9 @@ def _collect(
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
         results.differences.append(difference_frame(accepted, f"{pair.event}_{days}d", method, pair.difference))
-    results.notes += [
-        note_of(contrast, time_outcome(protocol), accepted.design.method, method, remark) for remark in found.remarks
-    ]
+    said = [*found.remarks, *remarks_of(item for effect in found.effects for item in effect.estimates)]
+    about = (contrast, time_outcome(protocol), accepted.design.method, method)
+    results.notes += [note_of(*about, remark) for remark in said]
 
 
 def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, IntArray]:
