@@ -84,13 +84,9 @@ class _Draws:
 
     def __init__(self, values: FloatArray, baseline: Baseline, design: Design, model: WeightModel) -> None:
         code = find_clusters(baseline, design).code
-        takes_part = design.weights > 0
-        for score in model.scores:
-            takes_part = takes_part | (score.residual != 0)
-        used = design.weights > 0
+        takes_part, used = model.takes_part, design.weights > 0
         if model.scaling is not None:  # totals follow people too whose outcome was not observed
             used = used | (model.scaling.adds > 0)
-            takes_part = takes_part | used
         codes, of_all = np.unique(code[takes_part], return_inverse=True)
         self.count = codes.size
         number = np.zeros(len(code), dtype=np.int64)

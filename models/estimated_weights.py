@@ -67,6 +67,14 @@ class WeightModel:
     says: str
     blown_up: FloatArray | None = None
 
+    @property
+    def takes_part(self) -> BoolArray:
+        """(n,) rows that have influence: those of the design, and those of weight 0 that its weights were made with."""
+        rows = self.design.weights > 0
+        for score in self.scores:
+            rows = rows | (score.residual != 0)
+        return rows if self.scaling is None else rows | (self.scaling.adds > 0)
+
     def influence(self, per_weight: FloatArray, arm: BoolArray) -> FloatArray:
         """(n, k) influence on k means of one arm, from (n, k) derivatives with respect to its rows' weights.
 

@@ -219,7 +219,8 @@ def _errors(steps: _Steps, histories: Histories, model: WeightModel, clusters: C
     """A few days at a time: people × days would not fit for a large pool. For the band the sums of whole clusters are
     kept, of fewer, evenly spread days where there are many clusters."""
     arm = model.design.treated if steps.arm == "treated" else ~model.design.treated
-    used, code = np.unique(clusters.code[model.design.weights > 0], return_inverse=True)
+    rows = model.takes_part
+    used, code = np.unique(clusters.code[rows], return_inverse=True)
     in_band = (steps.n_events >= BAND_FROM_EVENTS) & (clusters.count > 1)
     kept = np.flatnonzero(in_band)
     most = max(int(MOST_IN_BAND / max(used.size, 1)), DAYS_AT_ONCE)
@@ -234,7 +235,7 @@ def _errors(steps: _Steps, histories: Histories, model: WeightModel, clusters: C
         influence = model.influence(per_weight, arm)
         errors[first:stop] = np.sqrt(np.diag(robust_covariance(influence, clusters)))
         for place in np.flatnonzero((kept >= first) & (kept < stop)):
-            sums[:, place] = np.bincount(code, influence[model.design.weights > 0, kept[place] - first], used.size)
+            sums[:, place] = np.bincount(code, influence[rows, kept[place] - first], used.size)
     reach = np.nan
     if kept.size:
         covariance = sums.T @ sums

@@ -118,8 +118,8 @@ def _errors_and_sums(
     band_days: IntArray,
 ) -> tuple[FloatArray, FloatArray]:
     """`influence_of` gives the (n, stop - first) influence on the numbers of the days first to stop."""
-    inside = model.design.weights > 0
-    used, code = np.unique(clusters.code[inside], return_inverse=True)
+    rows = model.takes_part
+    used, code = np.unique(clusters.code[rows], return_inverse=True)
     most = max(int(MOST_IN_BAND / used.size), DAYS_AT_ONCE)
     if band_days.size > most:
         band_days = band_days[np.unique(np.linspace(0, band_days.size - 1, most).round().astype(np.int64))]
@@ -127,10 +127,10 @@ def _errors_and_sums(
     error = np.zeros(n_days)
     sums = np.empty((used.size, band_days.size))
     for first in range(0, n_days, DAYS_AT_ONCE):
-        influence = influence_of(first, min(first + DAYS_AT_ONCE, n_days))[inside]
+        influence = influence_of(first, min(first + DAYS_AT_ONCE, n_days))[rows]
         for day, column in enumerate(influence.T, start=first):
             of_clusters = np.bincount(code, column, used.size)
-            error[day] = np.sqrt(of_clusters @ of_clusters * clusters.factor) if used.size > 1 else np.nan
+            error[day] = np.sqrt(of_clusters @ of_clusters * clusters.factor) if clusters.count > 1 else np.nan
             if day in column_of:
                 sums[:, column_of[day]] = of_clusters
     return error, sums

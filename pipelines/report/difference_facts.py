@@ -61,7 +61,7 @@ def _most_rounding(pair: Sequence[Row]) -> float:
     starts = [line["at_risk"][0] for line in pair]
     highest = [max(share for share in line["incidence"] if share is not None) for line in pair]
     curves = sum(MOST_ROUNDED * (1 + share) / start for share, start in zip(highest, starts, strict=True))
-    return math.ceil(1000 * (curves + MOST_ROUNDED / min(starts))) / 1000
+    return float(math.ceil(1000 * (curves + MOST_ROUNDED / min(starts))) / 1000)
 
 
 def _around(value: list[float | None], edges: dict[str, list[float | None]]) -> Row:
