@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -56,7 +57,7 @@ class Header:
     delimiter: str
     has_rows: bool
 
-    @property
+    @cached_property
     def folded(self) -> tuple[str, ...]:
         return tuple(name.casefold() for name in self.names)
 
