@@ -22,13 +22,11 @@ def complain(error: Exception, log_folder: Path) -> int:
             console.print(Text("\n".join([f"{error.title}:", *lines])), soft_wrap=True)
         return error.exit_code
     defect = _as_defect(error, log_folder)
-    console.print(
-        Text(
-            f"A defect of this program, not of your study: {defect.kind} at {defect.place}.\n"
-            f"{defect.log} lists the places in the code, without data; please send it to the maintainers."
-        ),
-        soft_wrap=True,
-    )
+    lines = [f"A defect of this program, not of your study: {defect.kind} at {defect.place}."]
+    if defect.task:
+        lines.append(f"It happened in {defect.task}; without that method in the protocol the study may run.")
+    lines.append(f"{defect.log} lists the places in the code, without data; please send it to the maintainers.")
+    console.print(Text("\n".join(lines)), soft_wrap=True)
     return EXIT_CODE
 
 

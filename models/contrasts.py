@@ -13,13 +13,17 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from models.influence import Clusters, robust_covariance
-from models.results import Design, Estimate, FloatArray, Scale
+from models.refusals import Refused
+from models.results import BoolArray, Design, Estimate, FloatArray, Scale
 
 Kind = Literal["binary", "continuous"]
 
 LARGE_SHARE = 0.1
 MANY_CONTROLS = 30
 """Among fewer a tenth of the weight is nothing unusual."""
+
+FEW_SETS = 20
+"""As of matching with replacement (models/matching/nearest.py): no robust error can be trusted on fewer clusters."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def check_confidence(confidence: float) -> None:
 def outcome_in_design(outcome: FloatArray, design: Design, kind: Kind) -> FloatArray:
     """(n,) outcome, 0 outside the design.
 
-    Raises ValueError: wrong shape, an empty arm, a missing value inside the design, a binary outcome not 0/1.
+    Raises ValueError: wrong shape, a missing value inside the design. Refused: an empty arm, a binary outcome not 0/1.
     """
     if kind not in ("binary", "continuous"):
         raise ValueError(f'kind must be "binary" or "continuous", not {kind!r}')
@@ -65,11 +69,11 @@ def outcome_in_design(outcome: FloatArray, design: Design, kind: Kind) -> FloatA
         raise ValueError(f"outcome has shape {outcome.shape}, the design {design.weights.shape}")
     inside = design.weights > 0
     if not (inside & design.treated).any() or not (inside & ~design.treated).any():
-        raise ValueError("the design has no row with a positive weight in one of its arms")
+        raise Refused("the design has no row with a positive weight in one of its arms")
     if not np.isfinite(outcome[inside]).all():
         raise ValueError("outcome is missing for rows of the design: call keep_observed first")
     if kind == "binary" and not np.isin(outcome[inside], (0.0, 1.0)).all():
-        raise ValueError("a binary outcome must be 0 or 1")
+        raise Refused("a binary outcome must be 0 or 1")
     return np.where(inside, outcome, 0.0).astype(np.float64)
 
 
@@ -86,10 +90,14 @@ def contrast_arms(
     covariance = robust_covariance(means.influence, means.clusters)
     inside = design.weights > 0
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
-    effective_n = effective_number(means.control_weights)
+    effective_n = effective_number(_standing_in(means, design))
+    warnings = (
+        _warn_of_few("treated", means.treated_weights, n_treated),
+        _warn_of_few("control", means.control_weights, n_control),
+        _warn_of_few_sets(means.clusters),
+    )
     facts: dict[str, float | str] = {
-        **_warn_of_few("treated", means.treated_weights, n_treated),
-        **_warn_of_few("control", means.control_weights, n_control),
+        **({"warning": "; ".join(filter(None, warnings))} if any(warnings) else {}),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
@@ -134,7 +142,7 @@ def log_ratio(
         p_value=float(2 * ndtr(-abs(log_value) / std_error)),
         n_treated=int((inside & design.treated).sum()),
         n_control=int((inside & ~design.treated).sum()),
-        effective_n=effective_number(np.where(design.treated, 0.0, design.weights)),
+        effective_n=effective_number(np.where(stands_in(design), design.weights, 0.0)),
         notes=facts,
     )
 
@@ -148,26 +156,45 @@ def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> t
     return ("mean_difference",)
 
 
+def stands_in(design: Design) -> BoolArray:
+    """(n,) the arm whose effective number an estimate tells: the one that stands in for the people of the estimand.
+    Under the ATC that is the treated; under the ATE and the ATO, where both do, the controls'."""
+    return design.treated if design.estimand == "ATC" else ~design.treated
+
+
+def _standing_in(means: ArmMeans, design: Design) -> FloatArray:
+    if design.estimand != "ATC":
+        return means.control_weights
+    return np.where(design.treated, design.weights, 0.0) if means.treated_weights is None else means.treated_weights
+
+
 def effective_number(weights: FloatArray) -> float:
     """Kish's effective number of rows behind (n,) weights."""
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _warn_of_few(arm: Literal["treated", "control"], arm_weights: FloatArray | None, n: int) -> dict[str, float | str]:
-    """A warning where one row of many of an arm stands for more than a tenth of all."""
+def _warn_of_few_sets(clusters: Clusters) -> str:
+    """A warning where the error rests on few matched sets, as full matching to few controls leaves; empty otherwise."""
+    if clusters.factor == 1.0 or clusters.count >= FEW_SETS:
+        return ""
+    return "the error rests on fewer than twenty independent matched sets and may be too small"
+
+
+def _warn_of_few(arm: Literal["treated", "control"], arm_weights: FloatArray | None, n: int) -> str:
+    """A warning where one row of many of an arm stands for more than a tenth of all; empty otherwise."""
     if arm_weights is None or n < MANY_CONTROLS:
-        return {}
+        return ""
     weights = np.abs(arm_weights)
     if weights.max() <= LARGE_SHARE * weights.sum():
-        return {}
+        return ""
     who = {
         "treated": "treated person carries more than a tenth of the treated’s",
         "control": "control carries more than a tenth of the controls’",
     }[arm]
-    return {
-        "warning": f"a single {who} weight, so the estimate and its error lean on few people; narrow the sample to "
-        "where the groups overlap"
-    }
+    return (
+        f"a single {who} weight, so the estimate and its error lean on few people; narrow the sample to where the "
+        "groups overlap"
+    )
 
 
 def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:

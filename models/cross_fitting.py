@@ -14,6 +14,7 @@ from models.contrasts import Kind
 from models.fold_regressions import cross_predict_all
 from models.influence import Clusters, find_clusters
 from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray
 
 DIVISIONS = 5
@@ -57,14 +58,10 @@ def cross_fit(
     """Cross-fitted predictions for every row of the design; rng deals out the folds.
 
     values  (n,) outcome, looked at in rows of positive weight only
-    Raises ValueError when an arm has fewer clusters than folds, and for matching weights, whose people are others than
+    Raises Refused when an arm has fewer clusters than folds, and for matching weights, whose people are others than
     those of overlap weights.
     """
-    if design.notes.get("weight_formula") == "matching":
-        raise ValueError(
-            "matching weights speak for the people of a 1:1 match, min(e, 1 - e), and this method's ATO for those of "
-            "overlap weights, e (1 - e): take propensity_weighting for it, or adjusted_regression for these people"
-        )
+    refuse_other_people(design)
     clusters = find_clusters(baseline, design)
     rows = rows_in_order(values, baseline, design)
     treated, matrix, y = design.treated[rows], regression_columns(baseline, rows), values[rows]
@@ -86,6 +83,15 @@ def cross_fit(
         if_treated=y if design.estimand == "ATT" else predict(y, treated, kind),
         if_control=y if design.estimand == "ATC" else predict(y, ~treated, kind),
     )
+
+
+def refuse_other_people(design: Design) -> None:
+    """Raises Refused for matching weights: their people are others than those of overlap weights."""
+    if design.notes.get("weight_formula") == "matching":
+        raise Refused(
+            "matching weights speak for the people of a 1:1 match, min(e, 1 - e), and this method's ATO for those of "
+            "overlap weights, e (1 - e): take propensity_weighting for it, or adjusted_regression for these people"
+        )
 
 
 def balancing_weights(

@@ -18,6 +18,7 @@ from numpy.random import Generator
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
 from models.cross_fitting import balancing_weights, cross_fit
 from models.influence import Clusters
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, Estimate, FloatArray, IntArray
 
 MOST_OF_ONE = 0.5
@@ -47,7 +48,7 @@ def aipw(
 
     Standard errors come from the joint influence function of the two means, summed over matched sets or persons.
     `effective_n` and the note `max_control_weight_share` describe the odds the controls count with.
-    Raises ValueError when an arm has fewer clusters than folds, or the outcome is missing or not of its kind.
+    Raises Refused when an arm has fewer clusters than folds, ValueError when the outcome is missing or not of its kind.
     """
     check_confidence(confidence)
     values = outcome_in_design(outcome, design, kind)
@@ -99,11 +100,11 @@ def doubly_robust_means(
 
 
 def refuse_one_for_all(*arms: FloatArray) -> None:
-    """Raises ValueError where one person carries most of the weight with which an arm stands in: the estimate is then
+    """Raises Refused where one person carries most of the weight with which an arm stands in: the estimate is then
     that person's residual, and its error, which rests on many people sharing the weight, says nothing."""
     share = max(largest_share(weights) for weights in arms)
     if share > MOST_OF_ONE:
-        raise ValueError(
+        raise Refused(
             f"one person carries {100 * share:.0f} % of the weight with which an arm stands in by the refitted score: "
             "the arms hardly overlap, and a doubly robust estimate would rest on that person"
         )

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from models.contrasts import Kind
 from models.nuisance import CONVERGED, fit_coefficients, solve_symmetric
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray, IntArray
 
 ROWS_AT_ONCE = 8_192
@@ -28,7 +29,7 @@ def cross_predict_all(
     matrix      (n, p) columns, standardised
     learn_from  (n,) rows the models are fitted on
     folds       (n, divisions) number of each row's fold, from 0, in each division
-    Raises ValueError when a fold leaves nothing to learn from, or the penalty is not positive.
+    Raises Refused when a fold leaves nothing to learn from, ValueError when the penalty is not positive.
     """
     if not l2_penalty > 0:
         raise ValueError(f"l2_penalty must be positive, not {l2_penalty}")
@@ -66,7 +67,7 @@ def _constant_targets(target: FloatArray, learn_from: BoolArray, folds: IntArray
             others = np.arange(n_folds) != fold
             low, high = lowest[others].min(), highest[others].max()
             if low > high:
-                raise ValueError("a fold has no rows left to learn from: use fewer folds")
+                raise Refused("a fold has no rows left to learn from: use fewer folds")
             if low == high:
                 constants[division, fold] = low
     return constants

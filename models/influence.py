@@ -48,6 +48,22 @@ def find_clusters(baseline: Baseline, design: Design) -> Clusters:
     return Clusters(code, count, factor=count / (count - 1) if sets.size and count > 1 else 1.0)
 
 
+def degrees_of_freedom(baseline: Baseline, design: Design) -> float:
+    """Degrees of freedom of a comparison without any missing value, at least 1: matched sets less one; else the
+    effective number of persons in each arm (Kish: their weights are summed first), less two.
+
+    Sets that one person joins count as one. Rows are not independent of each other, so their number plays no part.
+    """
+    clusters = find_clusters(baseline, design)
+    inside = design.weights > 0
+    if np.any(design.matched_set[inside] >= 0) and design.notes.get("sets_are") != "strata":
+        return max(clusters.count - 1.0, 1.0)
+    code = np.unique(clusters.code, return_inverse=True)[1]
+    sums = [np.bincount(code, weights=design.weights * arm) for arm in (design.treated, ~design.treated)]
+    effective = [float(of_arm.sum() ** 2 / (of_arm @ of_arm)) if of_arm.any() else 0.0 for of_arm in sums]
+    return max(sum(effective) - 2.0, 1.0)
+
+
 def robust_covariance(influence: FloatArray, clusters: Clusters) -> FloatArray:
     """(k, k) covariance of k estimates from their (n, k) influence values; nan with fewer than two clusters."""
     if clusters.count < 2:

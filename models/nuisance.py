@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 
 from models.contrasts import Kind
 from models.influence import Clusters
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 
 NEWTON_STEPS = 100
@@ -66,7 +67,7 @@ def rows_in_order(outcome: FloatArray, baseline: Baseline, design: Design) -> In
 def assign_folds(clusters: Clusters, rows: IntArray, treated: BoolArray, folds: int, rng: Generator) -> IntArray:
     """(n_rows,) fold of each of the `rows`; clusters stay whole, those with a treated row are dealt out evenly.
 
-    Raises ValueError when there are fewer clusters of a kind than folds.
+    Raises Refused when there are fewer clusters of a kind than folds.
     """
     if folds < 2:
         raise ValueError(f"folds must be at least 2, not {folds}")
@@ -74,7 +75,7 @@ def assign_folds(clusters: Clusters, rows: IntArray, treated: BoolArray, folds: 
     has_treated = np.bincount(member, weights=treated[rows]) > 0
     has_control = np.bincount(member, weights=~treated[rows]) > 0
     if min(has_treated.sum(), has_control.sum()) < folds:
-        raise ValueError(
+        raise Refused(
             f"{folds} folds need at least {folds} independent clusters with a treated row and as many with a control"
         )
     fold = np.empty(codes.size, dtype=np.int64)
@@ -95,7 +96,7 @@ def cross_predict(
         here = fold == number
         learn = learn_from & ~here
         if not learn.any():
-            raise ValueError("a fold has no rows left to learn from: use fewer folds")
+            raise Refused("a fold has no rows left to learn from: use fewer folds")
         predicted[here] = fit_ridge(matrix[learn], target[learn], kind, l2_penalty)(matrix[here])
     return predicted
 
@@ -152,7 +153,7 @@ def fit_coefficients(
 
     l2_penalty 0 is allowed: collinear columns then share a coefficient (the smallest solution).
     offset      (n,) what is added to the linear predictor of a logistic regression
-    Raises ValueError when a logistic regression without a penalty does not exist (separation).
+    Raises Refused when a logistic regression without a penalty does not exist (separation).
     """
     penalty = np.full(columns.shape[1], l2_penalty)
     penalty[0] = 0.0
@@ -204,7 +205,7 @@ def _logistic(
 
 def _refuse_separation(penalty: FloatArray) -> None:
     assert not penalty.any(), "a penalised logistic regression must converge"
-    raise ValueError(
+    raise Refused(
         "a regression of the outcome cannot be fitted without a penalty: some covariates foretell it without fail; set "
         "l2_penalty above 0 or drop those covariates"
     )

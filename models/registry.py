@@ -29,7 +29,9 @@ class Method:
     makes_matched_sets  designs: whether rows come in matched sets, in which a person serves once (otherwise in
                         weights only, or in strata, where every row serves)
     person_once         designs without matched sets in which a person serves once all the same
+    not_yet_treated     designs: whether discharges of people treated later may serve
     individual_effects  effects: whether it also estimates each person's effect
+    own_people          effects: whether it counts the people of the ATO by a score of its own, as overlap weights do
     """
 
     address: str
@@ -37,7 +39,9 @@ class Method:
     kinds: tuple[OutcomeKind, ...] = EVERY_KIND
     makes_matched_sets: bool = False
     person_once: bool = False
+    not_yet_treated: bool = False
     individual_effects: bool = False
+    own_people: bool = False
 
     @property
     def uses_a_person_once(self) -> bool:
@@ -57,8 +61,12 @@ DESIGNS: dict[str, Method] = {
     "coarsened_exact": Method("models.matching:coarsened_exact", ("ATT", "ATC", "ATE")),
     "subclassification": Method("models.matching:subclassification", ("ATT", "ATC", "ATE")),
     "cardinality_matching": Method("models.matching:cardinality_matching", ("ATT",), person_once=True),
-    "risk_set_matching": Method("models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True),
-    "propensity_weighting": Method("models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO")),
+    "risk_set_matching": Method(
+        "models.matching:risk_set_matching", ("ATT",), makes_matched_sets=True, not_yet_treated=True
+    ),
+    "propensity_weighting": Method(
+        "models.weighting:propensity_weighting", ("ATT", "ATE", "ATC", "ATO"), not_yet_treated=True
+    ),
     "entropy_balancing": Method("models.weighting:entropy_balancing", ("ATT", "ATE", "ATC")),
     "covariate_balancing_score": Method("models.weighting:covariate_balancing_score", ("ATT", "ATE", "ATC")),
     "stable_balancing": Method("models.weighting:stable_balancing", ("ATT", "ATE", "ATC")),
@@ -75,13 +83,17 @@ EFFECTS: dict[str, Method] = {
     "adjusted_regression": Method(
         "models.standardisation:adjusted_regression", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
-    "aipw": Method("models.doubly_robust:aipw", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
-    "tmle": Method("models.targeted:tmle", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")),
+    "aipw": Method("models.doubly_robust:aipw", EVERY_ESTIMAND, ("binary", "continuous"), own_people=True),
+    "tmle": Method("models.targeted:tmle", EVERY_ESTIMAND, ("binary", "continuous"), own_people=True),
     "cluster_bootstrap": Method(
         "models.bootstrap:cluster_bootstrap", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous")
     ),
     "causal_forest": Method(
-        "models.forest:causal_forest", ("ATT", "ATE", "ATC", "ATO"), ("binary", "continuous"), individual_effects=True
+        "models.forest:causal_forest",
+        EVERY_ESTIMAND,
+        ("binary", "continuous"),
+        individual_effects=True,
+        own_people=True,
     ),
     "two_part": Method("models.counts:two_part", ("ATT", "ATE"), ("continuous",)),
     "quasi_poisson": Method("models.counts:quasi_poisson", EVERY_ESTIMAND, ("count",)),
@@ -93,7 +105,11 @@ EFFECTS: dict[str, Method] = {
     "time_lost": Method("models.times.risks:time_lost", EVERY_ESTIMAND, ("time_to_event",)),
     "first_readmission_type": Method("models.times.risks:first_readmission_type", EVERY_ESTIMAND, ("time_to_event",)),
     "censored_forest": Method(
-        "models.forest:censored_forest", EVERY_ESTIMAND, ("time_to_event",), individual_effects=True
+        "models.forest:censored_forest",
+        EVERY_ESTIMAND,
+        ("time_to_event",),
+        individual_effects=True,
+        own_people=True,
     ),
     "cox": Method("models.times.hazards:cox", EVERY_ESTIMAND, ("time_to_event",)),
     "cause_specific_cox": Method("models.times.hazards:cause_specific_cox", EVERY_ESTIMAND, ("time_to_event",)),
@@ -102,6 +118,13 @@ EFFECTS: dict[str, Method] = {
 
 GIVEN_ESTIMANDS: dict[str, tuple[Estimand, ...]] = {"randomised": ("ATT", "ATE")}
 """Comparisons that no method chose: in a trial everybody weighs 1 and both estimands coincide."""
+
+
+OTHER_PEOPLE: dict[str, str] = {
+    "matching_weights": "these weights speak for the people of a 1:1 match, min(e, 1 - e), and that method for those "
+    "of overlap weights, e (1 - e); take propensity_weighting for it, or adjusted_regression for these people",
+}
+"""Designs of the ATO whose people are others than those of overlap weights."""
 
 
 def time_methods() -> tuple[str, ...]:
@@ -125,6 +148,8 @@ def check_capability(design_name: str, effect_name: str, estimand: str, kind: st
     for name, estimands in ((design_name, designs[design_name]), (effect_name, effect.estimands)):
         if estimand not in estimands:
             return f"{name} cannot target the {estimand}; allowed: {_listed(estimands)}"
+    if design_name in OTHER_PEOPLE and effect.own_people:
+        return f"{effect_name} cannot follow {design_name}: {OTHER_PEOPLE[design_name]}"
     if kind not in effect.kinds:
         return f"{effect_name} cannot work with {kind} outcomes; allowed: {_listed(effect.kinds)}"
     return None

@@ -44,6 +44,8 @@ class Baseline:
     exact_group  (n,) integer code; matching never crosses groups (all zero when nothing is exact)
     index_day    (n,) time zero as days since 1970-01-01, for calendar windows (all zero when not used)
     person       (n,) integer code of the person: one person serves at most once as a control
+    not_yet_treated  whether an untreated row of a treated person counts that lies before the person's own treated
+                     time zero; otherwise none of their untreated rows does
     """
 
     matrix: FloatArray
@@ -51,6 +53,7 @@ class Baseline:
     exact_group: IntArray
     index_day: IntArray
     person: IntArray
+    not_yet_treated: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class Design:
     weights      (n,) finite, >= 0; 0 means not in the design. Under the ATT every kept treated row has weight 1.
     matched_set  (n,) set number from 0, or -1 for rows in no set (weighting designs: all -1)
     notes        facts worth reporting, numbers or short texts (n_treated_unmatched, caliper_width, ...)
+    before       the design as it was made, where people whose outcome was not observed have left it since (their weight
+                 is 0 now): the equations that made its weights hold with them
     """
 
     method: str
@@ -87,6 +92,7 @@ class Design:
     weights: FloatArray
     matched_set: IntArray
     notes: Mapping[str, float | str] = field(default_factory=dict)
+    before: "Design | None" = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,8 @@ class Estimate:
     """One number with its uncertainty, on one scale.
 
     `value`, `lower`, `upper` are on the scale itself (a risk ratio of 1 is no effect); `std_error` is on the scale
-    for differences and on the log scale for ratios. `effective_n` is Kish's effective number of controls.
+    for differences and on the log scale for ratios. `effective_n` is Kish's effective number of those who stand in for
+    the people of the estimand: of controls, under the ATC of the treated.
     """
 
     method: str
@@ -143,3 +150,16 @@ class Curve:
     at_risk: FloatArray
     band_lower: FloatArray | None = None
     band_upper: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class CurveDifference:
+    """Treated minus control of two cumulative incidence curves, in steps at `day` from day 0 on as far as both are
+    known; limits on each day, and a band that holds the whole difference at that level (nan where there is none)."""
+
+    day: FloatArray
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    band_lower: FloatArray
+    band_upper: FloatArray

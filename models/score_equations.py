@@ -18,6 +18,8 @@ class ScoreModel:
     weight_slope       (n,) derivative of each weight, before scaling, with respect to the row's linear predictor
     group              (n,) number of the row's group where every group has an intercept of its own, else None
     group_information  (n_groups,) information on those intercepts
+    on_coefficients    (n, q) what each row does to the coefficients where several equations share them; else it is
+                       residual × design row × bread
     """
 
     design_matrix: FloatArray
@@ -26,9 +28,12 @@ class ScoreModel:
     weight_slope: FloatArray
     group: IntArray | None = None
     group_information: FloatArray | None = None
+    on_coefficients: FloatArray | None = None
 
     def influence(self, pull: FloatArray) -> FloatArray:
         """(n, k) influence through the coefficients, from (n, k) derivatives with respect to the linear predictor."""
+        if self.on_coefficients is not None:
+            return np.asarray(self.on_coefficients @ (self.design_matrix.T @ pull))
         along = self.design_matrix @ (self.bread @ (self.design_matrix.T @ pull))
         if self.group is not None and self.group_information is not None:
             n_groups = len(self.group_information)

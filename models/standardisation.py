@@ -26,6 +26,7 @@ from models.doubly_robust import largest_share
 from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.nuisance import fit_coefficients, regression_columns, solve_symmetric
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray
 
 SMALLEST_REST = 0.1
@@ -52,7 +53,7 @@ def g_computation(
 
     The people are the treated (ATT), everybody (ATE) or the controls (ATC) among the rows with positive weight, each
     once: the design chooses rows, its weights are not used. Under the ATO both arms count with the overlap weights.
-    Exact groups enter as indicators. Raises ValueError on outcomes or designs that cannot be compared, and when a
+    Exact groups enter as indicators. Raises Refused on outcomes or designs that cannot be compared, and when a
     regression without a penalty does not exist.
     """
     return _standardise("g_computation", outcome, baseline, design, kind, confidence, l2_penalty, None)
@@ -76,7 +77,7 @@ def adjusted_regression(
     l2_penalty   0 adjusts in full; the larger, the nearer to weighted_difference
     weights_are  as in weighted_difference: "estimated" lets the error know of the fitted propensity score
 
-    Raises ValueError on outcomes or designs that cannot be compared, and when a regression without a penalty does not
+    Raises Refused on outcomes or designs that cannot be compared, and when a regression without a penalty does not
     exist.
     """
     return _standardise("adjusted_regression", outcome, baseline, design, kind, confidence, l2_penalty, weights_are)
@@ -184,7 +185,7 @@ def _refuse_too_many_parameters(leverage: FloatArray) -> None:
     """Leverages sum to the number of free parameters, of which a penalty leaves fewer than there are columns."""
     free = float(leverage.sum())
     if free > LARGEST_SHARE_FITTED * leverage.size:
-        raise ValueError(
+        raise Refused(
             f"a regression of the outcome would have {free:.0f} free parameters for {leverage.size} people of an arm: "
             "use fewer covariates or exact groups, or a larger l2_penalty"
         )

@@ -20,27 +20,29 @@ ATTRITION_SCHEMA = {
 
 def count_attrition(
     pool: pl.DataFrame,
-    in_trial: pl.DataFrame,
+    candidates: pl.DataFrame,
     excluded: pl.DataFrame,
     index: pl.DataFrame,
     eligibility: Eligibility,
 ) -> pl.DataFrame:
     """How many discharges and people each step removed and left, for candidates and for participants.
 
-    Columns as in the run folder's attrition.parquet. A person is removed with the last of their discharges.
+    Columns as in the run folder's attrition.parquet. A person is removed with the last of their discharges. Stays of
+    `pool` that are not among `candidates` are left out because the person took part.
     """
     rules = [*eligibility.rules, "not_first_discharge"]
     if eligibility.candidate_discharges == "every":
         rules.remove("not_first_discharge")
-    took_part = pool.join(in_trial, on="person_id", how="semi").select("person_id", rule=pl.lit("trial_participant"))
+    left = pool.join(candidates, on=["person_id", "end_date"], how="anti")
+    took_part = left.select("person_id", rule=pl.lit("trial_participant"))
     failed = index.select("person_id", "arm", rule="first_failed_rule")
-    candidates = pl.concat([took_part, failed.filter(pl.col("arm") == "virtual").drop("arm")])
+    judged = pl.concat([took_part, failed.filter(pl.col("arm") == "virtual").drop("arm")])
     left_out = excluded.select("person_id", rule="reason")
     trial = pl.concat([left_out, failed.filter(pl.col("arm") != "virtual").drop("arm")])
     return pl.concat(
         [
             _steps("participants", "listed", trial, [*PARTICIPANT_REASONS, *eligibility.rules]),
-            _steps("candidates", "discharged_in_window", candidates, ["trial_participant", *rules]),
+            _steps("candidates", "discharged_in_window", judged, ["trial_participant", *rules]),
         ]
     )
 

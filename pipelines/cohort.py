@@ -1,8 +1,9 @@
 """Continuous stays become a cohort: who is eligible, when time zero is, and why everybody else is left out.
 
 Choice made (DOMAIN A2, K3-K5, K8-K10, K16): time zero is the discharge from the index stay; a participant's index stay
-is the one that holds the allocation date; both trial arms are removed from the candidates; exposure is the allocation
-list and never a contact after discharge. Attrition is recorded by every step.
+is the one that holds the allocation date; both trial arms are removed from the candidates, with everything or, where
+the protocol says so, from their allocation on; exposure is the allocation list and never a contact after discharge.
+Attrition is recorded by every step.
 """
 
 import io
@@ -27,6 +28,7 @@ from pipelines.eligibility import (
     add_stays_before_mhsds,
     add_whole_persons,
     apply_rules,
+    find_candidates,
     in_recruitment_window,
     keep_first_discharge,
     link_participants,
@@ -103,10 +105,8 @@ def follow_people(
     known = pl.concat([tables[name].select("person_id") for name in PERSON_TABLES]).unique()
     linked, excluded = link_participants(participants, stays, known)
     pool = in_recruitment_window(stays, eligibility)
-    in_trial = participants.select("person_id")
-    if also_in_trial is not None:
-        in_trial = pl.concat([in_trial, also_in_trial.select("person_id")]).unique()
-    candidates = pool.join(in_trial, on="person_id", how="anti").with_columns(arm=pl.lit("virtual"))
+    unusable = also_in_trial if also_in_trial is not None else participants.select("person_id").clear()
+    candidates = find_candidates(pool, participants, unusable, eligibility).with_columns(arm=pl.lit("virtual"))
     index = pl.concat([linked, candidates.select(linked.columns)]).rename(
         {"start_date": "admission_date", "end_date": "index_date"}
     )
@@ -122,7 +122,7 @@ def follow_people(
     windows = windows_of("neg_control_admission", follow_up, named)
     negative = measure_negative_controls(followed, real, episode, facts, eligibility, windows)
     outcomes = outcomes.join(negative, on=KEY, how="left", maintain_order="left")
-    attrition = count_attrition(pool, in_trial, excluded, index, eligibility)
+    attrition = count_attrition(pool, candidates, excluded, index, eligibility)
     return People(
         stays=stays,
         cohort=_cohort_columns(index),
@@ -220,6 +220,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     unlinked = list_unlinked(listed, quarantined, pl.concat(_frames(found, "excluded")))
     account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
     account |= {"deaths": describe_deaths(facts, is_held=lake.has("death"))}
+    if protocol.not_yet_treated:
+        account |= {"not_yet_treated": count_not_yet_treated(cohort, listed, protocol.follow_up)}
     return Cohort(
         people=cohort,
         baseline=baseline,
@@ -233,6 +235,20 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         quality=add_up([*[part.quality.records for part in found], providers, missing]),
         outcome_quality=add_up([part.quality.outcomes for part in found]),
     )
+
+
+def count_not_yet_treated(cohort: pl.DataFrame, listed: pl.DataFrame, follow_up: FollowUp) -> dict[str, int]:
+    """How many eligible candidate discharges are of people who took part later, of how many people, and how many of
+    the discharges were followed by the allocation within follow-up."""
+    waiting = cohort.filter(pl.col("is_eligible") & (pl.col("arm") == "virtual")).join(
+        listed.select("person_id", "allocation_date"), on="person_id"
+    )
+    days = (waiting["allocation_date"] - waiting["index_date"]).dt.total_days()
+    return {
+        "n_discharges": waiting.height,
+        "n_people": waiting["person_id"].n_unique(),
+        "n_treated_within_follow_up": int((days <= follow_up.days).sum()),
+    }
 
 
 def _look_back_account(

@@ -16,6 +16,7 @@ import polars as pl
 
 from models.balance import measure_balance
 from models.propensity import fit_propensity
+from models.refusals import Refused
 from models.registry import DESIGNS
 from models.results import Baseline, BoolArray, Design, Propensity
 from models.results import Estimand as TargetEstimand
@@ -23,6 +24,7 @@ from pipelines import store
 from pipelines.artefacts import save_propensity
 from pipelines.design_matrix import build_baseline, complete_rows, group_codes
 from pipelines.diagnostics import diagnose, judge
+from pipelines.errors import naming
 from pipelines.imputation import complete_copies, is_imputed, pool_designs, with_verdicts_of, within_a_copy
 from pipelines.method_settings.grid import Specification
 from pipelines.protocol import Protocol
@@ -96,7 +98,12 @@ class Groundwork:
         if key not in self._baselines:
             pool = _first_discharges(self.rows, self.contrast) if which == "first" else self.rows
             kept = _in_treated_groups(pool, self.contrast, list(specification.exact))
-            baseline = build_baseline(kept, self.protocol.covariates, list(specification.exact))
+            baseline = build_baseline(
+                kept,
+                self.protocol.covariates,
+                list(specification.exact),
+                not_yet_treated=self.protocol.not_yet_treated,
+            )
             self._baselines[key], self._outside[key] = (kept, baseline), pool.height - kept.height
         return self._baselines[key]
 
@@ -106,7 +113,7 @@ class Groundwork:
         return self._outside[self._key(specification)]
 
     def score(self, specification: Specification) -> Propensity:
-        """Their score. Raises ValueError where it cannot be fitted."""
+        """Their score. Raises Refused where it cannot be fitted."""
         settings = specification.propensity
         key = (*self._key(specification), settings.model_dump_json())
         if key not in self._scores:
@@ -134,9 +141,10 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
     options = specification.settings.model_dump()
     propensity = _same_for_all(treated)
     try:
-        propensity = groundwork.score(specification)
-        design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
-    except ValueError as refusal:
+        with naming(f"the design {specification.name} of {contrast.name}"):
+            propensity = groundwork.score(specification)
+            design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
+    except Refused as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
     outside = groundwork.outside(specification)
     return DesignedContrast(
@@ -212,13 +220,15 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         balance = [asdict(row) for row in measure_balance(designed.baseline, design)]
         nothing_to_judge = {"accepted": True, "verdicts": [], "overlap": None, "histogram": None, "diagnostics": None}
         return {**entry, "balance": balance, **nothing_to_judge}
-    found = diagnose(designed.baseline, design, designed.propensity, protocol.power)
+    left = designed.incomplete[0]
+    found = diagnose(designed.baseline, design, designed.propensity, protocol.power, n_treated_left=left)
     verdicts = judge(
         found,
         protocol.acceptance,
         estimand=design.estimand,
         n_treated_left=designed.incomplete[0],
-        n_control_left=designed.incomplete[1] + designed.outside,
+        n_control_left=designed.incomplete[1],
+        n_outside=designed.outside,
     )
     if REFUSAL in design.notes:
         refused = {"check": "method_reached_its_objective", "limit": 1.0, "value": 0.0, "passed": False}
@@ -278,7 +288,8 @@ def design_rows(rows: pl.DataFrame, out: Path, protocol: Protocol) -> tuple[dict
         of_arms = rows.filter(pl.col("arm").is_in([contrast.treated_arm, contrast.control_arm]))
         entries: list[dict[str, Any]] = []
         for designed in designs_of(Groundwork(of_arms, contrast, protocol)):
-            entries.append(summarise(designed, protocol))
+            with naming(f"the balance of the design {designed.name} of {contrast.name}"):
+                entries.append(summarise(designed, protocol))
             tables.append(_rows_of(designed))
             save_propensity(out / store.MODELS / contrast.name / designed.name, designed.baseline, designed.propensity)
         arms = {"treated_arm": contrast.treated_arm, "control_arm": contrast.control_arm}

@@ -8,6 +8,7 @@ spans the same space. Codes of one dimension are missing together and share one 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -22,10 +23,15 @@ POOLED_LEVEL = "other levels"
 
 
 def build_baseline(
-    rows: pl.DataFrame, covariates: Covariates, exact: Sequence[str], *, may_be_empty: bool = False
+    rows: pl.DataFrame,
+    covariates: Covariates,
+    exact: Sequence[str],
+    *,
+    may_be_empty: bool = False,
+    not_yet_treated: bool = False,
 ) -> Baseline:
     """The baseline of `rows` (person_id, index_date, covariates and the columns of `exact`), in their order; with
-    `may_be_empty` also one without columns.
+    `may_be_empty` also one without columns. `not_yet_treated` as in Baseline.
 
     Exact columns enter the matrix as categories too, so that weighting designs balance them. Raises ProtocolError
     naming every covariate that is unknown, empty, or (under missing = 'refuse') incomplete.
@@ -48,7 +54,23 @@ def build_baseline(
         exact_group=group_codes(rows, exact),
         index_day=dates.fill_null(0).cast(pl.Int64).to_numpy(),
         person=rows["person_id"].rank("dense").cast(pl.Int64).to_numpy(),
+        not_yet_treated=not_yet_treated,
     )
+
+
+def with_flags(baseline: Baseline, rows: pl.DataFrame, names: Sequence[str]) -> Baseline:
+    """The baseline with an indicator of missing for each of `names` that has filled-in values and none, however few: a
+    filled-in value is no reason to count somebody among those who have it. `rows` in the baseline's order."""
+    flags = {}
+    for name in names:
+        if name in baseline.columns and f"{name} missing" not in baseline.columns:
+            missing = ~rows.select(_is_known(rows.schema[name], name)).to_series().to_numpy()
+            if missing.any():
+                flags[f"{name} missing"] = missing.astype(np.float64)
+    if not flags:
+        return baseline
+    matrix = np.column_stack([baseline.matrix, *flags.values()])
+    return replace(baseline, matrix=matrix, columns=(*baseline.columns, *flags))
 
 
 def group_codes(rows: pl.DataFrame, columns: Sequence[str]) -> IntArray:

@@ -13,12 +13,15 @@ from models.balance import Overlap, measure_balance, measure_overlap
 from models.diagnostics import (
     Detectable,
     Generalisability,
+    Population,
     ProductBalance,
     ScoreDiagnostics,
     measure_generalisability,
+    measure_population,
     measure_products,
     measure_scores,
     minimum_detectable,
+    share_kept,
 )
 from models.results import BalanceRow, Baseline, Design, Estimand, Propensity
 from pipelines.method_settings.acceptance import Acceptance, Power
@@ -33,21 +36,26 @@ class Diagnostics:
     scores: ScoreDiagnostics
     products: ProductBalance
     generalisability: Generalisability
+    population: Population
     detectable: Detectable
 
     def as_entry(self) -> dict[str, Any]:
         """How design.json holds what goes beyond balance and overlap."""
-        return {name: asdict(getattr(self, name)) for name in ("scores", "products", "generalisability", "detectable")}
+        beyond = ("scores", "products", "generalisability", "population", "detectable")
+        return {name: asdict(getattr(self, name)) for name in beyond}
 
 
-def diagnose(baseline: Baseline, design: Design, propensity: Propensity, power: Power) -> Diagnostics:
-    """Take every measure."""
+def diagnose(
+    baseline: Baseline, design: Design, propensity: Propensity, power: Power, *, n_treated_left: int = 0
+) -> Diagnostics:
+    """Take every measure. `n_treated_left` treated people left before the design for want of a covariate."""
     return Diagnostics(
         balance=measure_balance(baseline, design),
         overlap=measure_overlap(baseline, design, propensity),
         scores=measure_scores(baseline, design, propensity),
         products=measure_products(baseline, design),
-        generalisability=measure_generalisability(baseline, design, propensity),
+        generalisability=measure_generalisability(baseline, design, propensity, n_incomplete=n_treated_left),
+        population=measure_population(design),
         detectable=minimum_detectable(baseline, design, **power.model_dump()),
     )
 
@@ -59,21 +67,27 @@ def judge(
     estimand: Estimand = "ATT",
     n_treated_left: int = 0,
     n_control_left: int = 0,
+    n_outside: int = 0,
 ) -> list[dict[str, Any]]:
     """Each threshold of the protocol with what the design reached: check, limit, value, passed.
 
-    Under the ATC and the ATE the treated stand in for others, so where the protocol has no threshold for their
-    effective number, that of controls holds for them too; under the ATC it is candidates that have to be kept. People
-    who left before the design (`n_treated_left`, `n_control_left`) were not kept either.
+    Under the ATT the participants have to be kept, under the other estimands the people they are about, and under the
+    ATE and the ATO the participants too. People who left before the design for want of a covariate (`n_treated_left`,
+    `n_control_left`) were not kept either, nor were untreated people in exact groups without anybody treated
+    (`n_outside`), whom no overlap weight counts.
     """
-    n_treated, n_control = found.overlap.n_treated + n_treated_left, found.overlap.n_control_pool + n_control_left
+    n_treated = found.overlap.n_treated + n_treated_left
+    left_pool = n_control_left + (0 if estimand == "ATO" else n_outside)
+    before = {"n_treated": found.overlap.n_treated, "n_control": found.overlap.n_control_pool}
     ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
         "min_effective_treated": found.detectable.effective_n_treated,
         "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
-        "min_share_control_kept": found.overlap.n_controls_kept / n_control if n_control else 0.0,
+        "min_share_population_kept": share_kept(
+            found.population, **before, n_treated_left=n_treated_left, n_control_left=left_pool
+        ),
         "min_overlap": found.overlap.overlap_coefficient,
         "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),
         "max_ks": _worst(row.ks_after for row in found.balance),
@@ -83,10 +97,10 @@ def judge(
         "min_detectable_risk_ratio": found.detectable.risk_ratio_below,
     }
     limits = acceptance.model_dump()
-    if estimand in ("ATC", "ATE") and acceptance.min_effective_treated is None:
-        limits["min_effective_treated"] = acceptance.min_effective_controls
     if estimand == "ATC":
-        limits["min_share_control_kept"] = limits.pop("min_share_treated_kept")
+        del limits["min_share_treated_kept"]
+    if estimand == "ATT":
+        del limits["min_share_population_kept"]
     asked = {check: limits[check] for check in reached if limits.get(check) is not None}
     return [_verdict(check, limit, reached[check]) for check, limit in asked.items()]
 

@@ -3,7 +3,7 @@
 Choice made (DOMAIN F2; HES disclosure control 2018, OpenSAFELY output checking): counts of 1-7 people are suppressed,
 other counts are rounded to 5 with halves up, percentages are recomputed from rounded numbers, cumulative incidence is
 rebuilt from counts rounded to the midpoint of six, totals are derived from rounded parts, and there is no minimum or
-maximum. Estimates of regression are exempt, unless two of them together give away a small number of events.
+maximum. Effects are rounded to what one person adds to them (report/rounded_effects.py), because counts hide in them.
 """
 
 import math
@@ -18,6 +18,8 @@ ROUNDED = "rounded to {to}, halves up"
 MIDPOINT = "counts behind it rounded to the midpoint of six"
 DERIVED = "derived from rounded numbers; a suppressed number counts as {middle} in the running total"
 RECOMPUTED = "recomputed from rounded counts"
+ROUNDED_EFFECT = "derived from counts at the midpoint of six, or rounded to what one person adds to it"
+TOLD_BY_A_RATIO = "withheld: with the difference beside it the ratio would tell how many of the treated had the outcome"
 MERGED = "neighbouring bins merged until each holds enough people; outer bins are open-ended"
 MASKED = "whole numbers in the text rounded or masked"
 
@@ -120,13 +122,13 @@ def midpoint_six(value: float) -> int:
 
 @dataclass(frozen=True)
 class ReleasedCurve:
-    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts; the band is None on days it does
-    not reach."""
+    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts; None on days after the first until
+    enough people had the event, and of the band where it does not reach."""
 
     day: list[int]
-    incidence: list[float]
-    lower: list[float]
-    upper: list[float]
+    incidence: list[float | None]
+    lower: list[float | None]
+    upper: list[float | None]
     at_risk: list[int | None]
     band_lower: list[float | None]
     band_upper: list[float | None]
@@ -146,8 +148,9 @@ def release_curve(
 ) -> ReleasedCurve | None:
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
     and the number at risk are rounded to the midpoint of six, and so are the limits and the band. A number at risk that
-    is too small is withheld; None when already the start is. `most` is the largest value there can be: 1 for a share of
-    people, infinity for a mean number of events."""
+    is too small is withheld; None when already the start is, or when few have the event in the end. Until enough have
+    it nothing is said, neither of nobody nor of few: the first step would be the date of one person's event. `most` is
+    the largest value there can be: 1 for a share of people, infinity for a mean number of events."""
     nothing = [math.nan] * len(day)
     edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
     rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
@@ -169,8 +172,18 @@ def release_curve(
         known = [math.isfinite(row[column]) for row in seen]
         return [value if is_known else None for value, is_known in zip(rebuilt(column), known, strict=True)]
 
+    events = [round(row[0] * start, _DIGITS) for row in seen]
+    if events and release_count(max(events), rule) is None:
+        return None
+    few = rule.suppress_below if max(events, default=0) > 0 else 0
+    is_early = [day > 0 and n < few for day, n in zip(days, events, strict=True)]
+
+    def said(values: Sequence[float | None]) -> list[float | None]:
+        return [None if early else value for value, early in zip(values, is_early, strict=True)]
+
     left = [None if release_count(row[3], rule) is None else midpoint_six(row[3]) for row in seen]
-    return ReleasedCurve(list(days), rebuilt(0), rebuilt(1), rebuilt(2), left, rebuilt_band(4), rebuilt_band(5))
+    edges_out = said(rebuilt_band(4)), said(rebuilt_band(5))
+    return ReleasedCurve(list(days), said(rebuilt(0)), said(rebuilt(1)), said(rebuilt(2)), left, *edges_out)
 
 
 def bin_people(values: Sequence[float], width: float, rule: Disclosure) -> tuple[list[float], list[int]] | None:

@@ -21,6 +21,26 @@ def in_recruitment_window(stays: pl.DataFrame, eligibility: Eligibility) -> pl.D
     )
 
 
+def find_candidates(
+    pool: pl.DataFrame, participants: pl.DataFrame, also_in_trial: pl.DataFrame, eligibility: Eligibility
+) -> pl.DataFrame:
+    """The stays of `pool` that may serve as controls: those of people on no row of the allocation list, and, where the
+    protocol takes those not yet treated, stays of participants who agreed to linkage that ended before the day of their
+    allocation. Of people in `also_in_trial` the day is not known, so that none of theirs may.
+    """
+    in_trial = pl.concat([participants.select("person_id"), also_in_trial.select("person_id")])
+    never = pool.join(in_trial, on="person_id", how="anti")
+    if eligibility.candidates == "never_treated":
+        return never
+    agreed = participants.filter(pl.col("consent_code") == "Y").join(also_in_trial, on="person_id", how="anti")
+    not_yet = (
+        pool.join(agreed.select("person_id", "allocation_date"), on="person_id")
+        .filter(pl.col("end_date") < pl.col("allocation_date"))
+        .select(pool.columns)
+    )
+    return pl.concat([never, not_yet])
+
+
 def link_participants(
     participants: pl.DataFrame, stays: pl.DataFrame, known: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,6 +1,10 @@
-"""The user's mistakes, as one small tree; each kind has its own exit code. Our own mistakes are `assert`."""
+"""The user's mistakes, as one small tree; each kind has its own exit code. Our own mistakes are `assert`, and whatever
+a statistical method raises but a refusal: `naming` says which method it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from models.refusals import Refused
 
 
 class VirtualControlsError(Exception):
@@ -47,3 +51,22 @@ class RunError(VirtualControlsError):
 
     exit_code = 7
     title = "The run folder cannot be used"
+
+
+class MethodError(Exception):
+    """A mistake of this program inside a statistical method. `task` says which, in words of the protocol alone."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.task = task
+
+
+@contextmanager
+def naming(task: str) -> Iterator[None]:
+    """What is raised inside leaves as a MethodError that names the `task`, but for refusals and the user's mistakes."""
+    try:
+        yield
+    except (Refused, VirtualControlsError, MethodError):
+        raise
+    except Exception as error:
+        raise MethodError(task) from error

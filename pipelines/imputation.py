@@ -4,7 +4,8 @@ Choice made ("within", Leyrat et al. 2019, Stat Methods Med Res 28:3; Granger, S
 design and effect are made in each copy and the effects are pooled; scores are never averaged. The arm is among the
 predictors, outcomes are not, although Leyrat et al. would have them: the design does not see outcomes, and an
 imputation that did would carry them into it. The price is that imputed values are less related to the outcome than
-the real ones were, so that some confounding by the covariate stays where it was missing.
+the real ones were, so that some confounding by the covariate stays where it was missing; regressions of the outcome
+may have values imputed once more for them (`complete_given_outcome`).
 
 A design is accepted when it is in every copy: each threshold is judged by the worst copy.
 """
@@ -19,13 +20,15 @@ import polars as pl
 from numpy.random import Generator
 
 from models.imputation import Incomplete, impute
+from models.refusals import Refused
 from models.results import FloatArray
 from pipelines.design_matrix import build_baseline, complete_rows
 from pipelines.errors import ProtocolError
 from pipelines.protocol import Protocol
 
 WORST_IS_LARGEST = ("max_control_weight_share", "c_statistic_before")
-SAME_IN_ALL = ("n_treated", "n_control_pool")
+SAME_IN_ALL = ("n_treated",)
+OUTCOME = ":outcome"
 
 
 def is_imputed(protocol: Protocol) -> bool:
@@ -51,29 +54,46 @@ def complete_copies(
 
     Raises ProtocolError where a covariate has no value at all.
     """
-    chosen = protocol.covariates
-    names = [name for name in chosen.named_with("multiple_imputation") if name in rows.columns]
-    everybody = rows.with_row_index(":place").sort("person_id", "index_date", "arm", "row_id")
-    ordered = complete_rows(everybody, chosen.named_with("complete_case"))
-    leave = everybody.join(ordered.select(":place"), on=":place", how="anti")
-    incomplete = [_as_incomplete(ordered[name], name in chosen.categorical) for name in names]
+    ordered, leave = _in_their_order(rows, protocol)
     predictors = _predictors(ordered, protocol)
-    for number in range(1, chosen.imputation.copies + 1):
+    for number in range(1, protocol.covariates.imputation.copies + 1):
         try:
-            completed = impute(
-                incomplete,
-                predictors,
-                rng=rng_of(number),
-                iterations=chosen.imputation.iterations,
-                donors=chosen.imputation.donors,
-            )
-        except ValueError as error:
+            completed = _complete(ordered, predictors, protocol, rng_of(number))
+        except Refused as error:
             raise ProtocolError(f"covariates: {error}") from None
-        filled = [
-            _as_column(values, ordered[name], name in chosen.categorical)
-            for name, values in zip(names, completed, strict=True)
-        ]
-        yield number, pl.concat([ordered.with_columns(filled), leave]).sort(":place").drop(":place")
+        yield number, pl.concat([completed, leave]).sort(":place").drop(":place")
+
+
+def complete_given_outcome(rows: pl.DataFrame, outcome: FloatArray, protocol: Protocol, rng: Generator) -> pl.DataFrame:
+    """The rows whose outcome was observed ((n,) numbers, NaN where not), completed as a copy is, with the outcome and
+    its product with each arm among the predictors. For regressions of that outcome only, never for a design.
+
+    Raises Refused where a covariate has no value at all.
+    """
+    observed = rows.with_columns(pl.Series(OUTCOME, outcome)).filter(pl.col(OUTCOME).is_finite())
+    ordered, _ = _in_their_order(observed, protocol)
+    values, arms = ordered[OUTCOME].to_numpy()[:, None], _arms(ordered)
+    predictors = np.column_stack([_predictors(ordered, protocol), values, values * arms])
+    return _complete(ordered, predictors, protocol, rng).drop(":place", OUTCOME)
+
+
+def _in_their_order(rows: pl.DataFrame, protocol: Protocol) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to be completed in an order of their own, numbered by `:place`, and those that leave before that."""
+    everybody = rows.with_row_index(":place").sort("person_id", "index_date", "arm", "row_id")
+    ordered = complete_rows(everybody, protocol.covariates.named_with("complete_case"))
+    return ordered, everybody.join(ordered.select(":place"), on=":place", how="anti")
+
+
+def _complete(ordered: pl.DataFrame, predictors: FloatArray, protocol: Protocol, rng: Generator) -> pl.DataFrame:
+    chosen = protocol.covariates
+    names = [name for name in chosen.named_with("multiple_imputation") if name in ordered.columns]
+    incomplete = [_as_incomplete(ordered[name], name in chosen.categorical) for name in names]
+    settings = chosen.imputation
+    completed = impute(incomplete, predictors, rng=rng, iterations=settings.iterations, donors=settings.donors)
+    return ordered.with_columns(
+        _as_column(values, ordered[name], name in chosen.categorical)
+        for name, values in zip(names, completed, strict=True)
+    )
 
 
 def _as_incomplete(values: pl.Series, is_category: bool) -> Incomplete:
@@ -109,15 +129,19 @@ def _predictors(rows: pl.DataFrame, protocol: Protocol) -> FloatArray:
         form: tuple(name for name in getattr(chosen, form) if name not in imputed)
         for form in ("numeric", "squared", "categorical", "is_zero")
     }
-    arms = sorted(rows["arm"].unique().to_list())[1:]
-    indicators = np.column_stack(
-        [np.ones((rows.height, 0)), *((rows["arm"] == arm).cast(pl.Float64).to_numpy()[:, None] for arm in arms)]
-    )
+    indicators = _arms(rows)
     exact = [name for name in protocol.design.exact if name not in imputed]  # else it would predict itself
     if not (kept["numeric"] or kept["categorical"] or exact or chosen.codes):
         return indicators
     others = build_baseline(rows, chosen.model_copy(update=kept), exact, may_be_empty=True)
     return np.column_stack([indicators, others.matrix])
+
+
+def _arms(rows: pl.DataFrame) -> FloatArray:
+    """(n, arms - 1) an indicator of each arm but the first."""
+    arms = sorted(rows["arm"].unique().to_list())[1:]
+    columns = ((rows["arm"] == arm).cast(pl.Float64).to_numpy()[:, None] for arm in arms)
+    return np.column_stack([np.ones((rows.height, 0)), *columns])
 
 
 def pool_designs(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -145,13 +169,47 @@ def _pool_entries(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     first = deepcopy(entries[0])
     first["accepted"] = all(entry["accepted"] for entry in entries)
     first["imputations"] = len(entries)
+    first["notes"] = _mean([entry["notes"] for entry in entries])
     first["verdicts"] = _worst_verdicts([entry["verdicts"] for entry in entries])
     first["balance"] = _pool_balance([entry["balance"] for entry in entries])
     if first["overlap"] is not None:
         first["overlap"] = {name: _worst_overlap(name, entries) for name in first["overlap"]}
     if first["diagnostics"] is not None:
-        first["diagnostics"] = _mean([entry["diagnostics"] for entry in entries])
+        first["diagnostics"] = _pool_diagnostics([entry["diagnostics"] for entry in entries])
+    # The copy with most candidates outside is that with the smallest pool: both together are the same in all.
+    first["outside_exact_groups"] = max(entry["outside_exact_groups"] for entry in entries)
     return first
+
+
+def _pool_diagnostics(of_copies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Averages; products as in the copy where they are worst; of those left out the most, their means averaged."""
+    pooled: dict[str, Any] = _mean(of_copies)
+    if "products" in pooled:
+        pooled["products"] = max((one["products"] for one in of_copies), key=lambda found: found["max_abs_smd"])
+    if "generalisability" in pooled:
+        parts = [one["generalisability"] for one in of_copies]
+        pooled["generalisability"] |= {
+            "index": min(part["index"] for part in parts),
+            "n_left_out": max(part["n_left_out"] for part in parts),
+            "max_abs_smd": max(part["max_abs_smd"] for part in parts),
+            "rows": _mean_by_covariate([part["rows"] for part in parts]),
+        }
+    return pooled
+
+
+def _mean_by_covariate(of_copies: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Means over the copies that have one: in a copy that left nobody out, there is none of those left out."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for rows in of_copies:
+        for row in rows:
+            by_name.setdefault(row["covariate"], []).append(row)
+    pooled = []
+    for covariate, rows in by_name.items():
+        means = {
+            name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0] if name != "covariate"
+        }
+        pooled.append({"covariate": covariate} | {n: float(np.mean(v)) if v else math.nan for n, v in means.items()})
+    return pooled
 
 
 def _worst_verdicts(of_copies: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -331,6 +331,7 @@ def _eligibility(writer: _Writer) -> Eligibility:
         acute_ward=writer.mostly("any", "last"),
         zero_day_stays_are_readmissions=writer.mostly(False, True),
         candidate_discharges=writer.mostly("every", "first"),
+        candidates=writer.mostly("never_treated", "not_yet_treated"),
     )
 
 

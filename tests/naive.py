@@ -85,27 +85,29 @@ def naive_follow(
         stays += own_stays
         before_mhsds = stays_before_mhsds(own, own_stays, facts, eligibility)
 
-        # K16: participants serve with one stay, everybody else with every discharge of the recruitment window.
-        arm = "virtual"
+        # K16: participants serve with one stay, everybody else with every discharge of the recruitment window; so do,
+        # where the protocol says so, participants with discharges before their allocation.
+        arm, own_stay = "virtual", None
         indexes = [stay for stay in own_stays if is_candidate(stay, eligibility) and person_id not in also_in_trial]
         if person_id in in_the_trial:
             participant = in_the_trial[person_id]
             arm = {"PEER": "peer", "CONTROL": "control"}[participant["arm_code"]]
-            indexes = []
-            reason, stay = place_participant(participant, own_stays, is_known=person_id in everybody)
-            if stay is None:
+            indexes = [stay for stay in indexes if is_before_taking_part(stay, participant, eligibility)]
+            reason, own_stay = place_participant(participant, own_stays, is_known=person_id in everybody)
+            if own_stay is None:
                 excluded.append({"person_id": person_id, "arm": arm, "reason": reason})
             else:
-                indexes = [stay]
+                indexes.append(own_stay)
 
         has_served = False
         for stay in indexes:
-            row = judge(stay, [*own_stays, *before_mhsds], own, eligibility) | {"arm": arm}
-            if row["is_eligible"] and has_served and eligibility.candidate_discharges == "first":
+            is_own = arm != "virtual" and stay is own_stay
+            row = judge(stay, [*own_stays, *before_mhsds], own, eligibility) | {"arm": arm if is_own else "virtual"}
+            if row["is_eligible"] and has_served and not is_own and eligibility.candidate_discharges == "first":
                 row |= {"is_eligible": False, "first_failed_rule": "not_first_discharge"}
             cohort.append(row)
             if row["is_eligible"]:
-                has_served = True
+                has_served = has_served or not is_own
                 outcomes.append(observe(stay, own_stays, own, facts, eligibility, follow_up))
                 rates = observe_rates(stay, own_stays, own, facts, eligibility, follow_up)
                 observed += rates[0]
@@ -124,6 +126,14 @@ def is_candidate(stay: Row, eligibility: Eligibility) -> bool:
     if stay["end_reason"] not in ("discharge", "death"):
         return False
     return bool(eligibility.recruitment_start <= stay["end_date"] <= eligibility.recruitment_end)
+
+
+def is_before_taking_part(stay: Row, participant: Row, eligibility: Eligibility) -> bool:
+    """Whether a participant who agreed to linkage was not yet one."""
+    if eligibility.candidates != "not_yet_treated" or participant["consent_code"] != "Y":
+        return False
+    day = participant["allocation_date"]
+    return day is not None and bool(stay["end_date"] < day)
 
 
 def place_participant(participant: Row, stays: list[Row], *, is_known: bool) -> tuple[str | None, Row | None]:

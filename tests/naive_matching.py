@@ -14,8 +14,16 @@ def naive_caliper_width(baseline: Baseline, treated: BoolArray, linear: FloatArr
 
 
 def naive_comparable(baseline: Baseline, treated: BoolArray) -> list[int]:
-    treated_people = {baseline.person[i] for i in range(len(treated)) if treated[i]}
-    may_serve = [i for i in range(len(treated)) if treated[i] or baseline.person[i] not in treated_people]
+    rows = range(len(treated))
+    days: dict[int, list[int]] = {}
+    for i in rows:
+        if treated[i]:
+            days.setdefault(int(baseline.person[i]), []).append(int(baseline.index_day[i]))
+
+    def waits(i: int) -> bool:
+        return baseline.not_yet_treated and bool(baseline.index_day[i] < min(days[int(baseline.person[i])]))
+
+    may_serve = [i for i in rows if treated[i] or int(baseline.person[i]) not in days or waits(i)]
     groups_of_treated = {baseline.exact_group[i] for i in may_serve if treated[i]}
     groups_of_controls = {baseline.exact_group[i] for i in may_serve if not treated[i]}
     return [i for i in may_serve if baseline.exact_group[i] in groups_of_treated & groups_of_controls]

@@ -138,7 +138,9 @@ def write_run(folder: Path, fake: Fake = Fake()) -> RunFolder:
     # Written even when the design is refused: a stale file of effects must not find its way into the page.
     write_parquet(run.file(store.ESTIMATES), _estimates(rng, fake))
     write_parquet(run.file(store.PROGNOSTIC), _prognostic(fake))
-    write_parquet(run.file(store.CURVES), _curves(rng, fake))
+    curves = _curves(rng, fake)
+    write_parquet(run.file(store.CURVES), curves)
+    write_parquet(run.file(store.CURVE_DIFFERENCES), _differences(curves))
     write_parquet(run.file(store.INDIVIDUAL_EFFECTS), _individual(rng, fake))
     write_json(run.file(store.HETEROGENEITY), _heterogeneity(fake))
     notes = {
@@ -569,6 +571,38 @@ def _curves(rng: np.random.Generator, fake: Fake) -> pl.DataFrame:
                     }
                 )
             )
+    return pl.concat(parts)
+
+
+def _differences(curves: pl.DataFrame) -> pl.DataFrame:
+    """Of the weekly values of both arms, as if they were independent."""
+    day = np.arange(0.0, 365.0, 7.0)
+    parts = []
+    for (outcome,), of_outcome in curves.group_by(["outcome"], maintain_order=True):
+        incidence, half = [], []
+        for arm in ("peer", "virtual"):
+            line = of_outcome.filter(pl.col("arm") == arm)
+            place = np.searchsorted(line["day"].to_numpy(), day, side="right") - 1
+            incidence.append(line["incidence"].to_numpy()[place])
+            half.append((line["upper"] - line["incidence"]).to_numpy()[place])
+        value, reach = incidence[0] - incidence[1], np.hypot(*half)
+        band = np.where(day < 60, np.nan, 1.5 * reach)
+        edges = {
+            "lower": value - reach,
+            "upper": value + reach,
+            "band_lower": value - band,
+            "band_upper": value + band,
+        }
+        place_of = {
+            "contrast": "peer_vs_virtual",
+            "outcome": str(outcome),
+            "design": "nearest_neighbour",
+            "method": "cumulative_incidence",
+        }
+        frame = pl.DataFrame({"day": day, "value": value, **edges}).with_columns(
+            pl.col("band_lower", "band_upper").fill_nan(None), **{name: pl.lit(text) for name, text in place_of.items()}
+        )
+        parts.append(frame)
     return pl.concat(parts)
 
 

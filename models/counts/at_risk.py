@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from models.contrasts import ArmMeans, contrast_arms, outcome_in_design
+from models.counts.whole_windows import WholeWindows
 from models.influence import find_clusters
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray, Scale
 from models.times.events import FEWEST, fewest_of
 
@@ -15,8 +17,8 @@ RATE_SCALES: tuple[Scale, ...] = ("rate_difference", "rate_ratio")
 def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) -> tuple[FloatArray, FloatArray]:
     """(n,) counts and (n,) exposures, 0 outside the design.
 
-    Raises ValueError: wrong shapes, an empty arm, an arm without exposure, a missing or negative number, a count
-    without exposure, or one that is no whole number.
+    Raises ValueError: wrong shapes, a missing or negative number, a count that is no whole number. Raises Refused: an
+    empty arm, an arm without exposure, a count without exposure.
     """
     counts = outcome_in_design(outcome, design, "continuous")
     if exposure.shape != design.weights.shape:
@@ -28,9 +30,9 @@ def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) 
     if (counts < 0).any() or (counts != np.round(counts)).any():
         raise ValueError("counts must be whole numbers of 0 or more")
     if ((counts > 0) & (exposures == 0)).any():
-        raise ValueError("somebody has events without any time at risk")
+        raise Refused("somebody has events without any time at risk")
     if any(not (exposures[arm] > 0).any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("nobody in one of the arms has any time at risk")
+        raise Refused("nobody in one of the arms has any time at risk")
     return counts, exposures
 
 
@@ -39,21 +41,22 @@ def contrast_rates(
     influence: FloatArray,
     counts: FloatArray,
     baseline: Baseline,
-    design: Design,
+    windows: WholeWindows,
     *,
     method: str,
     confidence: float,
     notes: Mapping[str, float | str],
 ) -> tuple[Estimate, ...]:
     """Difference and ratio of two rates (treated, control) whose (n, 2) influence is given."""
+    design, counted = windows.design, windows.weighted
     means = ArmMeans(
         treated=rates[0],
         control=rates[1],
         influence=influence,
         clusters=find_clusters(baseline, design),
-        control_weights=np.where(design.treated, 0.0, design.weights),
+        control_weights=np.where(design.treated, 0.0, counted.weights),
     )
-    facts = {**notes, FEWEST: fewest_with_events(counts, design)}
+    facts = {**notes, FEWEST: fewest_with_events(counts, counted)}
     return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=facts)
 
 

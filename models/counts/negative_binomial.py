@@ -15,8 +15,12 @@ from scipy.special import digamma, polygamma
 
 from models.contrasts import check_confidence
 from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
+from models.counts.whole_windows import whole_windows
 from models.estimated_weights import WeightsAre, model_weights
+from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray
+from models.times.censoring import Censoring
+from models.times.events import CENSORING_NOTE, Followed
 
 NEWTON_STEPS = 200
 CONVERGED = 1e-11
@@ -43,37 +47,46 @@ def negative_binomial(
     *,
     confidence: float = 0.95,
     weights_are: WeightsAre = "estimated",
+    followed: Followed | None = None,
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> tuple[Estimate, ...]:
     """Rate difference and rate ratio of a negative binomial.
 
-    outcome, exposure, weights_are   as for quasi_poisson
+    outcome, exposure, weights_are, followed, censoring   as for quasi_poisson
 
     Clusters, factor and notes are those of weighted_difference; `theta` is the dispersion parameter, `dispersion` the
-    weighted Pearson statistic of a Poisson with these rates. Raises ValueError on counts, exposures or designs that
-    cannot be compared, and where an arm has no event: a log-linear rate does not exist then.
+    weighted Pearson statistic of a Poisson with these rates. Raises as counts_in_design does, and
+    Refused where an arm has no event: a log-linear rate does not exist then.
     """
     check_confidence(confidence)
     counts, time = counts_in_design(outcome, exposure, design)
-    if any(not counts[arm].any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("a negative binomial rate needs events in both arms")
     model = model_weights(baseline, design, weights_are)
-    fit = _fit(counts, time, design)
-    treated_rows, control_rows = design.treated[:, None], ~design.treated[:, None]
-    influence = model.influence(fit.per_weight * treated_rows, design.treated)
-    influence = influence + model.influence(fit.per_weight * control_rows, ~design.treated)
+    windows = whole_windows(followed, baseline, design, censoring, censoring_penalty, largest_censoring_weight)
+    counted = windows.weighted
+    if any(not counts[arm & (counted.weights > 0)].any() for arm in (design.treated, ~design.treated)):
+        raise Refused("a negative binomial rate needs events in both arms")
+    fit = _fit(counts, time, counted)
+    moves = windows.per_row(fit.per_weight)
+    influence = np.zeros_like(moves)
+    for arm in (design.treated, ~design.treated):
+        influence += model.influence(np.where(arm[:, None], moves, 0.0), arm)
     rate = np.exp(fit.log_rate)
     expected = time * np.where(design.treated, rate[0], rate[1])
     notes: dict[str, float | str] = {
         "variance": model.says,
         "theta": fit.theta if np.isfinite(fit.theta) else "none: no over-dispersion, rates of the Poisson",
-        "dispersion": dispersion(counts, expected, design.weights),
+        "dispersion": dispersion(counts, expected, counted.weights),
     }
+    if windows.by is not None:
+        notes[CENSORING_NOTE] = windows.says(counts)
     return contrast_rates(
         (float(rate[0]), float(rate[1])),
         influence[:, :2] * rate,
         counts,
         baseline,
-        design,
+        windows,
         method="negative_binomial",
         confidence=confidence,
         notes=notes,
@@ -93,7 +106,7 @@ def _fit(counts: FloatArray, time: FloatArray, design: Design) -> _Fit:
         if max(np.abs(log_rate - before[0]).max(), _gap(log_theta, before[1])) < CONVERGED:
             break
     else:
-        raise ValueError("the negative binomial did not converge")
+        raise Refused("the negative binomial did not converge")
     derivatives, bread = _derivatives(log_rate, log_theta, y, t, w, arm)
     per_weight = np.zeros((len(design.weights), derivatives.shape[1]))
     per_weight[used] = derivatives @ bread
@@ -127,7 +140,7 @@ def _solve_rates(
         log_rate = log_rate + step
         if np.abs(step).max() < CONVERGED / 10:
             return log_rate
-    raise ValueError("the rates of the negative binomial did not converge")
+    raise Refused("the rates of the negative binomial did not converge")
 
 
 def _solve_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArray) -> float:
@@ -144,7 +157,7 @@ def _solve_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArra
         if abs(following - at) < CONVERGED / 10:
             return float(following)
         at = following
-    raise ValueError("theta of the negative binomial did not converge")
+    raise Refused("theta of the negative binomial did not converge")
 
 
 def _slope_in_log_theta(log_theta: float, w: FloatArray, y: FloatArray, mean: FloatArray) -> tuple[float, float]:

@@ -11,8 +11,12 @@ import numpy as np
 
 from models.contrasts import check_confidence
 from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
+from models.counts.whole_windows import whole_windows
 from models.estimated_weights import WeightsAre, model_weights
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
+from models.times.censoring import Censoring
+from models.times.events import CENSORING_NOTE, Followed
 
 
 def quasi_poisson(
@@ -23,6 +27,10 @@ def quasi_poisson(
     *,
     confidence: float = 0.95,
     weights_are: WeightsAre = "estimated",
+    followed: Followed | None = None,
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> tuple[Estimate, ...]:
     """Rate difference and rate ratio.
 
@@ -30,6 +38,10 @@ def quasi_poisson(
     exposure     (n,) time at risk (or chances, such as appointments) in which they were counted; the rates are per
                  unit of it. Rows of weight 0 are not looked at
     weights_are  as for weighted_difference
+    followed     until when each row was observed: needed for censoring weights
+    censoring    "none": all that was seen counts, and whoever is lost has the rate of those who stay, in each arm;
+                 "weights": whole windows count, weighted for those alike in the covariates that are not whole
+                 (models/counts/whole_windows.py), with that model's ridge penalty and cap
 
     Clusters, factor and notes are those of weighted_difference; `dispersion` is the weighted Pearson statistic by row.
     Raises ValueError on counts, exposures or designs that cannot be compared.
@@ -37,20 +49,24 @@ def quasi_poisson(
     check_confidence(confidence)
     counts, time = counts_in_design(outcome, exposure, design)
     model = model_weights(baseline, design, weights_are)
-    treated, gain_treated = _rate(counts, time, design.weights, design.treated)
-    control, gain_control = _rate(counts, time, design.weights, ~design.treated)
-    influence = [model.influence(gain_treated, design.treated), model.influence(gain_control, ~design.treated)]
+    windows = whole_windows(followed, baseline, design, censoring, censoring_penalty, largest_censoring_weight)
+    weights = windows.weighted.weights
+    treated, gain_treated = _rate(counts, time, weights, design.treated)
+    control, gain_control = _rate(counts, time, weights, ~design.treated)
+    moves = windows.per_row(np.hstack([gain_treated, gain_control]))
+    influence = np.zeros_like(moves)
+    for arm in (design.treated, ~design.treated):
+        influence += model.influence(np.where(arm[:, None], moves, 0.0), arm)
     expected = time * np.where(design.treated, treated, control)
-    notes: dict[str, float | str] = {
-        "variance": model.says,
-        "dispersion": dispersion(counts, expected, design.weights),
-    }
+    notes: dict[str, float | str] = {"variance": model.says, "dispersion": dispersion(counts, expected, weights)}
+    if windows.by is not None:
+        notes[CENSORING_NOTE] = windows.says(counts)
     return contrast_rates(
         (treated, control),
-        np.hstack(influence),
+        influence,
         counts,
         baseline,
-        design,
+        windows,
         method="quasi_poisson",
         confidence=confidence,
         notes=notes,
@@ -61,5 +77,7 @@ def _rate(counts: FloatArray, time: FloatArray, weights: FloatArray, arm: BoolAr
     """The arm's rate and (n, 1) its derivative with respect to each row's weight."""
     of_arm = np.where(arm, weights, 0.0)
     total = float(of_arm @ time)
+    if not total > 0:
+        raise Refused("nobody in one of the arms has any time at risk in a window seen to its end")
     rate = float(of_arm @ counts) / total
     return rate, np.where(of_arm > 0, counts - rate * time, 0.0)[:, None] / total

@@ -29,6 +29,7 @@ from models.contrasts import (
 from models.counts.at_risk import fewest_with_events
 from models.estimated_weights import WeightModel, WeightsAre, model_weights
 from models.influence import find_clusters
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 from models.times.events import FEWEST
 
@@ -72,8 +73,8 @@ def two_part(
     rng          not used
 
     Notes: `share_any_treated`, `share_any_control` weighted shares above 0; `mean_residual_control` what the weights
-    added to the regression. Raises ValueError on outcomes that are negative, binary or cannot be compared, for the
-    estimands it does not know, and where too few people have any.
+    added to the regression. Raises ValueError on binary outcomes and estimands it does not know, Refused on outcomes
+    that are negative or cannot be compared, and where too few people have any.
     """
     check_confidence(confidence)
     if kind != "continuous":
@@ -82,7 +83,7 @@ def two_part(
         raise ValueError(f"two_part cannot target the {design.estimand}; allowed: ATT, ATE")
     values = outcome_in_design(outcome, design, kind)
     if (values < 0).any():
-        raise ValueError("two_part needs an outcome that is never negative")
+        raise Refused("two_part needs an outcome that is never negative")
     model = model_weights(baseline, design, weights_are)
     treated, influence_treated, _ = _mean(values, baseline, model, design.treated, l2_penalty)
     control, influence_control, residual = _mean(values, baseline, model, ~design.treated, l2_penalty)
@@ -174,7 +175,7 @@ def _refuse_few(some: FloatArray, n_covariates: int) -> None:
     """`some` are the weights of the people above 0."""
     people, needed = effective_number(some), PEOPLE_A_COLUMN * n_covariates
     if people < needed:
-        raise ValueError(
+        raise Refused(
             f"a two-part regression on {n_covariates} covariates needs {needed:.0f} people above 0 in each arm it is "
             f"fitted in, by their weights; there are {people:.0f}"
         )
@@ -205,7 +206,7 @@ def _fit(target: FloatArray, columns: FloatArray, weights: FloatArray, l2_penalt
         if np.abs(step).max() < CONVERGED:
             break
     else:
-        raise ValueError(f"the {law} part did not converge")
+        raise Refused(f"the {law} part did not converge")
     score, curve = _score_and_curve(x @ coefficients, y, law)
     bread = np.linalg.inv((x * (w * curve)[:, None]).T @ x + np.diag(penalty))
     per_weight = np.zeros_like(columns)

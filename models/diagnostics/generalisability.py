@@ -5,7 +5,8 @@ Behav Stat 39:478): the Bhattacharyya coefficient ∫ √(f g) of the distributi
 weights) and among all participants, by Gaussian kernels with the normal-reference bandwidth. 1: the same; Tipton calls
 0.9 and above "very high", 0.8 "high", below 0.5 "low: no generalising". The score is the log-odds of being kept, by
 logistic regression; where nobody is left out but weights differ (overlap weights) it is the log-odds of participation,
-on which such weights depend.
+on which such weights depend. Participants who left before the design for want of a covariate have no score: they count
+as like none of the kept, which is the least that the index can be.
 """
 
 from dataclasses import dataclass, replace
@@ -34,16 +35,20 @@ class LeftOutRow:
 
 @dataclass(frozen=True)
 class Generalisability:
-    """index: 0 (nobody kept) to 1; nan where the estimand is not about the participants (ATE, ATC)."""
+    """index: 0 (nobody kept) to 1; nan where the estimand is not about the participants (ATE, ATC). n_left_out and rows
+    are of the participants with a complete record, n_incomplete is how many others there are."""
 
     index: float
     n_left_out: int
     max_abs_smd: float
     rows: tuple[LeftOutRow, ...]
+    n_incomplete: int = 0
 
 
-def measure_generalisability(baseline: Baseline, design: Design, propensity: Propensity) -> Generalisability:
-    """Kept participants against all participants."""
+def measure_generalisability(
+    baseline: Baseline, design: Design, propensity: Propensity, *, n_incomplete: int = 0
+) -> Generalisability:
+    """Kept participants against all participants, `n_incomplete` of whom are not among the rows."""
     matrix, weights = baseline.matrix[design.treated], design.weights[design.treated]
     is_about_participants = design.estimand in ("ATT", "ATO")
     by = weights if is_about_participants else (weights > 0).astype(np.float64)
@@ -51,11 +56,13 @@ def measure_generalisability(baseline: Baseline, design: Design, propensity: Pro
     index = float("nan")
     if is_about_participants:
         index = _index(_score(baseline, design, propensity), weights)
+        index *= float(np.sqrt(weights.size / (weights.size + n_incomplete)))
     return Generalisability(
         index=index,
         n_left_out=int((weights == 0).sum()),
         max_abs_smd=max((abs(row.smd_kept_vs_all) for row in rows), default=0.0),
         rows=rows,
+        n_incomplete=n_incomplete,
     )
 
 

@@ -16,6 +16,7 @@ from numpy.random import Generator
 from models.balance import measure_balance
 from models.contrasts import Kind
 from models.nuisance import cross_predict
+from models.refusals import Refused
 from models.results import BalanceRow, Baseline, BoolArray, Design, FloatArray
 
 
@@ -44,11 +45,11 @@ def fit_prognostic_score(
     """outcome is (n,) with NaN where it was not observed; outcomes of treated rows are not looked at. All designs on
     the same rows share one score. Persons stay whole when rows are dealt into folds.
 
-    Raises ValueError when fewer than `folds` persons have a known outcome without treatment.
+    Raises Refused when fewer than `folds` persons have a known outcome without treatment.
     """
     known = ~treated & np.isfinite(outcome)
     if np.unique(baseline.person[known]).size < folds:
-        raise ValueError(f"a prognostic score needs at least {folds} untreated people with a known outcome")
+        raise Refused(f"a prognostic score needs at least {folds} untreated people with a known outcome")
     target = np.where(known, outcome, 0.0)
     people, member = np.unique(baseline.person, return_inverse=True)
     fold = (rng.permutation(people.size) % folds).astype(np.int64)[member]

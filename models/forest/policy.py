@@ -72,7 +72,7 @@ def find_policy(
     worth = []
     for baseline in (0.0, 1.0):
         moved = EffectScores(
-            scores.count, gain * (offered - baseline), scores.control_weight, scores.treated, scores.cluster
+            scores.count, gain * (offered - baseline), scores.stand_in_weight, scores.treated, scores.cluster
         )
         value = project(moved, np.ones((len(x), 1)), confidence)
         worth.append((float(value.value[0]), float(value.lower[0]), float(value.upper[0])))

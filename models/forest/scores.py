@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
 from models.cross_fitting import balancing_weights
+from models.refusals import Refused
 from models.results import BoolArray, Estimand, FloatArray, IntArray
 
 COLLINEAR = 1e-10
@@ -30,7 +31,7 @@ class EffectScores:
 
     count           (m,) how much a row counts among the people of the estimand
     contribution    (m,) effect of a group = sum of contribution / sum of count
-    control_weight  (m,) weight with which a row stands in for the people of the estimand as a control
+    stand_in_weight (m,) weight with which a control (ATC: a treated row) stands in for the people of the estimand
     treated         (m,) arm
     cluster         (m,) independent units
     outcome         (m,) what was observed, so that a group can tell on how few events it rests; None where not known
@@ -38,7 +39,7 @@ class EffectScores:
 
     count: FloatArray
     contribution: FloatArray
-    control_weight: FloatArray
+    stand_in_weight: FloatArray
     treated: BoolArray
     cluster: IntArray
     outcome: FloatArray | None = None
@@ -72,13 +73,14 @@ def effect_scores(
     below = y - if_control - np.average(y - if_control, weights=backward)
     # y - above and y - below are the predictions, moved.
     contribution = count * (below - above) + forward * above - backward * below
-    return EffectScores(count, np.asarray(contribution, dtype=np.float64), backward, treated, cluster, y)
+    stand_in = forward if estimand == "ATC" else backward
+    return EffectScores(count, np.asarray(contribution, dtype=np.float64), stand_in, treated, cluster, y)
 
 
 def project(scores: EffectScores, columns: FloatArray, confidence: float) -> Projection:
     """The best linear projection of the effect on the (m, q) columns (a constant among them if wanted).
 
-    Raises ValueError when the columns are collinear among the people of the estimand, or are so without one cluster.
+    Raises Refused when the columns are collinear among the people of the estimand, or are so without one cluster.
     """
     member = np.unique(scores.cluster, return_inverse=True)[1]
     n_clusters, q = int(member.max()) + 1, columns.shape[1]
@@ -92,7 +94,7 @@ def project(scores: EffectScores, columns: FloatArray, confidence: float) -> Pro
     without = whole - left
     scale = np.sqrt(np.diag(whole))
     if not (scale > 0).all() or np.linalg.eigvalsh(without / np.outer(scale, scale)).min() < COLLINEAR:
-        raise ValueError("the covariates of the projection are collinear, or a level rests on a single person or set")
+        raise Refused("the covariates of the projection are collinear, or a level rests on a single person or set")
     value = np.linalg.solve(whole, target)
     moved = np.linalg.solve(without, (target - right)[:, :, None])[:, :, 0] - value
     covariance = moved.T @ moved

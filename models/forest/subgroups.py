@@ -15,6 +15,7 @@ import numpy as np
 
 from models.contrasts import effective_number
 from models.forest.scores import EffectScores, Projection, project, wald_test
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray
 from models.times.events import fewest_of
 
@@ -60,7 +61,7 @@ def levels_of(covariate: str, columns: Sequence[str], x: FloatArray, count: Floa
     """The subgroups of one covariate by name, (m,) members each.
 
     A category's columns are named "covariate = level"; a number is split at the median of those who count. Where the
-    column "covariate missing" flags people whose value was filled in, they are a level of their own. Raises ValueError
+    column "covariate missing" flags people whose value was filled in, they are a level of their own. Raises Refused
     when the covariate has no column.
     """
     names = list(columns)
@@ -69,7 +70,7 @@ def levels_of(covariate: str, columns: Sequence[str], x: FloatArray, count: Floa
         members = {name: x[:, names.index(name)] > 0.5 for name in of_category}
         return {f"{covariate} = {REFERENCE}": ~np.any(list(members.values()), axis=0), **members}
     if covariate not in names:
-        raise ValueError(f"subgroups: '{covariate}' is not among the covariates of the design")
+        raise Refused(f"subgroups: '{covariate}' is not among the covariates of the design")
     number, flag = x[:, names.index(covariate)], f"{covariate} missing"
     known = x[:, names.index(flag)] < 0.5 if flag in names else np.ones(len(x), dtype=np.bool_)
     levels = _levels_of_number(covariate, number, known, count)
@@ -100,7 +101,7 @@ def group_effects(
     effects = []
     for name, (n_treated, n_control) in sizes.items():
         at = large.index(name) if name in large else -1
-        weight = scores.control_weight[groups[name]]
+        weight = scores.stand_in_weight[groups[name]]
         effects.append(
             GroupEffect(
                 name,
@@ -180,7 +181,7 @@ def linear_projection(
     """The effect as a linear function of the named covariates together: mean effect, then a slope a column.
 
     Numbers are per standard deviation, indicators as they are; all are centred, so that the first coefficient is the
-    mean effect. Indicators of fewer than SMALLEST_ARM people of an arm on either side are left out. Raises ValueError
+    mean effect. Indicators of fewer than SMALLEST_ARM people of an arm on either side are left out. Raises Refused
     when columns are collinear.
     """
     chosen = [

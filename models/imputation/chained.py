@@ -20,6 +20,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import expit
 
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray
 
 RIDGE = 1.0
@@ -48,7 +49,7 @@ def impute(
     complete  (n, q) predictors without gaps, such as who was treated
     The order of the rows decides which random number meets which row: hand rows over in an order of their own.
 
-    Raises ValueError where a covariate has no observed value, or an indicator is not 0/1.
+    Raises Refused where a covariate has no observed value, ValueError where an indicator is not 0/1.
     """
     missing = [np.isnan(one.values) for one in incomplete]
     for one, gaps in zip(incomplete, missing, strict=True):
@@ -69,7 +70,7 @@ def _refuse(one: Incomplete, gaps: BoolArray, n: int) -> None:
     if one.values.shape != (n,):
         raise ValueError(f"{one.name} has shape {one.values.shape} where {n} rows are imputed")
     if gaps.all():
-        raise ValueError(f"{one.name} has no observed value to impute from")
+        raise Refused(f"{one.name} has no observed value to impute from")
     if one.kind == "indicator" and not np.isin(one.values[~gaps], (0.0, 1.0)).all():
         raise ValueError(f"{one.name} is no indicator: it has values other than 0 and 1")
 

@@ -13,6 +13,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 
 from models.matching.rules import columns_of
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 DIGITS = 10  # of what is allowed
@@ -31,7 +32,8 @@ def cardinality_matching(
     covariates: Sequence[str] = (),
     keep_all_treated: bool = False,
     gap: float = 0.001,
-    seconds: float = 120.0,
+    nodes: int = 1000,
+    seconds: float = 600.0,
 ) -> Design:
     """The most treated rows, with `ratio` controls for each, whose means differ by at most `tolerance` in every
     covariate: |mean of treated - mean of controls| <= tolerance × the treated's standard deviation before the design.
@@ -42,17 +44,23 @@ def cardinality_matching(
     keep_all_treated  every comparable treated row stays, and the number of controls is maximised instead, the same for
                       each treated row only on average (`ratio` plays no part)
     gap               how far from the largest set the answer may be, as a share of its size
-    seconds           after which the best set found so far is taken; on slower machines that may be another set, so a
-                      note says whether the answer is proven within the gap
+    nodes             branches of the search after which the best set found so far is taken; a note says whether it is
+                      proven within the gap. The same on every machine, as seconds would not be
+    seconds           after which it is given up: what was found by then would be another set on another machine
+
+    With exact groups each has the same number of controls for each treated row, also where all treated stay: groups of
+    7 and 12 treated rows then have one, two, ... controls for each, and only groups whose numbers share a divisor
+    anything between. Balancing the groups as covariates instead (within the tolerance) leaves that free.
 
     Nobody serves twice: of a candidate's rows at most one. Rows have no partners, so there are no sets: errors are
     clustered by person. `rng` is not used; the order of rows does not matter.
 
     Returns weights 1 for the treated rows kept, n_treated / n_control (in the exact group) for their controls.
 
-    Raises ValueError for another estimand than the ATT, senseless options, and when no set of any size has the balance.
+    Raises ValueError for another estimand than the ATT and senseless options, Refused when no set of any size has the
+    balance and when the search takes longer than `seconds`.
     """
-    _refuse_bad_options(estimand, ratio, tolerance, gap, seconds)
+    _refuse_bad_options(estimand, ratio, tolerance, gap, nodes, seconds)
     usable = np.flatnonzero(comparable_rows(baseline, treated))
     rows = usable[_canonical(baseline, treated, usable)]
     columns = _columns(baseline, covariates)
@@ -60,7 +68,7 @@ def cardinality_matching(
     group = np.unique(baseline.exact_group[rows], return_inverse=True)[1]
     values, allowed = baseline.matrix[rows][:, columns], tolerance * _spread(baseline, treated, columns)
     if len(rows) == 0:
-        raise ValueError("cardinality_matching: no exact group holds both treated and untreated rows")
+        raise Refused("cardinality_matching: no exact group holds both treated and untreated rows")
     # The last variable is free: how many controls each treated row has on average, where all treated stay.
     found = milp(
         np.append(np.where(arm, 0.0, -1.0) if keep_all_treated else np.where(arm, -1.0, 0.0), 0.0),
@@ -71,13 +79,18 @@ def cardinality_matching(
             _so_many_controls(group, arm, 0 if keep_all_treated else ratio),
             _profile(values, arm, allowed) if keep_all_treated else _balance(values, arm, ratio, allowed),
         ],
-        options={"mip_rel_gap": gap, "time_limit": seconds, "presolve": True},
+        options={"mip_rel_gap": gap, "node_limit": nodes, "time_limit": seconds, "presolve": True},
     )
+    if "time limit" in found.message.lower():
+        raise Refused(
+            f"cardinality_matching was not solved within {seconds:g} seconds, and what was found by then would depend "
+            "on the machine: give it more seconds, fewer nodes, a larger gap, or fewer covariates to balance"
+        )
     chosen = np.zeros(len(rows), dtype=np.bool_) if found.x is None else found.x[:-1] > 0.5
     if not chosen[arm].any() or not chosen[~arm].any():
-        raise ValueError(
+        raise Refused(
             f"cardinality_matching found no set of rows that differ by at most {tolerance} standard deviations in each "
-            f"of {len(columns)} covariates; raise the tolerance, balance fewer covariates, or give it more seconds"
+            f"of {len(columns)} covariates; raise the tolerance, balance fewer covariates, or let it search more nodes"
         )
     weights = np.zeros(len(treated))
     weights[rows] = _weights(chosen, arm, group)
@@ -93,7 +106,9 @@ def cardinality_matching(
     return Design("cardinality_matching", estimand, treated, propensity.score, weights, no_set, notes)
 
 
-def _refuse_bad_options(estimand: Estimand, ratio: int, tolerance: float, gap: float, seconds: float) -> None:
+def _refuse_bad_options(
+    estimand: Estimand, ratio: int, tolerance: float, gap: float, nodes: int, seconds: float
+) -> None:
     if estimand != "ATT":
         raise ValueError(
             f"cardinality_matching chooses controls for the treated: the estimand is the ATT, not {estimand}"
@@ -104,6 +119,8 @@ def _refuse_bad_options(estimand: Estimand, ratio: int, tolerance: float, gap: f
         raise ValueError(f"tolerance must be above 0, not {tolerance}")
     if not 0 <= gap < 1:
         raise ValueError(f"gap must be from 0 to below 1, not {gap}")
+    if nodes < 1:
+        raise ValueError(f"nodes must be at least 1, not {nodes}")
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, not {seconds}")
 

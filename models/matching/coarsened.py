@@ -12,6 +12,7 @@ import numpy as np
 from models.matching.rules import columns_of
 from models.matching.strata import check_estimand, stratify
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 
@@ -37,7 +38,7 @@ def coarsened_exact(
     stratification (see `full_matching`); rows in strata of one arm weigh 0. The note `sets_are` says "strata": errors
     are clustered by person, not by stratum.
 
-    Raises ValueError for unknown columns, fewer than one bin, and estimands it has not.
+    Raises ValueError for fewer than one bin and estimands it has not, Refused for columns the design has not.
     """
     check_estimand("coarsened_exact", estimand)
     if bins is not None and bins < 1:
@@ -46,7 +47,7 @@ def coarsened_exact(
     cuts = {}
     for name, points in (cut_points or {}).items():
         if name not in baseline.columns:
-            raise ValueError(f"cut_points: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
+            raise Refused(f"cut_points: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
         cuts[baseline.columns.index(name)] = np.unique(np.asarray(points, dtype=np.float64))
     chosen = list(dict.fromkeys([*names, *cuts])) if names else list(range(baseline.matrix.shape[1]))
     usable = comparable_rows(baseline, treated)

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from models.matching.rules import columns_of
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, FloatArray
 
 Distance = Literal["log_odds", "mahalanobis", "robust_mahalanobis"]
@@ -33,8 +34,8 @@ def coordinates(
 
     distance_covariates  names of covariates (a category stands for all its levels); none: all of them
     Covariances and ranks are those of the `usable` rows; other rows get coordinates that nobody should use.
-    Raises ValueError for an unknown distance or column, and when the covariates do not vary
-    within the arms.
+    Raises ValueError for an unknown distance, Refused for a column the design has not and when the covariates do not
+    vary within the arms.
     """
     if distance == "log_odds":
         return None
@@ -44,7 +45,7 @@ def coordinates(
     matrix = baseline.matrix[:, names] if names else baseline.matrix
     varies = np.ptp(matrix[usable], axis=0) > 0 if usable.any() else np.zeros(matrix.shape[1], dtype=np.bool_)
     if not varies.any():
-        raise ValueError(f"distance = {distance!r} needs covariates that vary")
+        raise Refused(f"distance = {distance!r} needs covariates that vary")
     matrix = matrix[:, varies]
     if distance == "robust_mahalanobis":
         return _robust(matrix, usable)
@@ -68,6 +69,6 @@ def _whitened(matrix: FloatArray, covariance: FloatArray) -> FloatArray:
     """matrix × a square root of the generalised inverse of the covariance."""
     variances, directions = np.linalg.eigh(covariance)
     if not variances[-1] > 0:
-        raise ValueError("a Mahalanobis distance needs covariates that vary among the treated or the untreated")
+        raise Refused("a Mahalanobis distance needs covariates that vary among the treated or the untreated")
     kept = variances > INVERTIBLE * variances[-1]
     return np.asarray(matrix @ (directions[:, kept] / np.sqrt(variances[kept])), dtype=np.float64)

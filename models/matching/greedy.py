@@ -33,7 +33,6 @@ class Side(NamedTuple):
     day: NDArray[np.int64]
     person: NDArray[np.int64]
     server: NDArray[np.int64]
-    until: NDArray[np.int64]
     values: NDArray[np.float64]
     differ: NDArray[np.int64]
 
@@ -96,7 +95,6 @@ def arrange(
             day=of(rules.day),
             person=of(person),
             server=of(server),
-            until=of(rules.until),
             values=of(rules.values),
             differ=of(rules.differ),
         )
@@ -119,7 +117,7 @@ def is_allowed(seekers, i, pool, j, limits):  # type: ignore[no-untyped-def]
     earlier = seekers.day[i] - pool.day[j]
     if earlier > limits.days_before or -earlier > limits.days_after:
         return False
-    if pool.until.size and seekers.day[i] >= pool.until[j]:
+    if pool.person[j] == seekers.person[i]:
         return False
     for c in range(limits.widths.size):
         if abs(pool.values[j, c] - seekers.values[i, c]) > limits.widths[c]:

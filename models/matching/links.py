@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.matching.greedy import arrange, distance_between, is_allowed, limits_of
 from models.matching.rules import DECIMALS, Rules
+from models.refusals import Refused
 from models.results import FloatArray, IntArray
 
 MOST_LINKS = 200_000_000
@@ -44,7 +45,7 @@ class Links:
 def link(
     rules: Rules, place: FloatArray | None, person: IntArray, server: IntArray, seekers: IntArray, pool: IntArray
 ) -> Links:
-    """Every allowed pair (arguments as for `greedy.arrange`). Raises ValueError when there are too many to hold."""
+    """Every allowed pair (arguments as for `greedy.arrange`). Raises Refused when there are too many to hold."""
     of_seekers, of_pool, key_is_bound = arrange(rules, place, person, server, seekers, pool)
     n_groups = int(of_seekers.group.max()) + 1 if len(seekers) else 0
     starts = np.searchsorted(of_pool.group, np.arange(n_groups + 1)).astype(np.int64)
@@ -52,14 +53,14 @@ def link(
     counts = _count(of_seekers, of_pool, starts, limits)
     start = np.concatenate([[0], np.cumsum(counts)])
     if start[-1] > MOST_LINKS:
-        raise ValueError(
+        raise Refused(
             f"{start[-1]:,} pairs are within the limits, more than the {MOST_LINKS:,} that can be held: narrow the "
             "caliper or add exact columns"
         )
     member, cost = np.empty(start[-1], dtype=np.int32), np.empty(start[-1], dtype=np.int64)
     _fill(of_seekers, of_pool, starts, limits, start, member, cost)
     if len(cost) and cost.max() > LARGEST_COST:
-        raise ValueError("some distances within the limits are above 1,000: set a caliper")
+        raise Refused("some distances within the limits are above 1,000: set a caliper")
     # Numbers that do not depend on the order of the rows, so that of equally good answers always the same is found.
     canonical = np.lexsort((of_pool.row, np.round(of_pool.linear, DECIMALS), of_pool.day, of_pool.person))
     rank = np.empty(len(canonical), dtype=np.int32)

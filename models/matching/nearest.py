@@ -25,6 +25,7 @@ from models.matching.rules import (
 )
 from models.matching.sets import number_sets, weights_of_seekers
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 
 Order = Literal["hardest_first", "closest_first", "calendar", "random"]
@@ -80,7 +81,7 @@ def nearest_neighbour(
     that share a control are one set, because their errors depend on each other. When nobody can be matched all
     weights are 0.
 
-    Raises ValueError for estimands it has not, for limits that make no sense, and when replacement joins nearly all
+    Raises ValueError for estimands it has not, for limits that make no sense; Refused when replacement joins nearly all
     sets, so that no standard error could be trusted.
     """
     _refuse_bad_options(estimand, ratio, min_ratio, max_ratio, order)
@@ -212,7 +213,7 @@ def _in_order(
 def _refuse_one_cluster(replace: bool, matched_set: IntArray, chosen: IntArray) -> None:
     n_sets, n_seekers = int(matched_set.max()) + 1, int((chosen >= 0).any(axis=1).sum())
     if replace and n_sets < min(FEWEST_JOINED_SETS, n_seekers):
-        raise ValueError(
+        raise Refused(
             f"with replacement the same controls serve so many that only {n_sets} sets are independent of each other: "
             "too few for a standard error. Take a smaller ratio, match without replacement, or weight instead"
         )

@@ -23,6 +23,7 @@ from models.matching.rules import (
 )
 from models.matching.sets import number_sets, weights_of_seekers
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, IntArray, Propensity
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def optimal_matching(
     Returns weights and sets as `nearest_neighbour` does; the note `total_distance` is the sum (before sets are
     dissolved).
 
-    Raises ValueError for another estimand than the ATT, for limits that make no sense, and for more pairs within the
-    limits than can be held in memory.
+    Raises ValueError for another estimand than the ATT and for limits that make no sense, Refused for more pairs within
+    the limits than can be held in memory.
     """
     if estimand != "ATT":
         raise ValueError(f"optimal_matching chooses controls for the treated: the estimand is the ATT, not {estimand}")
@@ -106,6 +107,6 @@ def pick_cheapest(links: "Links", wanted: IntArray) -> IntArray:
     n_places = int(wanted.sum())
     penalty = (int(links.cost.max()) if len(links.cost) else 0) * (n_places + 1) + 1
     if penalty > np.iinfo(np.int64).max // 64:
-        raise ValueError("the distances within the limits are too large to be summed exactly: set a narrower caliper")
+        raise Refused("the distances within the limits are too large to be summed exactly: set a narrower caliper")
     empty = np.full(len(wanted), penalty, dtype=np.int64)
     return cheapest_pairs(links, wanted, empty, 2 * empty)

@@ -2,7 +2,7 @@
 
 Choice made: a limit is a rule about pairs, whatever the distance: same exact group, calipers on the log-odds (in pooled
 standard deviations: Austin 2011, Pharm Stat 10:150) and on covariates (in their own units), days between the two time
-zeros, and columns on which the two must differ. An untreated row of a treated person never serves.
+zeros, and columns on which the two must differ. Nobody stands in a set with themselves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, FloatArray, IntArray, Propensity
 
-NEVER = np.iinfo(np.int64).max
 ANY_DAYS = 1 << 60
 
 # Distances are compared after rounding, so that the last bits of a fit (which change with the order of the rows and
@@ -28,7 +28,6 @@ class Rules:
     group          (n,) both in the same
     linear, width  (n,) log-odds and the largest difference in them (inf: no limit)
     day            (n,) time zero; the server's lies at most `days_before` before and `days_after` after the seeker's
-    until          (n,) or empty: the seeker's day must lie before this day of the server
     values, widths (n, c), (c,) covariates and their largest differences
     differ         (n, d) codes of which every one must differ
     """
@@ -39,7 +38,6 @@ class Rules:
     day: IntArray
     days_before: int
     days_after: int
-    until: IntArray
     values: FloatArray
     widths: FloatArray
     differ: IntArray
@@ -53,9 +51,8 @@ def make_rules(
     days: tuple[int | None, int | None] = (None, None),
     covariate_calipers: Mapping[str, float] | None = None,
     anti_exact: Sequence[str] = (),
-    until: IntArray | None = None,
 ) -> Rules:
-    """The rules of a protocol over all rows. Raises ValueError for unknown columns and senseless limits."""
+    """The rules of a protocol over all rows. Raises ValueError for senseless limits, Refused for no such column."""
     calipers = dict(covariate_calipers or {})
     for name, limit in calipers.items():
         if not limit >= 0:
@@ -69,7 +66,6 @@ def make_rules(
         day=baseline.index_day,
         days_before=before,
         days_after=after,
-        until=np.empty(0, dtype=np.int64) if until is None else until,
         values=baseline.matrix[:, [_column(baseline, name, "covariate_calipers") for name in calipers]],
         widths=np.array(list(calipers.values()), dtype=np.float64),
         differ=np.column_stack(codes) if codes else np.empty((len(baseline.matrix), 0), dtype=np.int64),
@@ -101,7 +97,7 @@ def columns_of(baseline: Baseline, name: str, option: str) -> list[int]:
     """The columns that a protocol calls by one name: the covariate itself, or the levels of a category."""
     found = [j for j, column in enumerate(baseline.columns) if column == name or column.startswith(f"{name} = ")]
     if not found:
-        raise ValueError(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
+        raise Refused(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
     return found
 
 
@@ -125,7 +121,7 @@ def as_codes(person: IntArray) -> NDArray[np.int64]:
 
 def _column(baseline: Baseline, name: str, option: str) -> int:
     if name not in baseline.columns:
-        raise ValueError(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
+        raise Refused(f"{option}: the design has no column {name!r}; it has {', '.join(baseline.columns)}")
     return baseline.columns.index(name)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import expit
 
 from models.coordinate_descent import coordinate_descent
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray, IntArray
 
 OPTIMAL = 1e-10
@@ -59,12 +60,14 @@ def penalty_path(matrix: FloatArray, treated: BoolArray, l1_ratio: float) -> Flo
     mean, scale = _standards(matrix)
     residual = treated - treated.mean()
     slopes = (residual @ matrix - residual.sum() * mean) / scale / len(matrix)
-    largest = float(np.abs(slopes).max()) / l1_ratio
+    largest = float(np.abs(slopes).max(initial=0.0)) / l1_ratio
+    if not largest > 0:
+        raise Refused("no covariate varies with treatment: an elastic-net propensity score has nothing to choose from")
     return np.geomspace(largest, SMALLEST_SHARE * largest, N_PENALTIES)
 
 
 def fit_path(matrix: FloatArray, treated: BoolArray, penalties: FloatArray, l1_ratio: float) -> NetPath:
-    """The solution at each penalty, each started from the one before. Raises ValueError when one is not reached."""
+    """The solution at each penalty, each started from the one before. Raises Refused when one is not reached."""
     mean, scale = _standards(matrix)
     found = list(_walk(matrix, treated, mean, scale, penalties, l1_ratio))
     return NetPath(penalties, np.array([each for each, _ in found]), np.array([each for _, each in found]), mean, scale)
@@ -154,7 +157,7 @@ def _solve(
         if not enters.any():
             return intercept, beta
         active = np.union1d(np.flatnonzero(beta), np.flatnonzero(enters))
-    raise ValueError("the elastic-net propensity score did not converge; drop nearly identical covariates")
+    raise Refused("the elastic-net propensity score did not converge; drop nearly identical covariates")
 
 
 def _solve_active(
@@ -183,7 +186,7 @@ def _solve_active(
             share /= 2.0
         at, value = at + share * step, new
         linear = at[0] + at[1:] @ columns
-    raise ValueError("the elastic-net propensity score did not converge; drop nearly identical covariates")
+    raise Refused("the elastic-net propensity score did not converge; drop nearly identical covariates")
 
 
 def _criterion(linear: FloatArray, target: FloatArray, at: FloatArray, l1: FloatArray, l2: FloatArray) -> float:
@@ -210,5 +213,5 @@ def _information(columns: FloatArray, weights: FloatArray) -> FloatArray:
 def _descend(information: FloatArray, slopes: FloatArray, at: FloatArray, l1: FloatArray) -> FloatArray:
     found, converged = coordinate_descent(information, slopes, at, l1, 1e-3 * OPTIMAL, DESCENTS)
     if not converged:
-        raise ValueError("the elastic-net propensity score did not converge; drop nearly identical covariates")
+        raise Refused("the elastic-net propensity score did not converge; drop nearly identical covariates")
     return np.asarray(found)

@@ -16,6 +16,7 @@ from models.propensity.folds import person_folds
 from models.propensity.logistic import LogisticFit, fit_logistic
 from models.propensity.rows import comparable_rows
 from models.propensity.strata import strata_of
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, FloatArray, Propensity
 
 Method = Literal["logistic", "elastic_net", "boosting"]
@@ -53,14 +54,14 @@ def fit_propensity(
     the scores over the comparable rows equals the number treated among them, which `calibration_gap` confirms. `facts`
     say how the score was made; the design's notes repeat them.
 
-    Raises ValueError for impossible input, when no row is comparable, when an unpenalised fit does not exist because
-    the covariates separate treated from untreated (Albert & Anderson 1984, Biometrika 71:1), and when folds are asked
-    for that the treated cannot fill.
+    Raises ValueError for impossible input, Refused when no row is comparable, when an unpenalised fit does not exist
+    because the covariates separate treated from untreated (Albert & Anderson 1984, Biometrika 71:1), and when folds are
+    asked for that the treated cannot fill.
     """
     _refuse_bad_input(baseline, treated, l2_penalty)
     fitted_on = comparable_rows(baseline, treated)
     if not fitted_on.any():
-        raise ValueError("no exact group holds both treated and untreated rows, so no score can be fitted")
+        raise Refused("no exact group holds both treated and untreated rows, so no score can be fitted")
     if by_stratum:
         if method != "logistic":
             raise ValueError(f"by_stratum is for method = 'logistic', not {method!r}")
@@ -88,7 +89,7 @@ def _refuse_bad_input(baseline: Baseline, treated: BoolArray, l2_penalty: float)
     if treated.dtype != np.bool_ or treated.shape != (len(baseline.matrix),):
         raise ValueError("treated must be boolean, one value for each row of the baseline matrix")
     if not treated.any() or treated.all():
-        raise ValueError("a propensity score needs treated and untreated rows")
+        raise Refused("a propensity score needs treated and untreated rows")
     if not np.isfinite(l2_penalty) or l2_penalty < 0:
         raise ValueError(f"l2_penalty must be a finite number of at least 0, not {l2_penalty}")
     with np.errstate(invalid="ignore", over="ignore"):  # a sum is finite when all its terms are; no copy is made

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.propensity.blocks import Moments, Strips, Sums
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray
 
 PASSES = 100
@@ -43,7 +44,7 @@ def fit_logistic(matrix: FloatArray, treated: BoolArray, rows: BoolArray, l2_pen
     matrix (n, p) of 32- or 64-bit numbers, in memory or mapped; beyond it the fit takes two numbers a row, a few blocks
     of a thousand rows and a sample of at most 200,000 rows. Constant columns get coefficient 0, duplicates share one.
 
-    Raises ValueError when an unpenalised fit does not exist because the covariates separate treated from untreated
+    Raises Refused when an unpenalised fit does not exist because the covariates separate treated from untreated
     (Albert & Anderson 1984, Biometrika 71:1), or when the fit does not converge.
     """
     strips = Strips(matrix, rows)
@@ -55,7 +56,7 @@ def fit_logistic(matrix: FloatArray, treated: BoolArray, rows: BoolArray, l2_pen
     if l2_penalty == 0 and moments.cross_product is not None:
         varies = _rank(moments.cross_product / np.outer(moments.scale, moments.scale), IDENTIFIED) + 1
         if _rank(information, INVERTIBLE) < varies:
-            raise ValueError(SEPARATED)
+            raise Refused(SEPARATED)
     return LogisticFit(float(beta[0]), beta[1:], moments, linear, sums.total_score, n_passes)
 
 
@@ -92,7 +93,7 @@ def _newton(
         if size < SMALLEST_STEP:
             return beta, sums, information, n_passes
         beta = beta + step
-    raise ValueError(SEPARATED if l2_penalty == 0 else "the propensity score did not converge; raise l2_penalty")
+    raise Refused(SEPARATED if l2_penalty == 0 else "the propensity score did not converge; raise l2_penalty")
 
 
 def _start(matrix: FloatArray, treated: BoolArray, rows: BoolArray, moments: Moments, l2_penalty: float) -> FloatArray:
@@ -118,7 +119,7 @@ def _start(matrix: FloatArray, treated: BoolArray, rows: BoolArray, moments: Mom
             beta,
             np.empty(len(taken)),
         )
-    except ValueError:
+    except Refused:
         beta = np.zeros_like(beta)
         beta[0] = np.log(len(arms[0]) / len(arms[1])) + offset
     beta[0] -= offset

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.results import BoolArray, Design, FloatArray, IntArray
+from models.refusals import Refused
+from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
+from models.times.censoring import CensoringWeights, censoring_weights
+from models.times.events import CENSORED, DIED
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Histories:
 def histories_in_design(
     event_row: IntArray, event_day: FloatArray, last_day: FloatArray, died: BoolArray, design: Design, horizon: int
 ) -> Histories:
-    """Raises ValueError: wrong shapes, an empty arm, a day that is not above 0, an event after its row's last day."""
+    """Raises ValueError: wrong shapes, a day not above 0, an event after its row's last day. Refused: an empty arm."""
     n = design.weights.size
     if horizon <= 0:
         raise ValueError(f"horizon must be positive, not {horizon}")
@@ -36,7 +39,7 @@ def histories_in_design(
         raise ValueError("event_row names rows that the design does not have")
     inside = design.weights > 0
     if any(not (inside & arm).any() for arm in (design.treated, ~design.treated)):
-        raise ValueError("the design has no row with a positive weight in one of its arms")
+        raise Refused("the design has no row with a positive weight in one of its arms")
     if not (last_day[inside] > 0).all():
         raise ValueError("every row of the design needs a last day above 0")
     used = inside[event_row]
@@ -50,3 +53,12 @@ def histories_in_design(
         last_day=np.where(inside, np.minimum(last_day, horizon), 0.0),
         died=inside & died & (last_day <= horizon),
     )
+
+
+def weights_of_histories(
+    histories: Histories, baseline: Baseline, design: Design, horizon: int, l2_penalty: float, largest: float
+) -> CensoringWeights:
+    """Weights for observation that ended before death and before the horizon. Raises ValueError without any."""
+    event = np.where(histories.died, DIED, CENSORED).astype(np.int64)
+    last = np.where(design.weights > 0, histories.last_day, float(horizon))
+    return censoring_weights(last, event, baseline.matrix, design, horizon, l2_penalty=l2_penalty, largest=largest)

@@ -5,11 +5,11 @@ Choice made: the mean cumulative count with death as a terminal event (Cook & La
 no more events; they are not censored, which would count as if they lived on and came back. The variance is the
 infinitesimal jackknife, which is Ghosh and Lin's under equal weights, summed within the clusters of every other effect
 method; propensity weights count as estimated. A treatment that keeps people alive raises the count: read it beside the
-cumulative incidence of death.
+cumulative incidence of death. Where people lost to observation are unlike those who stay, events can count one over the
+probability of being still observed (models/recurrent/weighted_count.py).
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,12 +17,20 @@ from scipy.special import ndtri
 from models.contrasts import ArmMeans, check_confidence, contrast_arms
 from models.estimated_weights import WeightModel, model_weights
 from models.influence import Clusters, find_clusters, robust_covariance
-from models.recurrent.histories import Histories, histories_in_design
+from models.recurrent.histories import Histories, histories_in_design, weights_of_histories
+from models.recurrent.weighted_count import describe_event_weights, weighted_count
 from models.results import Baseline, BoolArray, Curve, Design, Estimate, FloatArray, IntArray
-from models.times.events import FEWEST, fewest_of
-from models.times.limits import BAND_FROM_EVENTS, DAYS_AT_ONCE, MOST_IN_BAND, largest_of
-
-Arm = Literal["treated", "control"]
+from models.times.arm_curve import Arm, ArmCurve
+from models.times.censoring import Censoring, check_censoring
+from models.times.events import CENSORING_NOTE, FEWEST, fewest_of
+from models.times.limits import (
+    BAND_FROM_EVENTS,
+    DAYS_AT_ONCE,
+    MOST_IN_BAND,
+    band_multiplier,
+    errors_and_sums,
+    largest_of,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,20 @@ class MeanCumulativeCount:
 
     curves: tuple[Curve, Curve]
     estimates: tuple[Estimate, ...]
+
+
+ARMS: tuple[Arm, Arm] = ("treated", "control")
+
+
+@dataclass(frozen=True)
+class _Count:
+    """One arm's mean count on each of its days, the weight under observation, and whether it is known to the end."""
+
+    arm: Arm
+    day: FloatArray
+    count: FloatArray
+    at_risk: FloatArray
+    is_followed: bool
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,9 @@ class _Steps:
     spared_count: FloatArray
     is_followed: bool
 
+    def count_of_arm(self) -> _Count:
+        return _Count(self.arm, self.day, self.count, self.at_risk, self.is_followed)
+
 
 def mean_cumulative_count(
     event_row: IntArray,
@@ -71,6 +96,9 @@ def mean_cumulative_count(
     *,
     horizon: int = 365,
     confidence: float = 0.95,
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> MeanCumulativeCount:
     """Mean cumulative count of events to `horizon` days, and its difference and ratio there.
 
@@ -78,6 +106,9 @@ def mean_cumulative_count(
     event_day  (m,) its day, above 0 and not after the row's last day; events after the horizon do not count
     last_day   (n,) last day alive and observed, above 0
     died       (n,) True where that was the day of death, False where observation ended
+    censoring  "none": whoever is lost to observation has the events of those who stay, in each arm; "weights": of those
+               who stay and are alike in the baseline covariates, with that model's ridge penalty and the weight above
+               which an event counts no more (models/times/censoring.py)
 
     A curve starts with day 0, has a step on every day on which something happens, and lasts to the horizon, or to the
     arm's last day when follow-up of everyone ends before; the contrasts are then nan with a note. Limits are pointwise
@@ -86,16 +117,32 @@ def mean_cumulative_count(
     Raises ValueError on days, events or designs out of range.
     """
     check_confidence(confidence)
+    check_censoring(censoring)
     histories = histories_in_design(event_row, event_day, last_day, died, design, horizon)
     clusters, model = find_clusters(baseline, design), model_weights(baseline, design, "estimated")
-    treated, control = (_add_up(histories, design, arm, horizon) for arm in ("treated", "control"))
-    of_treated, of_control = (_errors(arm, histories, model, clusters, confidence) for arm in (treated, control))
-    influence = np.hstack([of_treated.end, of_control.end])
     had_events = np.unique(histories.row)
-    fewest = fewest_of((design.treated[had_events] == arm).sum() for arm in (True, False))
+    notes: dict[str, float | str] = {
+        "variance": model.says,
+        FEWEST: fewest_of((design.treated[had_events] == arm).sum() for arm in (True, False)),
+    }
+    found: list[tuple[_Count, _Errors]] = []
+    if censoring == "none":
+        for arm in ARMS:
+            steps = _add_up(histories, design, arm, horizon)
+            found.append((steps.count_of_arm(), _errors(steps, histories, model, clusters, confidence)))
+    else:
+        largest = largest_censoring_weight
+        by = weights_of_histories(histories, baseline, design, horizon, censoring_penalty, largest)
+        notes[CENSORING_NOTE] = describe_event_weights(histories, by, largest)
+        for arm in ARMS:
+            curve = weighted_count(histories, design, arm, horizon, by, largest)
+            found.append((_count_of(curve), _weighted_errors(curve, model, clusters, confidence)))
+    (treated, of_treated), (control, of_control) = found
     return MeanCumulativeCount(
         curves=(_curve(treated, of_treated, confidence), _curve(control, of_control, confidence)),
-        estimates=_contrasts((treated, control), influence, model, clusters, confidence, fewest),
+        estimates=_contrasts(
+            (treated, control), np.hstack([of_treated.end, of_control.end]), model, clusters, confidence, notes
+        ),
     )
 
 
@@ -192,11 +239,25 @@ def _errors(steps: _Steps, histories: Histories, model: WeightModel, clusters: C
     if kept.size:
         covariance = sums.T @ sums
         spread = np.sqrt(np.diag(covariance))
-        reach = largest_of(covariance / np.outer(spread, spread), confidence)
+        varies = spread > 0
+        if varies.any():
+            shared = covariance[np.ix_(varies, varies)] / np.outer(spread[varies], spread[varies])
+            reach = largest_of(shared, confidence)
     return _Errors(errors, reach, in_band, influence[:, -1:])
 
 
-def _curve(steps: _Steps, errors: _Errors, confidence: float) -> Curve:
+def _count_of(curve: ArmCurve) -> _Count:
+    return _Count(curve.arm, curve.day, curve.incidence, curve.at_risk, bool(np.isinf(curve.known_until)))
+
+
+def _weighted_errors(curve: ArmCurve, model: WeightModel, clusters: Clusters, confidence: float) -> _Errors:
+    in_band = (curve.n_events >= BAND_FROM_EVENTS) & (clusters.count > 1)
+    errors, sums = errors_and_sums(curve, model, clusters, np.flatnonzero(in_band))
+    reach = band_multiplier(sums, confidence) if in_band.any() else np.nan
+    return _Errors(errors, reach, in_band, curve.influence(model, curve.at(curve.day[-1])))
+
+
+def _curve(steps: _Count, errors: _Errors, confidence: float) -> Curve:
     reach = float(ndtri(0.5 + confidence / 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where((steps.count > 0) & (errors.pointwise > 0), errors.pointwise / steps.count, 0.0)
@@ -216,15 +277,14 @@ def _curve(steps: _Steps, errors: _Errors, confidence: float) -> Curve:
 
 
 def _contrasts(
-    steps: tuple[_Steps, _Steps],
+    steps: tuple[_Count, _Count],
     influence: FloatArray,
     model: WeightModel,
     clusters: Clusters,
     confidence: float,
-    fewest: float,
+    notes: dict[str, float | str],
 ) -> tuple[Estimate, ...]:
     treated, control = (float(arm.count[-1]) for arm in steps)
-    notes: dict[str, float | str] = {"variance": model.says, FEWEST: fewest}
     if not all(arm.is_followed for arm in steps):
         treated = control = float("nan")
         notes["not_estimable"] = "follow-up of everyone in an arm ends before the horizon"

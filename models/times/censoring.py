@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.refusals import Refused
 from models.results import BoolArray, Design, FloatArray, IntArray
 from models.times.arm_curve import Arm, ArmCurve, is_arm
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, fit_cox
@@ -66,7 +67,7 @@ def censoring_weights(
 ) -> CensoringWeights:
     """Weights of the design's rows; days and codes as `within_horizon` gives them, `matrix` the (n, p) covariates.
 
-    Raises ValueError when the weights cannot be found.
+    Raises Refused when the weights cannot be found.
     """
     if not largest > 1:
         raise ValueError(f"the largest censoring weight must be above 1, not {largest}")
@@ -84,12 +85,8 @@ def censoring_weights(
     try:
         fit = fit_cox(rows, covariates, ties="breslow", l2_penalty=l2_penalty)
     except NotEstimableError as error:
-        raise ValueError(f"the model of the end of observation: {error}") from error
-    watched = np.zeros(day.size, dtype=np.int64)
-    for arm in (0, 1):
-        mine = stratum == arm
-        first, end = np.searchsorted(fit.days.stratum, (arm, arm + 1))
-        watched[mine] = first + np.searchsorted(fit.days.day[first:end], day[mine], side="left")
+        raise Refused(f"the model of the end of observation: {error}") from error
+    watched = _days_watched(fit, stratum, day, "left")
     staying = find_staying(fit, rows.weights, covariates)
     weight = np.exp(fit.relative_risk * _since_start(fit, staying.step[:, None], watched, stratum)[:, 0])
     capped = np.minimum(weight, largest)
@@ -138,21 +135,63 @@ def weighted_pieces(day: FloatArray, by: CensoringWeights, largest: float) -> Pi
     number = np.arange(owner.size) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
     edges = np.concatenate([np.zeros(1), cuts, np.full(1, np.inf)])
     start, stop = edges[number], np.minimum(edges[number + 1], day[owner])
-    stratum, watched = by.stratum[owner], np.zeros(owner.size, dtype=np.int64)
-    for arm in (0, 1):
-        first, end = np.searchsorted(by.fit.days.stratum, (arm, arm + 1))
-        mine = stratum == arm
-        watched[mine] = first + np.searchsorted(by.fit.days.day[first:end], start[mine], side="right")
+    stratum = by.stratum[owner]
+    watched = _days_watched(by.fit, stratum, start, "right")
     hazard = _since_start(by.fit, by.staying.step[:, None], watched, stratum)[:, 0]
     weight = np.exp(by.fit.relative_risk[owner] * hazard)
     is_last = number == n_pieces[owner] - 1
     return Pieces(owner, start, stop, is_last, np.minimum(weight, largest), weight > largest, watched)
 
 
+def weights_on(
+    by: CensoringWeights, owner: IntArray, day: FloatArray, largest: float
+) -> tuple[FloatArray, BoolArray, IntArray]:
+    """(q,) weights of rows on days of their own, one over the probability of still being observed just before the day;
+    whether each is capped; and how many of the fit's days they hold, counted as in CensoringWeights.
+
+    owner  (q,) number of the row among those the weights are for
+    """
+    if by.fit is None or by.staying is None:
+        nothing = np.zeros(day.size, dtype=np.int64)
+        return np.ones(day.size), nothing > 0, nothing
+    watched = _days_watched(by.fit, by.stratum[owner], day, "left")
+    hazard = _since_start(by.fit, by.staying.step[:, None], watched, by.stratum[owner])[:, 0]
+    weight = np.exp(by.fit.relative_risk[owner] * hazard)
+    return np.minimum(weight, largest), weight > largest, watched
+
+
+def piece_of(pieces: Pieces, owner: IntArray, day: FloatArray) -> IntArray:
+    """(q,) the piece of each row `owner` in which a day lies, days after the last belonging to the last."""
+    longest = max(float(pieces.stop.max()), float(day.max(initial=0))) + 1
+    place = np.searchsorted(pieces.owner * longest + pieces.start, owner * longest + day, side="left") - 1
+    return np.asarray(place, dtype=np.int64)
+
+
+def of_rows(per_weight: FloatArray, pieces: Pieces, by: CensoringWeights | None, weights: FloatArray) -> FloatArray:
+    """(m, p) derivatives by the rows' weights from (q, p) those by the weights of the pieces, also through the model of
+    the end of observation. weights (m,) of the rows."""
+    moved = per_weight * pieces.weight[:, None]
+    moves: FloatArray = np.column_stack(
+        [np.bincount(pieces.owner, column, weights.size).astype(np.float64) for column in moved.T]
+    )
+    if by is None or by.fit is None or by.staying is None:
+        return moves
+    pull = np.where(pieces.is_capped[:, None], 0.0, moved * weights[pieces.owner, None])
+    for arm in (1, 0):
+        mine = by.stratum[pieces.owner] == arm
+        rows = np.flatnonzero(by.stratum == arm)
+        moves += through_model(by, by.fit, by.staying, rows, pieces.owner[mine], pieces.watched[mine], pull[mine])
+    return moves
+
+
 def describe_weights(by: CensoringWeights, event: IntArray) -> str:
     """One sentence on the weights of the rows with an event, which are the ones that count."""
-    counted = by.weight[event[by.used] != CENSORED]
-    capped = by.is_capped[event[by.used] != CENSORED]
+    has_event = event[by.used] != CENSORED
+    return say_weights(by, by.weight[has_event], by.is_capped[has_event])
+
+
+def say_weights(by: CensoringWeights, counted: FloatArray, capped: BoolArray) -> str:
+    """One sentence on the weights with which events counted."""
     if by.fit is None or counted.size == 0:
         return "weights for the end of observation: nobody's observation ended early"
     return (
@@ -160,6 +199,16 @@ def describe_weights(by: CensoringWeights, event: IntArray) -> str:
         f"{counted.max():.2f}, {100 * capped.mean():.1f} % of events at the cap; the estimate is for nobody's "
         "observation having ended early, provided its end depends on nothing else that bears on the outcome"
     )
+
+
+def _days_watched(fit: CoxFit, stratum: IntArray, day: FloatArray, side: Literal["left", "right"]) -> IntArray:
+    """(q,) how many of the fit's days lie before a day (`side` "right": or on it), with all those of earlier strata."""
+    watched = np.zeros(day.size, dtype=np.int64)
+    for arm in (0, 1):
+        mine = stratum == arm
+        first, end = np.searchsorted(fit.days.stratum, (arm, arm + 1))
+        watched[mine] = first + np.searchsorted(fit.days.day[first:end], day[mine], side=side)
+    return watched
 
 
 def _since_start(fit: CoxFit, steps: FloatArray, watched: IntArray, stratum: IntArray) -> FloatArray:

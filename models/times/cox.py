@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numba import njit
 
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray, IntArray
 
 Ties = Literal["efron", "breslow"]
@@ -114,7 +115,7 @@ class CoxFit:
     n_steps: int
 
 
-class NotEstimableError(ValueError):
+class NotEstimableError(Refused):
     """The partial likelihood has no finite maximum; the message says why."""
 
 
@@ -186,21 +187,29 @@ def find_event_days(rows: AtRisk) -> EventDays:
     )
 
 
-def time_weighted(fit: CoxFit, rows: AtRisk, covariates: FloatArray, by_day: FloatArray) -> tuple[FloatArray, ...]:
+def time_weighted(
+    fit: CoxFit, rows: AtRisk, covariates: FloatArray, by_day: FloatArray, carried: Carried | None = None
+) -> tuple[FloatArray, ...]:
     """The score with each event day's part multiplied by `by_day` (k,): (total (p,), per row (n, p), slope (p, p)).
 
-    The slope is minus the derivative of the total by the coefficients. For tests of proportional hazards. Not for
-    fits with carried rows.
+    The slope is minus the derivative of the total by the coefficients. For tests of proportional hazards; `carried` as
+    the fit had it, its curve as known.
     """
     centred = np.ascontiguousarray(covariates - fit.centre)
-    problem = _Problem(rows, centred, fit.days, None, fit.ties)
+    problem = _Problem(rows, centred, fit.days, carried, fit.ties)
     at = _evaluate(problem, fit.coefficients, by_day)
     return at.gradient, _score_residuals(problem, at), at.information
 
 
-def weight_at_risk(days: EventDays, weights: FloatArray) -> FloatArray:
-    """(k,) the weight of the rows at risk at each event day."""
-    return _sums_at_risk(days.first, days.last, weights, np.zeros((weights.size, 0)), days.stratum)[0]
+def weight_at_risk(days: EventDays, weights: FloatArray, carried: Carried | None = None) -> FloatArray:
+    """(k,) the weight of the rows at risk at each event day, with those carried on."""
+    total = _sums_at_risk(days.first, days.last, weights, np.zeros((weights.size, 0)), days.stratum)[0]
+    for group, curve in enumerate(() if carried is None else carried.curve):
+        assert carried is not None
+        stays = np.flatnonzero((carried.factor > 0) & (carried.group == group))
+        kept, nothing = weights[stays] * carried.factor[stays], np.zeros((stays.size, 0))
+        total += curve * _sums_at_risk(days.last[stays], days.end[stays], kept, nothing, days.stratum)[0]
+    return total
 
 
 @dataclass(frozen=True)
@@ -332,7 +341,8 @@ def _climb(
     here = at.log_likelihood - l2_penalty / 2 * coefficients @ coefficients
     for _ in range(MAX_STEPS):
         there = coefficients + step
-        ahead = _evaluate(problem, there)
+        with np.errstate(over="ignore", invalid="ignore"):  # a step beyond all numbers has no likelihood and is halved
+            ahead = _evaluate(problem, there)
         if ahead.log_likelihood - l2_penalty / 2 * there @ there >= here - 1e-12 * abs(here):
             break
         step = step / 2

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from models.results import BoolArray, Curve, Design, Estimate, FloatArray, IntArray
+from models.refusals import Refused
+from models.results import BoolArray, Curve, CurveDifference, Design, Estimate, FloatArray, IntArray
 
 CENSORED, READMITTED, DIED, DETAINED = 0, 1, 2, 3
 """The event codes; people may have any number of columns but only one first event. Only the method that tells kinds of
@@ -20,6 +21,9 @@ KNOWN = (CENSORED, READMITTED, DIED)
 
 FEWEST = "n_events_in_the_arm_with_fewest"
 """The note that says on how many events an estimate rests: of the arms that have any (fewest_of)."""
+
+CENSORING_NOTE = "censoring_weights"
+"""The note of an estimate with a sentence on the censoring weights of its events."""
 
 Event = Literal["readmitted", "died", "readmitted_or_died", "is_informally_readmitted", "is_formally_readmitted"]
 """What an estimate or a curve is about, named as the outcome of that window is."""
@@ -36,10 +40,11 @@ class TimeEffect:
 
 @dataclass(frozen=True)
 class EventCurves:
-    """The curves of one event, treated and control."""
+    """The curves of one event, treated and control, and how they differ."""
 
     event: Event
     curves: tuple[Curve, Curve]
+    difference: CurveDifference
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,25 @@ class TimeEffects:
         return tuple(curve for pair in self.event_curves for curve in pair.curves)
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Until when each row of a design was observed, in a window of `window` days.
+
+    last_day  (n,) last day alive and observed, above 0 (somebody never seen: a part of a day)
+    died      (n,) True where that was the day of death
+    """
+
+    last_day: FloatArray
+    died: BoolArray
+    window: int
+
+
 def within_horizon(
     day: FloatArray, event: IntArray, design: Design, horizon: int, known: tuple[int, ...] = KNOWN
 ) -> tuple[FloatArray, IntArray]:
     """Days cut at the horizon and the event by then, rows outside the design made harmless.
 
-    Raises ValueError on days, events or designs out of range.
+    Raises ValueError on days, events out of range, Refused where an arm is empty.
     """
     if horizon <= 0:
         raise ValueError(f"horizon must be positive, not {horizon}")
@@ -76,7 +94,7 @@ def within_horizon(
     inside = design.weights > 0
     for arm in (design.treated, ~design.treated):
         if not (inside & arm).any():
-            raise ValueError("the design has no row with a positive weight in one of its arms")
+            raise Refused("the design has no row with a positive weight in one of its arms")
     if not (day[inside] > 0).all():
         raise ValueError("every row of the design needs a day above 0")
     if not np.isin(event[inside], known).all():

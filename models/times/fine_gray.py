@@ -4,15 +4,29 @@ Choice made: whoever had a competing event stays at risk with the weight G(t)/G(
 of being still under observation (Fine & Gray 1999, JASA 94:496; as R's cmprsk does). G is estimated with the weights of
 the design, and in each arm by itself, because virtual controls may be observed for other lengths of time than
 participants; its estimation is part of each row's influence. On one day events come before censoring.
+
+Whether the ratio was the same all the time is tested by the score of an interaction with time, which enters as the
+cumulative incidence just before the day (as one minus the Kaplan-Meier curve does for a Cox model:
+models/times/proportional.py; for subdistribution hazards Zhou, Fine & Laird 2013, Biostatistics 14:39).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from models.results import FloatArray, IntArray
-from models.times.cox import AtRisk, Carried, CoxFit, Ties, find_event_days, fit_cox
+from models.times.cox import (
+    AtRisk,
+    Carried,
+    CoxFit,
+    EventDays,
+    Ties,
+    find_event_days,
+    fit_cox,
+    time_weighted,
+    weight_at_risk,
+)
 from models.times.events import CENSORED
 
 CensoringBy = Literal["arm", "everybody"]
@@ -33,6 +47,23 @@ class _Watching:
         return curve[np.searchsorted(self.day, time, side="left")]
 
 
+@dataclass(frozen=True)
+class FineGrayFit:
+    """A fitted model, with what the censoring curve does to it.
+
+    per_weight        (n, p) derivatives of the coefficients by the rows' weights
+    carried           who stays at risk after a competing event
+    trend             score of an interaction of the first covariate with time; about 0 where hazards are proportional
+    trend_per_weight  (n,) its derivative by the rows' weights, the clock taken as known
+    """
+
+    fit: CoxFit
+    per_weight: FloatArray
+    carried: Carried
+    trend: float
+    trend_per_weight: FloatArray
+
+
 def fit_fine_gray(
     day: FloatArray,
     event: IntArray,
@@ -43,8 +74,8 @@ def fit_fine_gray(
     horizon: float,
     *,
     ties: Ties = "efron",
-) -> tuple[CoxFit, FloatArray]:
-    """The fit for one cause, and (n, p) the derivatives of its coefficients by the rows' weights.
+) -> FineGrayFit:
+    """The fit for one cause.
 
     day, event, weights  (n,) rows of the design, days cut at the horizon; being seen to the horizon is no censoring
     group                (n,) 0, 1, ...: within which the censoring curve is estimated
@@ -61,10 +92,23 @@ def fit_fine_gray(
         factor[mine] = 1 / curve.before(day[mine])
     kept = Carried(factor, group, np.stack([curve.before(days.day) for curve in watching]))
     fit = fit_cox(rows, covariates, ties=ties, carried=kept)
+    clock = incidence_before(days, weights, kept)
+    clock = clock - (days.weight @ clock) / days.weight.sum()
+    trend, of_trend, slope = time_weighted(fit, rows, covariates, clock, kept)
+    timed = replace(fit, hazard=fit.hazard * clock, hazard_x=fit.hazard_x * clock[:, None])
     score = fit.score.copy()
     for number, curve in enumerate(watching):
-        score[curve.rows] += _through_censoring(fit, day, event, weights, covariates, factor, kept.curve[number], curve)
-    return fit, score @ fit.bread
+        known = (day, event, weights, covariates, factor, kept.curve[number], curve)
+        score[curve.rows] += _through_censoring(fit, *known)
+        of_trend[curve.rows] += _through_censoring(timed, *known)
+    per_weight = score @ fit.bread
+    return FineGrayFit(fit, per_weight, kept, float(trend[0]), of_trend[:, 0] - per_weight @ slope[0])
+
+
+def incidence_before(days: EventDays, weights: FloatArray, carried: Carried) -> FloatArray:
+    """(k,) cumulative incidence of the event just before each of its days."""
+    stays = np.cumprod(1 - days.weight / weight_at_risk(days, weights, carried))
+    return np.concatenate([np.zeros(1), 1 - stays[:-1]])
 
 
 def _watch(day: FloatArray, event: IntArray, weights: FloatArray, horizon: float, rows: IntArray) -> _Watching:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from models.contrasts import check_confidence, effective_number
+from models.contrasts import check_confidence, effective_number, stands_in
 from models.estimated_weights import model_weights
 from models.influence import find_clusters, robust_covariance
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
@@ -22,14 +22,14 @@ from models.times.censoring import (
     censoring_weights,
     check_censoring,
     describe_weights,
-    through_model,
+    of_rows,
     weighted_pieces,
     whole_rows,
 )
 from models.times.cox import AtRisk, CoxFit, NotEstimableError, Ties, fit_cox
-from models.times.events import DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
+from models.times.events import CENSORED, DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
 from models.times.fine_gray import CensoringBy, fit_fine_gray
-from models.times.proportional import proportional_hazards_p
+from models.times.proportional import proportional_hazards_p, trend_p
 
 WORDS: dict[Event, str] = {
     "readmitted": "readmission",
@@ -106,27 +106,47 @@ def fine_gray(
     ties: Ties = "efron",
     adjust: bool = False,
     censoring_by: CensoringBy = "arm",
+    censoring: Censoring = "none",
+    censoring_penalty: float = 1.0,
+    largest_censoring_weight: float = 10.0,
 ) -> TimeEffects:
     """Subdistribution hazard ratio of readmission: the dead stay at risk, so it orders the cumulative incidences.
 
     censoring_by  "arm" estimates the curve of being still observed in each arm, "everybody" in both together
+    censoring     "none": whoever is lost to observation is like those who stay, of that curve; "weights": like those of
+                  the arm who stay and are alike in the covariates. Then everybody at risk counts one over the
+                  probability of being still observed, and the dead that of the day they died, to the end (Robins &
+                  Finkelstein 2000; with weights that fall as Fine and Gray's do, He et al. 2016, Scand J Stat 43:103,
+                  the ratio would need the covariates in the model); its estimation is in the error
 
     It says in which direction the share of readmitted differs and, taken as a size, only means something for the
     incidence curve (Austin & Fine 2017, Stat Med 36:4391). Other arguments and errors as in `cox`; the estimation of
-    the censoring curve is part of the error. No test of proportional hazards.
+    the censoring curve is part of the error, and of that of the test of proportional hazards.
     """
-    study = _Study(day, event, baseline, design, horizon, confidence, adjust)
+    weighting = (censoring, censoring_penalty, largest_censoring_weight)
+    study = _Study(day, event, baseline, design, horizon, confidence, adjust, weighting)
     if censoring_by not in ("arm", "everybody"):
         raise ValueError(f'censoring_by must be "arm" or "everybody", not {censoring_by!r}')
+    scale: Scale = "subdistribution_hazard_ratio"
+    if censoring == "weights":
+        if censoring_by != "arm":
+            raise ValueError('with censoring = "weights" each arm has its own model: leave censoring_by at "arm"')
+        return study.effects("fine_gray", {"readmitted": (READMITTED,)}, study.cox(ties, dead_stay=True), scale)
     group = study.treated.astype(np.int64) if censoring_by == "arm" else np.zeros(study.used.size, dtype=np.int64)
 
     def fit(causes: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
-        fitted, per_weight = fit_fine_gray(
+        found = fit_fine_gray(
             study.day, study.event, causes[0], study.weights, group, study.covariates, horizon, ties=ties
         )
-        return fitted.coefficients, per_weight, float("nan")
+        can_be_tested = found.fit.days.day.size > 1
+        p_value = (
+            trend_p(found.trend, found.trend_per_weight, study.used, study.model, study.clusters)
+            if can_be_tested
+            else float("nan")
+        )
+        return found.fit.coefficients, found.per_weight, p_value
 
-    return study.effects("fine_gray", {"readmitted": (READMITTED,)}, fit, "subdistribution_hazard_ratio")
+    return study.effects("fine_gray", {"readmitted": (READMITTED,)}, fit, scale)
 
 
 Fit = Callable[[tuple[int, ...]], tuple[FloatArray, FloatArray, float]]
@@ -165,40 +185,27 @@ class _Study:
             )
             self.pieces = weighted_pieces(self.day, self.by, weighting[2])
 
-    def cox(self, ties: Ties) -> Fit:
-        """A Cox model that takes every other event as the end of being at risk."""
+    def cox(self, ties: Ties, *, dead_stay: bool = False) -> Fit:
+        """A Cox model that takes every other event as the end of being at risk, or, if `dead_stay`, leaves whoever had
+        one at risk to the end with the weight of that day: then of the subdistribution hazard."""
 
         parts = self.pieces
 
         def fit(causes: tuple[int, ...]) -> tuple[FloatArray, FloatArray, float]:
             has_event = np.isin(self.event, causes)[parts.owner] & parts.is_last
             weights = self.weights[parts.owner] * parts.weight
-            rows = AtRisk(parts.start, parts.stop, has_event, weights, np.zeros(weights.size, dtype=np.int64))
+            stays = ~np.isin(self.event, (CENSORED, *causes))[parts.owner] & parts.is_last & dead_stay
+            stop = np.where(stays, self.horizon, parts.stop)
+            rows = AtRisk(parts.start, stop, has_event, weights, np.zeros(weights.size, dtype=np.int64))
             covariates = self.covariates[parts.owner]
             fitted: CoxFit = fit_cox(rows, covariates, ties=ties)
             p_value = proportional_hazards_p(
                 fitted, rows, covariates, self.used[parts.owner], parts.weight, self.model, self.clusters
             )
-            return fitted.coefficients, self._of_rows(fitted.per_weight), p_value
+            moves = of_rows(fitted.per_weight, parts, self.by, self.weights)
+            return fitted.coefficients, moves, p_value
 
         return fit
-
-    def _of_rows(self, per_weight: FloatArray) -> FloatArray:
-        """(m, p) derivatives by the rows' weights from those by the pieces' weights, also through the model of the end
-        of observation."""
-        parts = self.pieces
-        moved = per_weight * parts.weight[:, None]
-        moves: FloatArray = np.column_stack(
-            [np.bincount(parts.owner, column, self.used.size).astype(np.float64) for column in moved.T]
-        )
-        if self.by is None or self.by.fit is None or self.by.staying is None:
-            return moves
-        pull = np.where(parts.is_capped[:, None], 0.0, moved * self.weights[parts.owner, None])
-        for arm in (self.treated, ~self.treated):
-            mine = arm[parts.owner]
-            model = (self.by, self.by.fit, self.by.staying)
-            moves += through_model(*model, np.flatnonzero(arm), parts.owner[mine], parts.watched[mine], pull[mine])
-        return moves
 
     def effects(
         self, method: str, events: dict[Event, tuple[int, ...]], fit: Fit, scale: Scale = "hazard_ratio"
@@ -217,7 +224,7 @@ class _Study:
             estimate = replace(estimate, notes={**estimate.notes, FEWEST: float(min(self._n_events(causes)))})
             made.append(TimeEffect(event, self.horizon, (estimate,)))
             if np.isfinite(p_value):
-                remarks.append(_remark(event, p_value))
+                remarks.append(_remark(event, p_value, scale))
         if self.by is not None:
             remarks.append(describe_weights(self.by, self.event_of_all))
         return TimeEffects(tuple(made), remarks=tuple(remarks))
@@ -262,7 +269,7 @@ class _Study:
             p_value=float(2 * ndtr(-abs(coefficient) / std_error)),
             n_treated=int(self.treated.sum()),
             n_control=int((~self.treated).sum()),
-            effective_n=effective_number(self.weights[~self.treated]),
+            effective_n=effective_number(self.weights[stands_in(self.design)[self.used]]),
             notes=notes,
         )
 
@@ -275,8 +282,8 @@ class _Study:
         return float(np.sqrt(robust_covariance(influence, self.clusters)[0, 0]))
 
 
-def _remark(event: Event, p_value: float) -> str:
+def _remark(event: Event, p_value: float, scale: Scale) -> str:
     verdict = (
         "the ratio changes during follow-up and is an average over it" if p_value < 0.05 else "no sign of a change"
     )
-    return f"hazard ratio of {WORDS[event]}: test of proportional hazards p = {p_value:.3f}, {verdict}"
+    return f"{scale.replace('_', ' ')} of {WORDS[event]}: test of proportional hazards p = {p_value:.3f}, {verdict}"

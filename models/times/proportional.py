@@ -44,11 +44,14 @@ def proportional_hazards_p(
     clock = clock - (fit.days.weight @ clock) / fit.days.weight.sum()
     total, per_row, slope = time_weighted(fit, rows, covariates, clock)
     moves = share * (per_row[:, 0] - fit.per_weight @ slope[0])
+    return trend_p(float(total[0]), moves, used, model, clusters) if fit.days.day.size > 1 else float("nan")
+
+
+def trend_p(trend: float, moves: FloatArray, used: IntArray, model: WeightModel, clusters: Clusters) -> float:
+    """Robust p-value of a score of mean 0, or nan; `moves` (m,) are its derivatives by the weights of rows `used`."""
     per_weight = np.bincount(used, moves, model.design.weights.size).astype(np.float64)[:, None]
     treated = model.design.treated
     influence = model.influence(per_weight * treated[:, None], treated)
     influence = influence + model.influence(per_weight * ~treated[:, None], ~treated)
     variance = float(robust_covariance(influence, clusters)[0, 0])
-    if not variance > 0 or fit.days.day.size < 2:
-        return float("nan")
-    return float(chi2.sf(total[0] ** 2 / variance, 1))
+    return float(chi2.sf(trend**2 / variance, 1)) if variance > 0 else float("nan")

@@ -36,7 +36,7 @@ from models.times.events import (
     fewest_of,
     within_horizon,
 )
-from models.times.limits import with_limits
+from models.times.limits import difference_with_limits, with_limits
 
 RISKS: tuple[Scale, ...] = ("risk_difference", "risk_ratio")
 TIMES_LOST: tuple[Scale, ...] = ("time_lost_difference", "time_lost_ratio")
@@ -190,7 +190,8 @@ class _Study:
             ]
             if measure == "risk":
                 drawn = (self._drawn(treated), self._drawn(control))
-                curves.append(EventCurves(event, drawn))
+                how_far = difference_with_limits(treated, control, self.model, self.clusters, self.confidence)
+                curves.append(EventCurves(event, drawn, how_far))
         remarks = () if self.by is None else (describe_weights(self.by, self.event),)
         return TimeEffects(tuple(effects), tuple(curves), remarks)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from models.refusals import Refused
 from models.results import BoolArray, FloatArray
 from models.times.cox import CoxFit
 
@@ -64,14 +65,20 @@ def find_staying(fit: CoxFit, weights: FloatArray, covariates: FloatArray) -> St
 def _solve(
     hazard: FloatArray, own: np.ndarray, w: FloatArray, r: FloatArray, at_risk: FloatArray, stays: BoolArray
 ) -> FloatArray:
-    """Newton's method from Breslow's step, which is never too large: the sum is convex and falls, none overshoots."""
+    """Newton's method from Breslow's step, which is never too large: the sum is convex and falls, none overshoots.
+
+    Raises Refused where it is not reached.
+    """
     step = hazard.copy()
     for _ in range(NEWTON_STEPS):
         left, gone = np.exp(-step[own] * r), -np.expm1(-step[own] * r)
         excess = np.bincount(own, w * r / gone, hazard.size) - at_risk
-        curvature = np.bincount(own, w * r**2 * left / gone**2, hazard.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            curvature = np.bincount(own, w * r**2 * left / gone**2, hazard.size)
+        if not np.isfinite(curvature[stays]).all():  # risks so far apart that they leave the range of numbers
+            break
         change = np.divide(excess, curvature, out=np.zeros_like(step), where=stays & (curvature > 0))
         step = step + np.maximum(change, 0.0)
         if (change <= CONVERGED * step).all():
             return step
-    raise ValueError("the share of people still under observation was not found")
+    raise Refused("the share of people still under observation was not found")

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 from models.weighting.arms import count_rows, design_of
 from models.weighting.calibration import EXPONENTIAL, REACHED, Target, balanced_columns, solve
@@ -41,7 +42,7 @@ def entropy_balancing(
     (no treated person has a rare level: controls with it) weigh 0, `n_beyond_the_limit` of them. The score is only
     reported, not used; rows that no design can use weigh 0. `rng` is not used.
 
-    Raises ValueError for an estimand it has not, and, naming the covariates, when no weights balance them.
+    Raises ValueError for an estimand it has not; Refused, naming the covariates, when no weights balance them.
     """
     if estimand not in ("ATT", "ATE", "ATC"):
         raise ValueError(f"entropy_balancing estimates the ATT, ATE or ATC, not the {estimand}")
@@ -56,7 +57,7 @@ def entropy_balancing(
 def entropy_weights(
     baseline: Baseline, treated: BoolArray, usable: BoolArray, estimand: Estimand, moments: Moments
 ) -> tuple[FloatArray, dict[str, float | str]]:
-    """(n,) weights and how they were reached. Raises ValueError where none exist."""
+    """(n,) weights and how they were reached. Raises Refused where none exist."""
     columns, names = balanced_columns(baseline, usable, moments)
     source = population_rows(treated, usable, estimand)
     weights = source.astype(np.float64)
@@ -89,17 +90,17 @@ def arms_to_weigh(treated: BoolArray, usable: BoolArray, estimand: str) -> list[
 
 def within_limits(columns: FloatArray, names: tuple[str, ...], source: BoolArray, arm: BoolArray) -> BoolArray:
     """(n,) rows of `arm` that can have a weight: where the population's mean is the arm's smallest or largest value of
-    a column, only rows with that value can. Raises ValueError naming columns whose mean lies beyond all values."""
+    a column, only rows with that value can. Raises Refused naming columns whose mean lies beyond all values."""
     inside, before = arm.copy(), -1
     target = columns[source].mean(axis=0)
     while inside.sum() != before:
         before = int(inside.sum())
         if before == 0:
-            raise ValueError("no weights balance the covariates: no row of an arm has all the values they would need")
+            raise Refused("no weights balance the covariates: no row of an arm has all the values they would need")
         low, high = columns[inside].min(axis=0), columns[inside].max(axis=0)
         beyond = np.maximum(low - target, target - high)
         if (beyond > AT_THE_LIMIT).any():
-            raise ValueError(cannot_balance(names, np.maximum(beyond, 0.0), AT_THE_LIMIT))
+            raise Refused(cannot_balance(names, np.maximum(beyond, 0.0), AT_THE_LIMIT))
         at_low, at_high = target - low <= AT_THE_LIMIT, high - target <= AT_THE_LIMIT
         for j in np.flatnonzero(at_low | at_high):
             limit = low[j] if at_low[j] else high[j]
@@ -127,12 +128,12 @@ def _balance(
     """(weights of the arm's rows, largest distance from the target, Newton steps)."""
     groups, group = np.unique(exact_group[arm], return_inverse=True)
     if not np.isin(exact_group[source], groups).all():
-        raise ValueError("no weights balance the covariates: in some exact group no row has the values they would need")
+        raise Refused("no weights balance the covariates: in some exact group no row has the values they would need")
     numbers = np.bincount(np.searchsorted(groups, exact_group[source]), minlength=len(groups)).astype(np.float64)
     target = Target(numbers, columns[source].sum(axis=0), float(source.sum()))
     start = np.log(numbers / np.bincount(group))
     found = solve(columns[arm], group.astype(np.int64), target, EXPONENTIAL, start)
     worst = float(max(found.column_gap.max(initial=0.0), found.group_gap))
     if not worst <= REACHED:
-        raise ValueError(cannot_balance(names, found.column_gap, REACHED))
+        raise Refused(cannot_balance(names, found.column_gap, REACHED))
     return np.exp(found.linear), worst, found.n_steps

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.propensity import comparable_rows
+from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray, Propensity
 from models.weighting.arms import count_rows, design_of
 from models.weighting.calibration import REACHED, balanced_columns, group_sums, weighted_cross_product
@@ -54,8 +55,8 @@ def stable_balancing(
     of the arms do. The score is only reported. Standard errors take these weights as fixed: they are a function of the
     covariates and the arms alone. `rng` is not used.
 
-    Raises ValueError for an estimand it has not or a negative tolerance and, naming the covariates, when no weights
-    keep within the tolerance.
+    Raises ValueError for an estimand it has not or a negative tolerance; Refused, naming the covariates, when no
+    weights keep within the tolerance.
     """
     if estimand not in ("ATT", "ATE", "ATC"):
         raise ValueError(f"stable_balancing estimates the ATT, ATE or ATC, not the {estimand}")
@@ -122,7 +123,7 @@ def _solve(problem: _Problem, names: tuple[str, ...]) -> tuple[FloatArray, float
     weights = np.maximum(linear, 0.0)
     excess, off, gap = _distance(problem, weights, a, b)
     if not (excess.max(initial=0.0) <= REACHED * size and off <= REACHED and gap <= SMALLEST_GAP):
-        raise ValueError(cannot_balance(names, excess / size, REACHED))
+        raise Refused(cannot_balance(names, excess / size, REACHED))
     return weights, gap
 
 

@@ -5,15 +5,22 @@ of observation cut the window short; such people leave the comparison of counts 
 rates. Rates are per year at risk, `dna_rate` per appointment.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import FloatArray
+from models.times.events import Followed
 from pipelines import store
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
-from pipelines.outcome_registry import is_counted
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
+from pipelines.estimate.times import BEFORE_DAY_1
+from pipelines.outcome_registry import is_counted, split_name
 from pipelines.protocol import Protocol
 from pipelines.store import RunFolder
 
@@ -27,31 +34,59 @@ def read_observed(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
 
 
 def estimate_rates(
-    accepted: AcceptedDesign, observed: pl.DataFrame | None, outcome: str, protocol: Protocol, results: Results
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    observed: pl.DataFrame | None,
+    outcome: str,
+    protocol: Protocol,
+    results: Results,
 ) -> None:
-    """One outcome by every effect method for rates on one design; nothing for outcomes that are not counted."""
+    """One outcome by every effect method for rates on one design; nothing for outcomes that are not counted. Who was
+    never observed is left out, except where censoring is weighted for: there others stand for them."""
     if observed is None or not is_counted(outcome):
         return
     counts, exposure = counts_and_exposure(accepted.row_id, observed, outcome, protocol.effects.time_at_risk)
     was_seen = ~np.isnan(exposure)
     n_unobserved = int((~was_seen & (accepted.design.weights > 0)).sum())
     values, baseline, design = keep_observed(counts, accepted.baseline, accepted.design)
+    freedom = degrees_of_freedom(baseline, design)
     for method in (name for name in protocol.effects.methods if name in methods_for("count")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "count")
         if refusal is None:
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
-            try:
-                found = EFFECTS[method].function(
-                    values, exposure[was_seen], baseline, design, confidence=protocol.effects.confidence, **options
+            sample: tuple[Any, ...] = (values, exposure, baseline, design)
+            if options["censoring"] == "weights":
+                options["followed"] = until_when(accepted.row_id, of_rows, observed, outcome)
+                sample = (
+                    *(np.where(was_seen, seen, 0.0) for seen in (counts, exposure)),
+                    accepted.baseline,
+                    accepted.design,
                 )
-            except ValueError as error:
+            try:
+                with naming(task_of(accepted, outcome, method)):
+                    found = EFFECTS[method].function(*sample, confidence=protocol.effects.confidence, **options)
+            except Refused as error:
                 refusal = str(error)
             else:
-                results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in found]
+                results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in found]
+                about = (accepted.contrast.name, outcome, accepted.design.method, method)
+                results.notes += [note_of(*about, remark) for remark in remarks_of(found)]
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+
+
+def until_when(row_id: pl.Series, of_rows: pl.DataFrame, observed: pl.DataFrame, outcome: str) -> Followed:
+    """Until when each row was observed in the window of the outcome; rows nobody observed were lost before day 1."""
+    split = split_name(outcome)
+    assert split is not None
+    days = observed.filter(pl.col("outcome") == outcome).select("row_id", "days")
+    rows = row_id.to_frame().join(days, on="row_id", how="left", maintain_order="left")
+    rows = rows.with_columns(died_day=of_rows["died_day"])
+    last_day = rows["days"].cast(pl.Float64).fill_null(BEFORE_DAY_1).to_numpy()
+    died = rows.select((pl.col("died_day") <= pl.col("days")).fill_null(False)).to_series().to_numpy()
+    return Followed(last_day, died, split[1])
 
 
 def counts_and_exposure(

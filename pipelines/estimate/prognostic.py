@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from models.diagnostics import PrognosticScore, fit_prognostic_score, measure_prognostic_balance
+from models.refusals import Refused
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, task_of
 from pipelines.estimate.values import outcome_values
 from pipelines.protocol import Protocol, outcome_kinds
 
@@ -69,6 +71,7 @@ class PrognosticBalances:
         rng = seeded(self.protocol, "prognostic", accepted.contrast.name, primary)
         values = outcome_values(of_rows, primary)
         try:
-            return fit_prognostic_score(values, accepted.baseline, accepted.design.treated, rng=rng, kind=kind)
-        except ValueError as error:
+            with naming(task_of(accepted, primary, "the prognostic score")):
+                return fit_prognostic_score(values, accepted.baseline, accepted.design.treated, rng=rng, kind=kind)
+        except Refused as error:
             return str(error)

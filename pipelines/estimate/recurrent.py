@@ -6,11 +6,14 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import BoolArray, FloatArray, IntArray
 from pipelines import store
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of
-from pipelines.estimate.times import curve_frame
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
+from pipelines.estimate.times import BEFORE_DAY_1, curve_frame
 from pipelines.protocol import Protocol, recurrent_outcome
 from pipelines.store import RunFolder
 
@@ -30,37 +33,52 @@ def estimate_recurrent(
     results: Results,
 ) -> None:
     """Every effect method for repeated events on one design, where `outcome` is the number of readmissions in the whole
-    follow-up; nothing for other outcomes."""
+    follow-up; nothing for other outcomes. Who was never observed is left out, except where censoring is weighted for:
+    there they were lost before the first day, and others stand for them."""
     if readmissions is None or outcome != recurrent_outcome(protocol):
         return
     last_day, died = end_of_observation(of_rows, protocol.follow_up.days)
     seen = last_day > 0
     _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
     n_unobserved = int((~seen & (accepted.design.weights > 0)).sum())
-    events = events_of_rows(accepted.row_id.filter(pl.Series(seen)), readmissions)
+    events = events_of_rows(accepted.row_id, readmissions)
     for method in (name for name in protocol.effects.methods if name in methods_for("recurrent")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "recurrent")
         if refusal is None:
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised and "weights_are" in options:
                 options["weights_are"] = "fixed"
+            sample = (*events, last_day, died, baseline, design)
+            if options["censoring"] == "weights":
+                lost_at_once = np.where(seen, last_day, BEFORE_DAY_1)
+                sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
             options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
             try:
-                found = EFFECTS[method].function(*events, last_day[seen], died[seen], baseline, design, **options)
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    found = EFFECTS[method].function(*sample, **options)
+            except Refused as error:
                 refusal = str(error)
             else:
-                _collect(found, accepted, outcome, method, n_unobserved, results)
+                freedom = degrees_of_freedom(baseline, design)
+                _collect(found, accepted, outcome, method, n_unobserved, freedom, results)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 
 
 def _collect(
-    found: Any, accepted: AcceptedDesign, outcome: str, method: str, n_unobserved: int, results: Results
+    found: Any,
+    accepted: AcceptedDesign,
+    outcome: str,
+    method: str,
+    n_unobserved: int,
+    freedom: float,
+    results: Results,
 ) -> None:
     """`found` is estimates, or a record of estimates and the two arms' curves."""
     estimates = getattr(found, "estimates", found)
-    results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
+    results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in estimates]
+    about = (accepted.contrast.name, outcome, accepted.design.method, method)
+    results.notes += [note_of(*about, remark) for remark in remarks_of(estimates)]
     for arm, curve in zip(accepted.contrast.name.split("_vs_"), getattr(found, "curves", ()), strict=False):
         results.mean_counts.append(curve_frame(accepted, outcome, method, arm, curve))
 

@@ -7,6 +7,7 @@ the others and the pooled effect would give it away. What was left out is counte
 precision and not by their participants: they say whether sites differ, and the study's effect stays the one over all.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,13 +16,16 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.estimated_weights import CALIBRATED
+from models.influence import degrees_of_freedom
 from models.pooling import Mean, Pooled, pool_sites
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability
 from models.results import Baseline, Design, Estimate, FloatArray
 from models.times.events import FEWEST
 from pipelines import store
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, with_fewest
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.values import WHEN_RANDOMISED, outcome_values
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.store import RunFolder
@@ -32,23 +36,30 @@ FIXED, RANDOM = "fixed effect", "random effects"
 
 @dataclass(frozen=True)
 class _Sites:
-    """The observed rows of a design with the site of each, sites too small under one name, and how many those are.
-    `lost` says by site how many treated and controls of the design were not observed."""
+    """A design without the people whose outcome was not observed, the site of each row, sites too small under one name,
+    and which those are. `lost` says by site how many treated and controls were not observed."""
 
     values: FloatArray
     baseline: Baseline
     design: Design
     site: np.ndarray
     names: list[str]
-    n_small: int
+    small: frozenset[str]
     lost: dict[str, tuple[int, int]]
+
+    @property
+    def n_small(self) -> int:
+        return len(self.small)
 
     def only(self, name: str) -> Design:
         """The design with the rows of one site alone."""
         treated, control = self.lost[name]
         notes = {**self.design.notes, "n_treated_without_outcome": treated, "n_control_without_outcome": control}
-        weights = np.where(self.site == name, self.design.weights, 0.0)
-        return replace(self.design, weights=weights, notes=notes)
+        here = replace(self.design, weights=np.where(self.site == name, self.design.weights, 0.0), notes=notes)
+        if here.before is None:
+            return here
+        before = replace(here.before, weights=np.where(self.site == name, here.before.weights, 0.0))
+        return replace(here, before=before)
 
 
 def subgroup_of(by: str, site: str) -> str:
@@ -67,9 +78,15 @@ def read_sites(run: RunFolder, protocol: Protocol) -> pl.DataFrame | None:
 
 
 def estimate_sites(
-    accepted: AcceptedDesign, of_rows: pl.DataFrame, sites: pl.DataFrame | None, protocol: Protocol, results: Results
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    sites: pl.DataFrame | None,
+    protocol: Protocol,
+    results: Results,
+    always_small: frozenset[str] = frozenset(),
 ) -> None:
-    """Estimates of each site and pooled ones for the primary outcome on the primary design; nothing elsewhere."""
+    """Estimates of each site and pooled ones for the primary outcome on the primary design; nothing elsewhere. Sites in
+    `always_small` count as small whatever their size."""
     if sites is None or not accepted.is_primary:
         return
     chosen, outcome = protocol.effects.sites, protocol.outcomes.primary
@@ -78,49 +95,74 @@ def estimate_sites(
     if refusal is not None:
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, chosen.method, refusal))
         return
-    values = outcome_values(of_rows, outcome)
-    of_site = accepted.row_id.to_frame().join(sites, on="row_id", how="left", maintain_order="left")["site"].to_numpy()
-    found = _sort_out(values, accepted, of_site, protocol)
+    found = _sort_out(accepted, of_rows, sites, protocol, always_small)
     estimates, reasons = _estimate_each(found, accepted, kind, protocol)
     for site, reason in reasons.items():
         note = f"site {site} has no estimate to pool: {reason}"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, chosen.method, note))
-    rows = list(estimates.items())
-    summary: dict[str, Any] = {"by": chosen.by, "method": chosen.method, "n_small": found.n_small}
-    summary |= {"small_sites": chosen.small_sites, "n_without_estimate": len(reasons), "pooled": None}
-    if len(estimates) >= 2:
-        is_ratio = chosen.scale == "ratio"
-        numbers = [np.log(item.value) if is_ratio else item.value for item in estimates.values()]
-        errors = [item.std_error for item in estimates.values()]
-        pooled = pool_sites(numbers, errors, confidence=protocol.effects.confidence)
-        rows += [(name, _as_estimate(mean, rows, is_ratio)) for name, mean in _means(pooled)]
-        summary["pooled"] = _in_words(pooled, list(estimates), is_ratio)
+    over_all, pooled = pool_estimates(
+        estimates, is_ratio=chosen.scale == "ratio", confidence=protocol.effects.confidence
+    )
     n_lost = {site: sum(found.lost[site]) for site in estimates}
     n_lost |= dict.fromkeys((FIXED, RANDOM), sum(n_lost.values()))
-    for site, item in rows:
-        results.estimates.append(
-            row_of(accepted, outcome, replace(item, subgroup=subgroup_of(str(chosen.by), site)), n_lost[site])
-        )
-    results.sites = summary
+    for site, item in [*estimates.items(), *over_all.items()]:
+        freedom = degrees_of_freedom(found.baseline, found.only(site)) if site in estimates else float("nan")
+        named = replace(item, subgroup=subgroup_of(str(chosen.by), site))
+        results.estimates.append(row_of(accepted, outcome, named, n_lost[site], freedom))
+    results.sites = {
+        "by": chosen.by,
+        "method": chosen.method,
+        "n_small": found.n_small,
+        "small_sites": chosen.small_sites,
+        "n_without_estimate": len(reasons),
+        "without_estimate": sorted(reasons),
+        "with_estimate": list(estimates),
+        "pooled": pooled,
+    }
 
 
-def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray, protocol: Protocol) -> _Sites:
+def pool_estimates(
+    estimates: Mapping[str, Estimate], *, is_ratio: bool, confidence: float
+) -> tuple[dict[str, Estimate], dict[str, Any] | None]:
+    """Site → estimate becomes fixed and random effects, and what sites.json says of the pooling; nothing for fewer than
+    two sites."""
+    if len(estimates) < 2:
+        return {}, None
+    numbers = [np.log(item.value) if is_ratio else item.value for item in estimates.values()]
+    pooled = pool_sites(numbers, [item.std_error for item in estimates.values()], confidence=confidence)
+    means = {name: _as_estimate(mean, estimates, is_ratio) for name, mean in _means(pooled)}
+    return means, _in_words(pooled, list(estimates), is_ratio)
+
+
+def small_sites(
+    accepted: AcceptedDesign, of_rows: pl.DataFrame, sites: pl.DataFrame, protocol: Protocol
+) -> frozenset[str]:
+    """The sites with too few people in a design for an estimate of their own."""
+    return _sort_out(accepted, of_rows, sites, protocol, frozenset()).small
+
+
+def _sort_out(
+    accepted: AcceptedDesign,
+    of_rows: pl.DataFrame,
+    sites: pl.DataFrame,
+    protocol: Protocol,
+    always_small: frozenset[str],
+) -> _Sites:
     """The observed rows; sites with too few people get one name, or none ("")."""
-    chosen = protocol.effects.sites
+    chosen, values = protocol.effects.sites, outcome_values(of_rows, protocol.outcomes.primary)
+    of_site = accepted.row_id.to_frame().join(sites, on="row_id", how="left", maintain_order="left")["site"].to_numpy()
     kept, baseline, design = keep_observed(values, accepted.baseline, accepted.design)
     is_lost = np.isnan(values) & (accepted.design.weights > 0)
-    of_all = of_site.astype(object)
-    site = of_all[~np.isnan(values)]
+    site = of_site.astype(object)
     inside = design.weights > 0
     names: list[str] = []
     small: list[str] = []
     for name in sorted(set(site[inside])):
         here = inside & (site == name)
-        enough = (here & design.treated).sum() >= chosen.min_treated
+        enough = name not in always_small and (here & design.treated).sum() >= chosen.min_treated
         enough &= (here & ~design.treated).sum() >= chosen.min_controls
         (names if enough else small).append(name)
-    for names_of_rows in (site, of_all):
-        names_of_rows[np.isin(names_of_rows, small)] = SMALL if chosen.small_sites == "together" else ""
+    site[np.isin(site, small)] = SMALL if chosen.small_sites == "together" else ""
     here = inside & (site == SMALL)
     fits = (here & design.treated).sum() >= chosen.min_treated
     if fits and (here & ~design.treated).sum() >= chosen.min_controls:
@@ -128,12 +170,12 @@ def _sort_out(values: FloatArray, accepted: AcceptedDesign, of_site: np.ndarray,
     treated = accepted.design.treated
     lost = {
         name: (
-            int((is_lost & treated & (of_all == name)).sum()),
-            int((is_lost & ~treated & (of_all == name)).sum()),
+            int((is_lost & treated & (site == name)).sum()),
+            int((is_lost & ~treated & (site == name)).sum()),
         )
         for name in names
     }
-    return _Sites(kept, baseline, design, site, names, len(small), lost)
+    return _Sites(kept, baseline, design, site, names, frozenset(small), lost)
 
 
 def _estimate_each(
@@ -148,13 +190,18 @@ def _estimate_each(
         # Their equations hold over all sites and not within one, where they made an error of 0.39 for 0.24.
         options["weights_are"] = "fixed"
     estimates, reasons = {}, {}
+    try:
+        baseline, options = accepted.for_method(chosen.method, outcome, found.baseline, options)
+    except Refused as error:
+        return {}, dict.fromkeys(found.names, str(error))
     for name in found.names:
         design = found.only(name)
         rng = seeded(protocol, "site", accepted.contrast.name, accepted.design.method, outcome, name)
         given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
         try:
-            scales = EFFECTS[chosen.method].function(found.values, found.baseline, design, **given)
-        except ValueError as error:
+            with naming(f"{task_of(accepted, outcome, chosen.method)}, in one site"):
+                scales = EFFECTS[chosen.method].function(found.values, baseline, design, **given)
+        except Refused as error:
             reasons[name] = str(error)
             continue
         wanted = ("risk_ratio", "mean_ratio") if chosen.scale == "ratio" else ("risk_difference", "mean_difference")
@@ -174,9 +221,9 @@ def _means(pooled: Pooled) -> list[tuple[str, Mean]]:
     return [(FIXED, pooled.fixed), (RANDOM, pooled.random)]
 
 
-def _as_estimate(mean: Mean, sites: list[tuple[str, Estimate]], is_ratio: bool) -> Estimate:
+def _as_estimate(mean: Mean, sites: Mapping[str, Estimate], is_ratio: bool) -> Estimate:
     """A pooled mean as an Estimate of all the people of the sites."""
-    first = sites[0][1]
+    first = next(iter(sites.values()))
 
     def back(value: float) -> float:
         return float(np.exp(value)) if is_ratio else value
@@ -188,9 +235,9 @@ def _as_estimate(mean: Mean, sites: list[tuple[str, Estimate]], is_ratio: bool) 
         lower=back(mean.lower),
         upper=back(mean.upper),
         p_value=mean.p_value,
-        n_treated=sum(item.n_treated for _, item in sites),
-        n_control=sum(item.n_control for _, item in sites),
-        effective_n=sum(item.effective_n for _, item in sites),
+        n_treated=sum(item.n_treated for item in sites.values()),
+        n_control=sum(item.n_control for item in sites.values()),
+        effective_n=sum(item.effective_n for item in sites.values()),
         notes={},
     )
 

@@ -4,6 +4,7 @@ Choice made: an estimate until day 90 is one of the outcome of that window (read
 the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,28 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
-from models.results import Baseline, Curve, Design, FloatArray, IntArray
+from models.results import Baseline, Curve, CurveDifference, Design, FloatArray, IntArray
 from pipelines.design import seeded
-from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results, note_of, row_of
+from pipelines.errors import naming
+from pipelines.estimate.collected import (
+    CURVE_SCHEMA,
+    DIFFERENCE_SCHEMA,
+    AcceptedDesign,
+    Results,
+    note_of,
+    remarks_of,
+    row_of,
+    task_of,
+)
 from pipelines.estimate.forest import keep_forest
 from pipelines.protocol import Protocol, time_outcome
 
 BY_KIND = "first_readmission_type"
 BEFORE_DAY_1 = 0.5
-STEPS = ("day", "incidence", "lower", "upper", "band_lower", "band_upper", "at_risk")
+LIMITS = ("lower", "upper", "band_lower", "band_upper")
 
 
 def estimate_times(
@@ -41,17 +54,20 @@ def estimate_times(
             continue
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "time_to_event")
         try:
-            codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
-            if refusal is None:
-                sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
-                if _weights_censoring(method, protocol):
-                    lost_at_once = np.where(seen, day, BEFORE_DAY_1)
-                    sample, ids = (lost_at_once, codes, accepted.baseline, accepted.design), accepted.row_id
-                found = _run(method, accepted, *sample, protocol)
-                if EFFECTS[method].individual_effects:
-                    found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
-                _collect(found, method, accepted, protocol, n_unobserved, results)
-        except ValueError as error:
+            with naming(task_of(accepted, outcome, method)):
+                codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
+                if refusal is None:
+                    sample = day, codes, baseline, design
+                    if _weights_censoring(method, protocol):
+                        of_forests = EFFECTS[method].individual_effects
+                        covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
+                        sample = np.where(seen, day, BEFORE_DAY_1), codes, covariates, accepted.design
+                    found = _run(method, accepted, *sample, protocol)
+                    if EFFECTS[method].individual_effects:
+                        found = _keep_forests(found, accepted, sample[2], protocol, results, out)
+                    freedom = degrees_of_freedom(*sample[2:])
+                    _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
+        except Refused as error:
             refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
@@ -91,7 +107,6 @@ def _keep_forests(
     found: Any,
     accepted: AcceptedDesign,
     baseline: Baseline,
-    seen_ids: pl.Series,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -102,27 +117,34 @@ def _keep_forests(
     effects = []
     for effect, (name, forest) in zip(found.effects, found.forests, strict=True):
         folder = f"censored_forest_{name}"
-        estimates = keep_forest(forest, accepted, outcome, baseline, seen_ids, options, results, out, folder)
+        estimates = keep_forest(forest, accepted, outcome, baseline, accepted.row_id, options, results, out, folder)
         effects.append(replace(effect, estimates=estimates))
     return replace(found, effects=tuple(effects))
 
 
 def _collect(
-    found: Any, method: str, accepted: AcceptedDesign, protocol: Protocol, n_unobserved: int, results: Results
+    found: Any,
+    method: str,
+    accepted: AcceptedDesign,
+    protocol: Protocol,
+    n_unobserved: int,
+    freedom: float,
+    results: Results,
 ) -> None:
     """`found` as a method for times gives it (models/times/events.py)."""
     contrast, days = accepted.contrast.name, protocol.follow_up.days
     for effect in found.effects:
         outcome = f"{effect.event}_{effect.until}d"
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in effect.estimates]
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in effect.estimates]
     for pair in found.event_curves:
         results.curves += [
             curve_frame(accepted, f"{pair.event}_{days}d", method, arm, curve)
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
-    results.notes += [
-        note_of(contrast, time_outcome(protocol), accepted.design.method, method, remark) for remark in found.remarks
-    ]
+        results.differences.append(difference_frame(accepted, f"{pair.event}_{days}d", method, pair.difference))
+    said = [*found.remarks, *remarks_of(item for effect in found.effects for item in effect.estimates)]
+    about = (contrast, time_outcome(protocol), accepted.design.method, method)
+    results.notes += [note_of(*about, remark) for remark in said]
 
 
 def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, IntArray]:
@@ -140,28 +162,37 @@ def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, Int
 def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArray:
     """Readmissions under detention become event 3.
 
-    Raises ValueError where the kind of a readmission of the design is not known: leaving such people out would be
+    Raises Refused where the kind of a readmission of the design is not known: leaving such people out would be
     choosing by outcome.
     """
     formal = of_rows["is_first_readmission_formal"]
     is_unknown = formal.is_null().to_numpy() & (event == 1) & (design.weights > 0)
     if is_unknown.any():
-        raise ValueError("it is not known of every first readmission whether it was a detention")
+        raise Refused("it is not known of every first readmission whether it was a detention")
     return np.where((event == 1) & formal.fill_null(False).to_numpy(), 3, event)
 
 
+def difference_frame(accepted: AcceptedDesign, outcome: str, method: str, difference: CurveDifference) -> pl.DataFrame:
+    steps = {name: getattr(difference, name) for name in ("day", "value", *LIMITS)}
+    return _labelled(pl.DataFrame(steps), accepted, outcome, method, DIFFERENCE_SCHEMA)
+
+
 def curve_frame(accepted: AcceptedDesign, outcome: str, method: str, arm: str, curve: Curve) -> pl.DataFrame:
-    steps = {name: getattr(curve, name) for name in STEPS}
+    steps = pl.DataFrame({name: getattr(curve, name) for name in ("day", "incidence", *LIMITS, "at_risk")})
+    return _labelled(steps.with_columns(arm=pl.lit(arm)), accepted, outcome, method, CURVE_SCHEMA)
+
+
+def _labelled(
+    steps: pl.DataFrame, accepted: AcceptedDesign, outcome: str, method: str, schema: Mapping[str, Any]
+) -> pl.DataFrame:
     labels = {
         "contrast": pl.lit(accepted.contrast.name),
         "outcome": pl.lit(outcome),
         "design": pl.lit(accepted.design.method),
         "method": pl.lit(method),
-        "arm": pl.lit(arm),
     }
     return (
-        pl.DataFrame(steps)
-        .with_columns(**labels)
+        steps.with_columns(**labels)
         .with_columns(pl.col("band_lower", "band_upper").cast(pl.Float64).fill_nan(None))
-        .select(pl.col(name).cast(kind) for name, kind in CURVE_SCHEMA.items())
+        .select(pl.col(name).cast(kind) for name, kind in schema.items())
     )

@@ -7,13 +7,16 @@ import numpy as np
 import polars as pl
 
 from models.effects import keep_observed
+from models.influence import degrees_of_freedom
+from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, with_fewest
+from pipelines.errors import naming
+from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
-from pipelines.outcome_registry import is_counted, window_of
-from pipelines.protocol import Protocol
+from pipelines.outcome_registry import window_of
+from pipelines.protocol import Protocol, can_measure, outcome_kinds
 
 WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
@@ -25,8 +28,14 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
 
-NOT_FOR_COUNTS = ("two_part",)
-"""A two-part regression is for days; events that are counted over time have rates (estimate/counts.py)."""
+
+NOT_ADJUSTED = ("weighted_difference", "cluster_bootstrap")
+MANY_UNOBSERVED = 0.05
+UNOBSERVED = (
+    "the outcome of more than a twentieth of the design was not observed: this method takes those observed as they "
+    "are, and is biased where covariates foretell that differently in the two arms; aipw, tmle, g_computation and "
+    "adjusted_regression adjust for such covariates"
+)
 
 
 def estimate_values(
@@ -47,20 +56,29 @@ def estimate_values(
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
+    freedom = degrees_of_freedom(*observed[1:])
+    apart = fewest_apart(of_rows, outcome, outcome_kinds(protocol), accepted.design)
     for method in _methods_for(accepted, outcome, kind, protocol):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
         estimates: tuple[Estimate, ...] = ()
         if refusal is None:
             try:
-                seen = accepted.row_id.filter(pl.Series(~np.isnan(values)))
-                found = _run(method, accepted, outcome, kind, observed, seen, protocol, results, out)
-                estimates = with_fewest(found, observed[0], observed[2], kind)
-            except ValueError as error:
+                with naming(task_of(accepted, outcome, method)):
+                    known = observed
+                    if EFFECTS[method].individual_effects:
+                        known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
+                    found = _run(method, accepted, outcome, kind, known, protocol, results, out)
+                    estimates = with_fewest(found, known[0], known[2], kind)
+            except Refused as error:
                 refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved) for item in estimates]
-        for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
+        told = {"fewest_apart": apart}
+        results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) | told for item in estimates]
+        remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
+        if estimates and method in NOT_ADJUSTED and n_unobserved > MANY_UNOBSERVED * in_design.sum():
+            remarks.append(UNOBSERVED)
+        for remark in remarks:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
 
 
@@ -98,7 +116,7 @@ def _methods_for(
     design."""
     is_headline = accepted.is_primary and outcome == protocol.outcomes.primary
     named = [name for name in protocol.effects.methods if name in methods_for(kind)]
-    named = [name for name in named if name not in NOT_FOR_COUNTS or not is_counted(outcome)]
+    named = [name for name in named if can_measure(name, outcome)]
     return [name for name in named if is_headline or not EFFECTS[name].individual_effects]
 
 
@@ -108,7 +126,6 @@ def _run(
     outcome: str,
     kind: Literal["binary", "continuous"],
     observed: tuple[FloatArray, Baseline, Design],
-    observed_ids: pl.Series,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -116,8 +133,11 @@ def _run(
     options = getattr(protocol.effects, method).model_dump()
     if accepted.contrast.is_randomised:
         options |= WHEN_RANDOMISED.get(method, {})
+    values, of_design, design = observed
+    baseline, options = accepted.for_method(method, outcome, of_design, options)
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
-    result = EFFECTS[method].function(*observed, rng=rng, kind=kind, confidence=protocol.effects.confidence, **options)
+    given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
+    result = EFFECTS[method].function(values, baseline, design, **given)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    return keep_forest(result, accepted, outcome, observed[1], observed_ids, options, results, out)
+    return keep_forest(result, accepted, outcome, baseline, accepted.row_id, options, results, out)

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from models.results import Estimand
 from pipelines.method_settings.section import Probability, Section, Share
 
 
@@ -24,10 +25,18 @@ class Acceptance(Section):
         None,
         ge=0,
         description="Smallest effective number of treated people: under the ATE, ATC and ATO they carry weights too, "
-        "and a few may stand for everybody. Left out: under the ATE and ATC min_effective_controls",
+        "and a few may stand for everybody. Left out, it is set to min_effective_controls under the ATE and ATC, and "
+        "the protocol of the run says so",
     )
     min_share_treated_kept: Share = Field(
-        0.8, description="Smallest share of treated people kept in the design (ATC: of candidates)"
+        0.8, description="Smallest share of treated people kept in the design (not asked under the ATC)"
+    )
+    min_share_population_kept: Share = Field(
+        0.8,
+        description="Smallest share kept of the people the estimand is about: under the ATE everybody, under the ATC "
+        "the candidates, under the ATO everybody as far as they overlap (by score × (1 - score)). Not kept are people "
+        "trimmed or unmatched, in exact groups without anybody treated, and without a covariate that must be known. "
+        "Not asked under the ATT, whose people are the treated",
     )
     min_overlap: Share = Field(0.1, description="Smallest overlap coefficient of the two score distributions")
     min_equipoise: Share | None = Field(
@@ -41,6 +50,12 @@ class Acceptance(Section):
         description="A fall in risk to this ratio must be found with the power of `[power]`: the detectable ratio "
         "below 1 must be at least this. Needs power.baseline_risk",
     )
+
+    def resolved(self, estimand: Estimand) -> Self:
+        """With the threshold of the treated, where they stand in for others and it was left out: that of controls."""
+        if self.min_effective_treated is not None or estimand not in ("ATE", "ATC"):
+            return self
+        return self.model_copy(update={"min_effective_treated": self.min_effective_controls})
 
 
 class Power(Section):

@@ -88,9 +88,10 @@ class CardinalityMatchingSettings(Section):
     covariates: tuple[str, ...] = Field((), description="Covariates to balance; none: all")
     keep_all_treated: bool = Field(False, description="Profile matching: all treated, as many controls as possible")
     gap: float = Field(0.001, ge=0, lt=1, description="How far from the largest set the answer may be, as a share")
-    seconds: float = Field(
-        120.0, gt=0, description="After which the best set so far is taken; design.json says whether"
+    nodes: int = Field(
+        1000, ge=1, description="Branches searched before the best set so far is taken; design.json says whether"
     )
+    seconds: float = Field(600.0, gt=0, description="After which the search is given up and the design refused")
 
 
 class RiskSetMatchingSettings(Section):
@@ -102,9 +103,6 @@ class RiskSetMatchingSettings(Section):
     look_ahead_days: int = Field(0, ge=0, description="and at most so long after the participant's")
     person_serves: Literal["once", "each_discharge"] = Field(
         "once", description="once: one discharge of a person; each_discharge: each of them once"
-    )
-    untreated_days: int | None = Field(
-        None, ge=1, description="Later participants serve with discharges at least so long before their own time zero"
     )
     distance: DistanceName = Field(
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"

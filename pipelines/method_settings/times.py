@@ -1,8 +1,8 @@
 """Settings of the effect methods for times to events."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.method_settings.section import Section
 
@@ -92,3 +92,12 @@ class FineGraySettings(Section):
     censoring_by: Literal["arm", "everybody"] = Field(
         "arm", description="Whose curve of being still observed weights the dead: each arm's own, or one for all"
     )
+    censoring: Censoring = "none"
+    censoring_penalty: Penalty = 1.0
+    largest_censoring_weight: LargestWeight = 10.0
+
+    @model_validator(mode="after")
+    def _one_model_of_the_end_of_observation(self) -> Self:
+        if self.censoring == "weights" and self.censoring_by != "arm":
+            raise ValueError("with censoring = 'weights' each arm has its own model: leave censoring_by at 'arm'")
+        return self

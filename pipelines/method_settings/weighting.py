@@ -48,8 +48,14 @@ class EntropyBalancingSettings(Section):
 
 
 class BalancingScoreSettings(Section):
-    """The just-identified covariate-balancing propensity score (Imai & Ratkovic 2014): its coefficients solve the
-    balance equations. For the ATT and ATC it is entropy balancing, for the ATE inverse probabilities."""
+    """The covariate-balancing propensity score (Imai & Ratkovic 2014). Just-identified, its coefficients solve the
+    balance equations: for the ATT and ATC it is entropy balancing, for the ATE inverse probabilities."""
+
+    equations: Literal["balance", "balance_and_fit"] = Field(
+        "balance",
+        description="balance: just-identified, exact balance or a refusal; balance_and_fit: over-identified (the "
+        "likelihood's equations as well), balance as far as that allows, and a test (J) of whether one score does both",
+    )
 
 
 class StableBalancingSettings(Section):

@@ -9,7 +9,7 @@ import polars as pl
 from models.registry import DESIGNS
 from pipelines import disclosure as dc
 from pipelines import store
-from pipelines.protocol import Protocol
+from pipelines.protocol import Disclosure, Protocol
 from pipelines.report.released import name_of
 from pipelines.report.wording import ARM_LABELS, label
 
@@ -48,14 +48,9 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
     if check in ("min_effective_controls", "min_effective_treated"):
         kind = "count"
         released = log.count(value, FILE, f"verdicts/{name_of(entry)}/{check}") if is_finite else None
-    elif check in ("min_share_treated_kept", "min_share_control_kept"):
+    elif check in ("min_share_treated_kept", "min_share_population_kept"):
         kind = "share"
-        overlap = entry.get("overlap") or {}
-        if "n_treated" in overlap:
-            is_treated = check == "min_share_treated_kept"
-            kept = overlap["n_treated_kept" if is_treated else "n_controls_kept"]
-            whole = treated_asked_of(entry) if is_treated else control_asked_of(entry)
-            released = dc.release_share(kept, whole, log.rule)
+        released = share_of_people_kept(check.removeprefix("min_"), value, entry, log.rule)
         if released is None:
             log.note(FILE, f"verdicts/{name_of(entry)}/{check}", dc.SUPPRESSED)
     elif check == "min_equipoise":
@@ -75,6 +70,27 @@ def _read_verdict(verdict: Mapping[str, Any], entry: Mapping[str, Any], log: dc.
     }
 
 
+def share_of_people_kept(measure: str, value: float | None, entry: Mapping[str, Any], rule: Disclosure) -> float | None:
+    """share_treated_kept or share_population_kept, from rounded counts; of people counted by overlap weights there are
+    none, and two digits give nobody away. None where it has to be withheld."""
+    overlap, estimand = entry.get("overlap") or {}, entry["estimand"]
+    if "n_treated" not in overlap or value is None or not math.isfinite(value):
+        return None
+    if measure == "share_population_kept" and estimand == "ATO":
+        return round(value, 2)
+    arms = ["treated", "control"]
+    if measure == "share_treated_kept" or estimand == "ATT":
+        arms = ["treated"]
+    elif estimand == "ATC":
+        arms = ["control"]
+    of_arm = {
+        "treated": (overlap["n_treated_kept"], treated_asked_of(entry)),
+        "control": (overlap["n_controls_kept"], control_asked_of(entry)),
+    }
+    kept, whole = (sum(of_arm[arm][part] for arm in arms) for part in (0, 1))
+    return dc.release_share(kept, whole, rule)
+
+
 def treated_asked_of(entry: Mapping[str, Any]) -> int:
     """Treated people before the design, those included who left for want of a covariate."""
     return int(entry["overlap"]["n_treated"]) + int(entry.get("incomplete", {}).get("treated", 0))
@@ -88,12 +104,17 @@ def control_asked_of(entry: Mapping[str, Any]) -> int:
 
 
 def describe_gaps(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:
-    """Of the primary design: completed copies (None without), and rows that left for want of a covariate."""
+    """Of the primary design: completed copies (None without), rows that left for want of a covariate, and untreated
+    rows that left because nobody in their exact group was treated."""
+    outside = int(entry.get("outside_exact_groups", 0))
     incomplete = entry.get("incomplete", {"treated": 0, "control": 0})
     place = f"gaps/{name_of(entry)}"
     return {
         "copies": entry.get("imputations"),
         "has_left": any(incomplete.values()),
+        "has_outside": outside > 0,
+        "n_outside": log.count(outside, FILE, f"{place}/n_outside"),
+        "are_meant": entry["estimand"] in ("ATE", "ATC"),
         **{f"n_{arm}": log.count(n, FILE, f"{place}/n_{arm}") for arm, n in incomplete.items()},
     }
 

@@ -12,8 +12,8 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
-from pipelines.report.design_facts import treated_asked_of
-from pipelines.report.released import is_proportion, name_of
+from pipelines.report.design_facts import share_of_people_kept
+from pipelines.report.released import is_proportion, name_of, release_mean
 from pipelines.report.wording import label
 
 FILE = store.RELEASED_DIAGNOSTICS
@@ -37,8 +37,8 @@ KEPT_SCHEMA = {
     "smd_kept_vs_all": pl.Float64,
     "smd_left_out_vs_kept": pl.Float64,
 }
-COUNTS = ("effective_n_controls", "effective_n_treated", "effective_n_control", "n_left_out")
-SHARES = ("share_treated_kept", "equipoise", "equipoise_treated", "equipoise_control")
+COUNTS = ("effective_n_controls", "effective_n_treated", "effective_n_control", "n_left_out", "n_outside_exact_groups")
+SHARES = ("share_treated_kept", "share_population_kept", "equipoise", "equipoise_treated", "equipoise_control")
 MOST_DESIGNS = 4  # columns that a page has room for
 GATES = {  # threshold of the protocol → the measure it is about
     "max_abs_smd": "max_abs_smd",
@@ -48,6 +48,7 @@ GATES = {  # threshold of the protocol → the measure it is about
     "min_effective_controls": "effective_n_controls",
     "min_effective_treated": "effective_n_treated",
     "min_share_treated_kept": "share_treated_kept",
+    "min_share_population_kept": "share_population_kept",
     "min_overlap": "overlap_coefficient",
     "min_equipoise": "equipoise",
     "min_generalisability": "generalisability_index",
@@ -69,6 +70,7 @@ SHOWN = (  # what the page lists, in this order; the file has every measure
     "equipoise",
     "effective_n_controls",
     "share_treated_kept",
+    "share_population_kept",
     "generalisability_index",
     "max_abs_smd_kept_vs_all",
     "detectable_risk_ratio_below",
@@ -126,10 +128,12 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         "share_products_over_before": products["share_over_before"],
         "share_products_over_by_chance": products["share_over_by_chance"],
         **{name: overlap[name] for name in ("effective_n_controls", "share_treated_kept", "overlap_coefficient")},
+        "share_population_kept": _population_kept(entry),
+        "n_outside_exact_groups": entry.get("outside_exact_groups", 0),
         "c_statistic_before": overlap["c_statistic_before"],
         **found["scores"],
         "generalisability_index": kept["index"],
-        "n_left_out": kept["n_left_out"],
+        "n_left_out": kept["n_left_out"] + kept.get("n_incomplete", 0),
         "max_abs_smd_kept_vs_all": kept["max_abs_smd"],
         **{name: detectable[name] for name in ("effective_n_treated", "effective_n_control")},
         "detectable_sd_difference": detectable["sd_difference"],
@@ -141,6 +145,12 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         for row in prognostic.filter(is_this).to_dicts():
             measures |= {f"prognostic_{name}": row[name] for name in ("smd_before", "smd_after", "fit")}
     return measures
+
+
+def _population_kept(entry: Mapping[str, Any]) -> float | None:
+    """As the acceptance rule has it; under the ATT, which has no such rule, the share of participants says it."""
+    checks = {verdict["check"]: verdict["value"] for verdict in entry["verdicts"]}
+    return checks.get("min_share_population_kept")
 
 
 def _largest(values: Any, *, unknown_is_fine: bool = False) -> float | None:
@@ -159,12 +169,15 @@ def _release(
         return None
     if measure in COUNTS:
         return log.count(value, FILE, place)
+    if measure in ("share_treated_kept", "share_population_kept"):
+        released = share_of_people_kept(measure, value, entry, log.rule)
+        if released is None:
+            log.note(FILE, place, dc.SUPPRESSED)
+        return None if released is None else round(released, 4)
     if measure in SHARES:
         overlap = entry["overlap"]
         whole = overlap["n_treated"] if "treated" in measure else overlap["n_control_pool"]
         part = value * whole
-        if measure == "share_treated_kept":
-            part, whole = overlap["n_treated_kept"], treated_asked_of(entry)
         if measure == "equipoise":
             whole = overlap["n_treated"] + overlap["n_control_pool"]
             part = value * whole
@@ -207,7 +220,7 @@ def _release_kept(
         elif is_share:
             released[f"mean_{group}"] = dc.release_proportion(mean, n, log.rule)
         else:
-            released[f"mean_{group}"] = float(f"{mean:.4g}")
+            released[f"mean_{group}"] = release_mean(mean, n, log.rule)
     is_whole = None not in released.values()
     if not is_whole:  # two of three means would give the third away
         released = dict.fromkeys(released)

@@ -11,12 +11,13 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
 from pipelines.protocol import Protocol
+from pipelines.report.difference_facts import read_differences
 from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
 from pipelines.report.rates_facts import read_rates
-from pipelines.report.released import place_of
+from pipelines.report.released_estimates import place_of
 from pipelines.report.sites_facts import is_of_sites, read_sites
-from pipelines.report.wording import ARM_LABELS, label, mid
+from pipelines.report.wording import ARM_LABELS, label, mid, specification_label
 
 FILE = store.SUMMARY
 DIFFERENCES = ("risk_difference", "mean_difference")
@@ -46,6 +47,7 @@ def read_effects(
     method = first_method(mine, contrasts[0], protocol)
     pick = Picker(rows, protocol.design.methods[0], method)
     headline = pick.one(contrasts[0], primary, DIFFERENCES)
+    curves = _curves(private["curves"], contrasts[0], protocol, log)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
@@ -77,9 +79,10 @@ def read_effects(
             and not is_of_sites(row, private["sites"])
         ],
         "sites": read_sites(rows, private["sites"], log),
-        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],)),
+        "rates": read_rates(rows, contrasts[0], (protocol.design.methods[0],), protocol.effects.methods_by_name()),
         "time_at_risk": protocol.effects.time_at_risk,
-        "curves": _curves(private["curves"], contrasts[0], protocol, log),
+        "curves": curves,
+        "differences": read_differences(private["differences"], curves, contrasts[0], protocol, log),
         "mean_counts": _curves(private["mean_counts"], contrasts[0], protocol, log, most=math.inf, figure="mean_count"),
         "times": _times(rows, contrasts[0], protocol),
         "heterogeneity": read_heterogeneity(private["heterogeneity"], rows, log),
@@ -207,6 +210,8 @@ def _curves(
             day, incidence, lower, upper, at_risk, days=weekly, rule=log.rule, band=(low, high), most=most
         )
         if curve is None:
+            part_of = "curves" if figure == "incidence" else "mean_counts"
+            log.note(FILE, f"effects/{part_of}/{outcome}/{arm}", dc.SUPPRESSED)
             continue
         lines.append(
             {
@@ -214,9 +219,9 @@ def _curves(
                 "arm": arm,
                 "label": ARM_LABELS.get(str(arm), str(arm)),
                 "day": curve.day,
-                "incidence": [round(value, 4) for value in curve.incidence],
-                "lower": [round(value, 4) for value in curve.lower],
-                "upper": [round(value, 4) for value in curve.upper],
+                "incidence": [None if value is None else round(value, 4) for value in curve.incidence],
+                "lower": [None if value is None else round(value, 4) for value in curve.lower],
+                "upper": [None if value is None else round(value, 4) for value in curve.upper],
                 "at_risk": curve.at_risk,
                 "band_lower": [None if value is None else round(value, 4) for value in curve.band_lower],
                 "band_upper": [None if value is None else round(value, 4) for value in curve.band_upper],
@@ -230,14 +235,16 @@ def _curves(
 
 
 def _times(rows: list[Row], contrast: str, protocol: Protocol) -> list[Row]:
-    """Estimates of the methods for times on the primary contrast and design, as they come."""
+    """Estimates of the methods for times on the primary contrast and design, as they come, those of further
+    specifications under their own names."""
+    named = protocol.effects.methods_by_name()
     return [
-        row
+        {**row, "method_words": specification_label(row["method"], named)}
         for row in rows
         if row["contrast"] == contrast
         and row["design"] == protocol.design.methods[0]
         and row["subgroup"] == "all"
-        and row["method"] in methods_for("time_to_event")
+        and named.get(row["method"]) in methods_for("time_to_event")
     ]
 
 

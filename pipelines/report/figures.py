@@ -267,25 +267,30 @@ def _intervals(
 
 
 def draw_incidence(summary: dict[str, Any]) -> str:
-    """Cumulative incidence with limits and bands: the primary outcome large, other events in small panels below."""
+    """Cumulative incidence with limits and bands: the primary outcome large, how the groups differ in it below, other
+    events in small panels."""
     curves = summary["effects"]["curves"]
     main = _main_outcome(curves, summary["study"]["primary_outcome"])
     others = [name for name in dict.fromkeys(line["outcome"] for line in curves["lines"]) if name != main]
-    n_rows = -(-len(others) // 2)
+    difference = next((one for one in summary["effects"]["differences"] if one["outcome"] == main), None)
+    first, n_rows = 1 + (difference is not None), -(-len(others) // 2)
+    heights = [4.3, *[2.2] * (first - 1), *[2.9] * n_rows]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 4.3 + 2.9 * n_rows), layout="constrained")
-        grid = figure.add_gridspec(1 + n_rows, 2, height_ratios=[4.3, *[2.9] * n_rows])
+        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+        grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
         _draw_curves(figure.add_subplot(grid[0, :]), curves, main)
+        if difference is not None:
+            _draw_difference(figure.add_subplot(grid[1, :]), difference, curves["landmarks"])
         for number, outcome in enumerate(others):
-            axes = figure.add_subplot(grid[1 + number // 2, number % 2])
+            axes = figure.add_subplot(grid[first + number // 2, number % 2])
             _draw_curves(axes, curves, outcome)
             axes.set_title(label(outcome), fontsize=9, loc="left")
         return _finish(
             figure,
             "incidence",
             f"Cumulative incidence: {mid(label(main))}",
-            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The table below "
-            "the figure gives the values.",
+            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six, and their "
+            "difference with limits and band. The table below the figure gives the values.",
         )
 
 
@@ -311,13 +316,14 @@ def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float
     lines = [line for line in curves["lines"] if line["outcome"] == outcome]
     for number, line in enumerate(lines):
         colour = COLOUR.get(line["arm"], MUTED)
-        y = [factor * value for value in line["incidence"]]
+        y, lower, upper, *band = (
+            [np.nan if value is None else factor * value for value in line[side]]
+            for side in ("incidence", "lower", "upper", "band_lower", "band_upper")
+        )
         dashes = (0, ()) if number == 0 else (0, (5, 1.5))
         axes.step(line["day"], y, where="post", color=colour, linestyle=dashes, linewidth=1.9, label=line["label"])
-        lower, upper = ([factor * value for value in line[side]] for side in ("lower", "upper"))
         axes.fill_between(line["day"], lower, upper, step="post", color=colour, alpha=0.13, linewidth=0)
-        for side in ("band_lower", "band_upper"):
-            edge = [np.nan if value is None else factor * value for value in line[side]]
+        for edge in band:
             axes.step(line["day"], edge, where="post", color=colour, linestyle=dashes, linewidth=0.6)
     axes.set_xlim(0, max(line["day"][-1] for line in lines))
     axes.set_ylim(bottom=0)
@@ -325,6 +331,24 @@ def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float
     axes.set_xlabel("Days since time zero")
     axes.set_ylabel("Cumulative incidence, %")
     axes.legend(loc="upper left", fontsize=9)
+
+
+def _draw_difference(axes: Axes, difference: dict[str, Any], landmarks: list[int]) -> None:
+    """Treated minus control, in percentage points: shaded the limits of each day, thin lines the band of all."""
+    day = difference["day"]
+    axes.axhline(0, color=INK, linewidth=0.8)
+    sides = {
+        name: [np.nan if value is None else 100 * value for value in difference[name]]
+        for name in ("value", "lower", "upper", "band_lower", "band_upper")
+    }
+    axes.step(day, sides["value"], where="post", color=TREATED, linewidth=1.9)
+    axes.fill_between(day, sides["lower"], sides["upper"], step="post", color=TREATED, alpha=0.13, linewidth=0)
+    for name in ("band_lower", "band_upper"):
+        axes.step(day, sides[name], where="post", color=TREATED, linewidth=0.6)
+    axes.set_xlim(0, day[-1])
+    axes.set_xticks([0, *landmarks])
+    axes.set_xlabel("Days since time zero")
+    axes.set_ylabel("Difference,\npercentage points")
 
 
 def _main_outcome(curves: dict[str, Any], primary: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.report.rounded_effects import cut_digits, round_effects
 
 FILE = store.SUMMARY
 N_IMPORTANT = 10
@@ -28,6 +29,7 @@ def read_heterogeneity(found: Mapping[str, Any] | None, rows: Iterable[Row], log
         and row["method"] == "causal_forest"
         and (row["contrast"], row["design"]) == (found["contrast"], found["design"])
     ]
+    found = {**found, **{name: cut_digits(found[name]) for name in ("interactions", "projection", "importance")}}
     return {
         "outcome": found["outcome"],
         "scale": found["scale"],
@@ -40,7 +42,7 @@ def read_heterogeneity(found: Mapping[str, Any] | None, rows: Iterable[Row], log
         "ranking": _ranking(found["ranking"], found["scale"], log),
         "importance": _importance(found["importance"]),
         "policy": _policy(found["policy"], log),
-        "monte_carlo_error": found["monte_carlo_error"],
+        "monte_carlo_error": cut_digits(found["monte_carlo_error"]),
         "notes": [dc.mask_text(note, log.rule) for note in found["notes"]],
     }
 
@@ -70,20 +72,28 @@ def _ranking(found: Mapping[str, Any] | None, scale: str, log: dc.DisclosureLog)
         fewest = group.get("fewest_events")
         rests_on_few = fewest is not None and dc.release_count(fewest, log.rule) is None
         few = rests_on_few or None in counts.values()
-        numbers = [None if few else group[name] for name in ("value", "lower", "upper")]
+        numbers = [None] * 3 if few else _mean_effect(group, scale, log)
         estimate = estimate_row(scale, *numbers) | {"is_suppressed": few}
         quarters.append({"name": group["name"], "estimate": estimate, **counts})
     return {
-        "slope": dict(zip(("value", "std_error", "lower", "upper"), found["calibration"], strict=True)),
-        "slope_p_value": found["calibration_p_value"],
+        "slope": dict(zip(("value", "std_error", "lower", "upper"), cut_digits(found["calibration"]), strict=True)),
+        "slope_p_value": cut_digits(found["calibration_p_value"]),
         "autoc": _area(found["autoc"]),
         "qini": _area(found["qini"]),
         "quarters": quarters,
     }
 
 
+def _mean_effect(group: Mapping[str, Any], scale: str, log: dc.DisclosureLog) -> list[float | None]:
+    """Value and limits of the mean effect in a group, rounded as those of a subgroup are."""
+    error = (group["upper"] - group["lower"]) / 4  # near enough for a grid
+    row = {**group, "scale": scale, "std_error": error, "p_value": None}
+    released = round_effects({scale: row}, log.rule).get(scale, {})
+    return [released.get(name) for name in ("value", "lower", "upper")]
+
+
 def _area(found: list[float]) -> Row:
-    return dict(zip(("value", "std_error", "lower", "upper", "p_value"), found, strict=True))
+    return dict(zip(("value", "std_error", "lower", "upper", "p_value"), cut_digits(found), strict=True))
 
 
 def _importance(found: Mapping[str, Mapping[str, float]]) -> list[Row]:
@@ -112,7 +122,7 @@ def _policy(found: Mapping[str, Any] | None, log: dc.DisclosureLog) -> Row | Non
         "is_withheld": too_few,
         "share_offered": round(share, 2) if math.isfinite(share) else None,
         **{
-            name: dict(zip(("value", "lower", "upper"), found[name], strict=True))
+            name: dict(zip(("value", "lower", "upper"), cut_digits(found[name]), strict=True))
             for name in ("over_nobody", "over_everybody")
         },
     }

@@ -6,7 +6,7 @@ and ranges and tests nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,7 @@ from models.registry import EFFECTS
 from pipelines import disclosure as dc
 from pipelines.protocol import Protocol, outcome_kinds
 from pipelines.report.released import name_of
-from pipelines.report.wording import no_effect
+from pipelines.report.wording import label, mid, no_effect, specification_label
 
 STATES = ("estimated", "design_refused", "method_refused", "no_estimate", "withheld")
 
@@ -40,14 +40,17 @@ def read_specification_curve(
         == (contrast["contrast"], primary, "all", scale)
     ]
     found = {(row["design"], row["method"]): row for row in mine}
+    of_primary = [row for row in rows if (row["contrast"], row["outcome"]) == (contrast["contrast"], primary)]
+    with_any = {(row["design"], row["method"]) for row in of_primary}
+    named = protocol.effects.methods_by_name()
     methods = _methods_on_scale(mine, protocol)
     of_place = (contrast["contrast"], primary)
     notes = [note for note in notes if (note["contrast"], note["outcome"]) == of_place]
     specifications = [
-        _specification(entry, method, found, notes, place == 0)
+        _specification(entry, method, named, found, with_any, notes, place == 0)
         for place, entry in enumerate(contrast["designs"])
         for method in methods
-        if place == 0 or not EFFECTS[protocol.effects.methods_by_name()[method]].individual_effects
+        if place == 0 or not EFFECTS[named[method]].individual_effects
     ]
     if len(specifications) < 2:
         return None
@@ -74,21 +77,32 @@ def _methods_on_scale(mine: Sequence[Row], protocol: Protocol) -> list[str]:
 def _specification(
     entry: Mapping[str, Any],
     method: str,
+    named: Mapping[str, str],
     found: Mapping[tuple[str, str], Row],
+    with_any: Collection[tuple[str, str]],
     notes: Sequence[Mapping[str, Any]],
     is_primary: bool,
 ) -> Row:
     name = name_of(entry)
     estimate = found.get((name, method))
-    place = {"design": name, "method": method, "is_primary_design": is_primary}
+    words = specification_label(method, named)
+    place = {"design": name, "method": method, "method_words": words, "is_primary_design": is_primary}
     if not entry["accepted"]:
-        return {**place, "state": "design_refused", "why": "", "estimate": None}
+        return {**place, "state": "design_refused", "why": _why_no_design(entry), "estimate": None}
     if estimate is None or estimate["value"] is None:
-        said = [note["note"] for note in notes if note["design"] == name and note["method"] == method]
-        withheld = estimate is not None and estimate["is_suppressed"]
-        state = "withheld" if withheld else "method_refused" if said else "no_estimate"
-        return {**place, "state": state, "why": said[0] if said else "", "estimate": None}
+        said = [note["note"] for note in notes if note["design"] == name and note["method"] in (method, "")]
+        if estimate is not None and estimate["is_suppressed"]:
+            return {**place, "state": "withheld", "why": "", "estimate": None}
+        if (name, method) in with_any or not said:
+            return {**place, "state": "no_estimate", "why": "", "estimate": None}
+        return {**place, "state": "method_refused", "why": said[0], "estimate": None}
     return {**place, "state": "estimated", "why": "", "estimate": estimate}
+
+
+def _why_no_design(entry: Mapping[str, Any]) -> str:
+    """What the design fell short of, or why it could not be made."""
+    failed = [verdict for verdict in entry.get("verdicts", ()) if not verdict["passed"]]
+    return "; ".join(verdict.get("words") or mid(label(verdict["check"])) for verdict in failed)
 
 
 def _by_value(one: Row) -> tuple[bool, float, str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from models.registry import EFFECTS
 from pipelines.outcome_registry import COUNTED_EVENTS, split_name
+from pipelines.report.wording import specification_label
 
 PER_EVENT = ("count", "recurrent")
 SCALES = {
@@ -15,14 +16,17 @@ SCALES = {
 Row = dict[str, Any]
 
 
-def read_rates(rows: Iterable[Mapping[str, Any]], contrast: str, designs: tuple[str, ...]) -> list[Row]:
+def read_rates(
+    rows: Iterable[Mapping[str, Any]], contrast: str, designs: tuple[str, ...], named: Mapping[str, str]
+) -> list[Row]:
     """A row for each outcome and method of one contrast: difference and ratio, and what the difference is counted in.
-    `rows` are released estimates; those of other contrasts, designs and methods are passed over."""
+    `rows` are released estimates; those of other contrasts, designs and methods are passed over. `named` gives the
+    method of each specification."""
     found: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         if row["contrast"] != contrast or row["design"] not in designs or row["subgroup"] != "all":
             continue
-        method = EFFECTS.get(row["method"])  # none: a further specification, which the specification curve shows
+        method = EFFECTS.get(named.get(row["method"], row["method"]))
         if method is None or not set(method.kinds).intersection(PER_EVENT):
             continue
         entry = found.setdefault(
@@ -31,6 +35,7 @@ def read_rates(rows: Iterable[Mapping[str, Any]], contrast: str, designs: tuple[
                 "outcome": row["outcome"],
                 "design": row["design"],
                 "method": row["method"],
+                "method_words": specification_label(row["method"], named),
                 "per": _unit(row["outcome"], row["scale"]),
                 "difference": None,
                 "ratio": None,

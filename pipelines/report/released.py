@@ -1,46 +1,22 @@
-"""The three tables of results become the three released CSV files: the same rows after disclosure control.
+"""Balance and attrition become released CSV files: the same rows after disclosure control.
 
-Choice made: an empty cell is a suppressed (or undefined) number, and the disclosure log says which. Effects are exact;
-but a risk difference and a risk ratio together give the two risks away, and the error of a hazard ratio the number of
-events, so where these rest on too few people the whole estimate is withheld.
+Choice made: an empty cell is a suppressed (or undefined) number, and the disclosure log says which. A mean stands on a
+grid no finer than what one person adds to it: the sums behind exact means of all and of the kept would differ by what
+the one who was left out has.
 """
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.protocol import Disclosure
+from pipelines.report.rounded_effects import round_step, round_to_step
 from pipelines.store import RunFolder
 
-ESTIMATE_SCHEMA = {
-    "contrast": pl.String,
-    "outcome": pl.String,
-    "estimand": pl.String,
-    "scale": pl.String,
-    "design": pl.String,
-    "method": pl.String,
-    "subgroup": pl.String,
-    "value": pl.Float64,
-    "std_error": pl.Float64,
-    "lower": pl.Float64,
-    "upper": pl.Float64,
-    "p_value": pl.Float64,
-    "n_treated": pl.Int64,
-    "n_control": pl.Int64,
-    "effective_n": pl.Int64,
-}
-NUMBERS = ("value", "std_error", "lower", "upper", "p_value")
-COUNTS = ("n_treated", "n_control", "effective_n")
-GROUP = ("contrast", "outcome", "estimand", "design", "method", "subgroup")
-Key = tuple[Any, ...]
-COMPOSITE = "readmitted_or_died"
-KINDS = ("is_informally_readmitted", "is_formally_readmitted")
-_EVENT_AND_DAY = re.compile(r"([a-z_]+)_(\d+)d")
 SIDES = ("treated", "control")
 MOMENTS = ("before", "after")
 BALANCE_SCHEMA = {
@@ -65,117 +41,8 @@ ATTRITION_SCHEMA = {
 }
 
 
-def release_estimates(estimates: pl.DataFrame, log: dc.DisclosureLog) -> pl.DataFrame:
-    """Columns of ESTIMATE_SCHEMA, rows in the order given."""
-    if estimates.is_empty():
-        return pl.DataFrame(schema=ESTIMATE_SCHEMA)
-    withheld = _rests_on_few(estimates, log)
-    withheld |= _apart_by_few(estimates, withheld, log)
-    rows = []
-    for row in estimates.iter_rows(named=True):
-        place = place_of(row)
-        released: dict[str, Any] = {name: row[name] for name in ESTIMATE_SCHEMA if name not in (*NUMBERS, *COUNTS)}
-        for name in COUNTS:
-            released[name] = log.count(_finite(row[name]), store.RELEASED_ESTIMATES, f"{place}/{name}")
-        few = released["n_treated"] is None or released["n_control"] is None or tuple(row[n] for n in GROUP) in withheld
-        few = few or (row.get("fewest_events") is not None and _is_few(row["fewest_events"], log))
-        if few:
-            log.note(store.RELEASED_ESTIMATES, f"{place}/value", dc.SUPPRESSED)
-        for name in NUMBERS:
-            released[name] = None if few else _finite(row[name])
-        rows.append(released)
-    for name in COUNTS:
-        log.note(store.RELEASED_ESTIMATES, f"column {name}", dc.ROUNDED)
-    return pl.DataFrame(rows, schema=ESTIMATE_SCHEMA)
-
-
-def place_of(row: Mapping[str, Any]) -> str:
-    """Where an estimate stands, as the disclosure log names it."""
-    return "/".join(str(row[name]) for name in (*GROUP, "scale"))
-
-
 def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else value
-
-
-def _rests_on_few(estimates: pl.DataFrame, log: dc.DisclosureLog) -> set[Key]:
-    """Groups of estimates whose two risks, solved from risk difference and ratio, rest on too few people."""
-    found = set()
-    wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
-    for key, group in wanted.group_by(GROUP, maintain_order=True):
-        values = dict(zip(group["scale"], group["value"], strict=True))
-        if len(values) < 2:
-            continue
-        risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
-        for risk, people in zip(risks, (group["n_treated"][0], group["n_control"][0]), strict=True):
-            if risk is None or not people:
-                continue
-            events = round(min(max(risk, 0.0), 1.0) * people)
-            if None in (dc.release_count(events, log.rule), dc.release_count(people - events, log.rule)):
-                found.add(key)
-    return found
-
-
-def _apart_by_few(estimates: pl.DataFrame, withheld: set[Key], log: dc.DisclosureLog) -> set[Key]:
-    """Groups of estimates that would give a withheld or a small number away by subtraction: an earlier day of the same
-    event, readmission or death beside readmission, one kind of readmission beside the other or beside both. By whatever
-    methods: where nobody is lost to observation all count the same events. Estimates that do not tell on how many
-    people they rest (of parts of a design) are no part of this."""
-    studies: dict[Key, list[_Counted]] = {}
-    if "fewest_events" not in estimates.columns:
-        return set()
-    wanted = estimates.filter(pl.col("scale").is_in(["risk_difference", "risk_ratio"]))
-    for key, group in wanted.drop_nulls("fewest_events").group_by(GROUP, maintain_order=True):
-        named = _EVENT_AND_DAY.fullmatch(str(key[1]))
-        values = dict(zip(group["scale"], group["value"], strict=True))
-        risks = _solve_risks(values.get("risk_difference"), values.get("risk_ratio"))
-        if named is None or None in risks:
-            continue
-        people = (group["n_treated"][0], group["n_control"][0])
-        counts = tuple(round((risk or 0.0) * n) for risk, n in zip(risks, people, strict=True))
-        studies.setdefault((key[0], *key[2:4], key[5]), []).append(_Counted(key, named[1], int(named[2]), counts))
-    return {one.key for known in studies.values() for one in known if _tells_more(one, known, withheld, log)}
-
-
-@dataclass(frozen=True)
-class _Counted:
-    """Events of each arm until a day, as solved from a difference and a ratio."""
-
-    key: Key
-    event: str
-    day: int
-    counts: tuple[int, ...]
-
-
-def _tells_more(one: _Counted, known: list[_Counted], withheld: set[Key], log: dc.DisclosureLog) -> bool:
-    for other in known:
-        is_earlier = one.event == other.event and one.day < other.day
-        is_wider = (one.event, other.event) == (COMPOSITE, "readmitted") and one.day == other.day
-        is_kind = one.event in KINDS and other.event in KINDS and one.day == other.day
-        if is_kind and one.event != other.event and other.key in withheld:
-            return True
-        is_part = one.event in KINDS and other.event == "readmitted" and one.day == other.day
-        if (is_earlier or is_wider or is_part) and any(
-            _is_few(abs(a - b), log) for a, b in zip(one.counts, other.counts, strict=True)
-        ):
-            return True
-    return False
-
-
-def _is_few(count: int, log: dc.DisclosureLog) -> bool:
-    return dc.release_count(count, log.rule) is None
-
-
-def _solve_risks(difference: float | None, ratio: float | None) -> tuple[float | None, float | None]:
-    difference, ratio = _finite(difference), _finite(ratio)
-    if difference is None:
-        return None, None
-    if ratio is None:  # no event in one arm: the difference is the other arm's risk
-        return (difference, None) if difference > 0 else (None, -difference)
-    if abs(ratio - 1) < 1e-9:
-        return None, None
-    control = difference / (ratio - 1)
-    return ratio * control, control
 
 
 def name_of(entry: Mapping[str, Any]) -> str:
@@ -265,15 +132,24 @@ def _release_row(
 
 
 def _release_mean(
-    mean: float | None, people: float | None, weight: float | None, is_share: bool, rule: Any
+    mean: float | None, people: float | None, weight: float | None, is_share: bool, rule: Disclosure
 ) -> float | None:
     if mean is None:
         return None
     if is_share:
         return dc.release_proportion(mean, people, rule, weight)
+    return release_mean(mean, people, rule)
+
+
+def release_mean(mean: float, people: float | None, rule: Disclosure) -> float | None:
+    """A mean of numbers, to what one of `people` adds to it; None where these are too few, or too few have anything."""
     if people is None or dc.release_count(people, rule) in (None, 0):
         return None
-    return float(f"{mean:.4g}")  # four digits do not give away the number of people behind a mean
+    if rule.suppress_below <= 1:
+        return float(f"{mean:.4g}")
+    if 0 < round(abs(mean) * people, 6) < rule.suppress_below:
+        return None  # of whole numbers, a sum of few is of few
+    return round_to_step(mean, round_step(max(1.0, abs(mean)) / people))
 
 
 def release_attrition(attrition: pl.DataFrame, log: dc.DisclosureLog) -> pl.DataFrame:

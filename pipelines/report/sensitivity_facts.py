@@ -13,9 +13,10 @@ import polars as pl
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.estimates_table import RELEASED_SCHEMA
 from pipelines.protocol import MAIN_ANALYSIS, Protocol, Variant
 from pipelines.report.effects_facts import DIFFERENCES, Picker, first_method
-from pipelines.report.released import ESTIMATE_SCHEMA, place_of, release_estimates
+from pipelines.report.released_estimates import place_of, release_estimates
 from pipelines.report.wording import label
 from pipelines.store import RunFolder
 
@@ -63,7 +64,7 @@ def _release_counts(row: Row, log: dc.DisclosureLog) -> Row:
 def _release_variant(run: RunFolder, name: str, protocol: Protocol, log: dc.DisclosureLog) -> pl.DataFrame:
     """Differences in the primary outcome under the primary design, after disclosure control."""
     folder = run if name == MAIN_ANALYSIS else run.variant(name)
-    released = pl.DataFrame(schema=ESTIMATE_SCHEMA)
+    released = pl.DataFrame(schema=RELEASED_SCHEMA)
     if folder.file(store.ESTIMATES).exists():
         own_log = dc.DisclosureLog(log.rule)
         # All are judged together, as in estimates.csv: what is withheld there must not be found here.

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines import disclosure as dc
 from pipelines import store
+from pipelines.report.rounded_effects import cut_digits
 
 POOLED = ("fixed effect", "random effects")
 
@@ -23,13 +24,14 @@ def read_sites(rows: Sequence[Row], sites: Mapping[str, Any] | None, log: dc.Dis
     mine = [row for row in rows if is_of_sites(row, sites)]
     named = [{**row, "name": _name(row), "is_pooled": _name(row) in POOLED} for row in mine]
     shown = {row["name"] for row in named if row["value"] is not None}
-    pooled = dict(sites["pooled"]) if sites["pooled"] else None
+    pooled = dict(cut_digits(sites["pooled"])) if sites["pooled"] else None
     if pooled is not None:
         left_out = [entry for entry in pooled["without_site"] if entry["site"] in shown]
         if len(left_out) < len(pooled["without_site"]):
             log.note(store.SUMMARY, "effects/sites/without_site", dc.SUPPRESSED)
         pooled["without_site"] = left_out
-    return {**sites, "rows": named, "pooled": pooled}
+    told = {name: value for name, value in sites.items() if name not in ("with_estimate", "without_estimate")}
+    return {**told, "rows": named, "pooled": pooled}
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -13,11 +13,14 @@ from pipelines import store
 from pipelines.protocol import Protocol
 from pipelines.quality import QUALITY_SCHEMA
 from pipelines.report import (
+    assumptions,
     design_facts,
     diagnostic_facts,
     effects_facts,
+    methods,
     quality_facts,
     released,
+    released_estimates,
     sensitivity_facts,
     trial,
 )
@@ -26,7 +29,7 @@ from pipelines.store import RunFolder
 NAME = store.SUMMARY
 OVERLAP_CHECKS = (
     "min_share_treated_kept",
-    "min_share_control_kept",
+    "min_share_population_kept",
     "min_overlap",
     "min_effective_controls",
     "min_effective_treated",
@@ -42,7 +45,7 @@ def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) ->
     prognostic = _read(run, store.PROGNOSTIC) if design["accepted"] else pl.DataFrame()
     proportions = released.read_proportions(run)
     return {
-        store.RELEASED_ESTIMATES: released.release_estimates(estimates, log),
+        store.RELEASED_ESTIMATES: released_estimates.release_estimates(estimates, log),
         store.RELEASED_BALANCE: released.release_balance(design, proportions, log),
         store.RELEASED_DIAGNOSTICS: diagnostic_facts.release_diagnostics(design, prognostic, log),
         store.RELEASED_KEPT: diagnostic_facts.release_kept(design, proportions, log),
@@ -77,14 +80,15 @@ def summarise(
         "diagnostics": diagnostic_facts.list_diagnostics(tables[store.RELEASED_DIAGNOSTICS], *primary),
         "left_out": diagnostic_facts.most_different(tables[store.RELEASED_KEPT], *primary),
         "power": protocol.power.model_dump(),
+        "exact": list(protocol.design.exact),
         "gaps": design_facts.describe_gaps(design["contrasts"][0]["designs"][0], log),
         "overlap": design_facts.read_overlap(design["contrasts"][0]["designs"][0], log),
         "data_account": release_data_account(_read_json(run, store.DATA_ACCOUNT), log),
         "quality": quality_facts.read_quality(tables[store.RELEASED_QUALITY], protocol),
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
-        "limits": trial.describe_limits(protocol),
-        "methods": trial.describe_methods(protocol),
-        "assumptions": trial.describe_assumptions(protocol),
+        "limits": assumptions.describe_limits(protocol),
+        "methods": methods.describe_methods(protocol),
+        "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
         "effects": None,
@@ -93,6 +97,7 @@ def summarise(
         private = {
             "estimates": _read(run, store.ESTIMATES),
             "curves": _read(run, store.CURVES),
+            "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),
             "mean_counts": _read(run, store.MEAN_COUNTS),
             "heterogeneity": _read_json(run, store.HETEROGENEITY),
@@ -151,6 +156,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "n_ignored_files": len(account.get("ignored_files", [])),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
+        "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
         "deaths": account.get("deaths"),
         "tables": [
             {"table": table, **{c: log.count(row[c], file, f"data_account/{table}/{c}") for c in columns}}
@@ -170,6 +176,13 @@ def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, 
         return None
     n_people = log.count(found["n_people"], NAME, "data_account/sessions")
     return None if n_people is None else {"n_people": n_people, "mean": round(found["mean"], 1)}
+
+
+def _not_yet_treated(found: dict[str, int] | None, log: dc.DisclosureLog) -> dict[str, int | None] | None:
+    """Candidate discharges of later participants; None where the protocol has none."""
+    if found is None:
+        return None
+    return {name: log.count(n, NAME, f"data_account/not_yet_treated/{name}") for name, n in found.items()}
 
 
 def _look_back(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

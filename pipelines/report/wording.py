@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pipelines.outcome_registry import title_of
@@ -116,7 +117,7 @@ _LABELS = {
     "min_effective_controls": "Effective number of controls",
     "min_effective_treated": "Effective number of treated people",
     "min_share_treated_kept": "Share of treated people kept in the design",
-    "min_share_control_kept": "Share of candidates kept in the design",
+    "min_share_population_kept": "Share kept of the people the estimand is about",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",
     "max_abs_smd_products": "Largest difference of a square or product after the design",
@@ -134,6 +135,7 @@ _LABELS = {
     "equipoise": "Share of people in equipoise",
     "effective_n_controls": "Effective number of controls",
     "share_treated_kept": "Share of treated people kept in the design",
+    "share_population_kept": "Share kept of the people the estimand is about",
     "generalisability_index": "Generalisability index of the kept among all participants",
     "max_abs_smd_kept_vs_all": "Largest difference between the kept and all participants",
     "detectable_risk_ratio_below": "Detectable risk ratio of a fall in risk",
@@ -222,6 +224,12 @@ def _title_of_first_event(name: str) -> str | None:
     """The composite of the methods for times, which is no outcome of the registry."""
     found = re.fullmatch(r"readmitted_or_died_(\d+)d", name)
     return f"Psychiatric readmission or death within {found.group(1)} days" if found else None
+
+
+def specification_label(name: str, named: Mapping[str, str]) -> str:
+    """Words for an effect method, and for a further specification its name and its method (`named` gives it)."""
+    method = named.get(name, name)
+    return label(name) if method == name else f"{label(name)}: {label(method)}"
 
 
 def reason(name: str) -> str:

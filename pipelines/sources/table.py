@@ -132,7 +132,9 @@ def _text(name: str) -> pl.Expr:
 
 
 def _number(name: str) -> pl.Expr:
-    return _text(name).cast(pl.Float64, strict=False)
+    """Null where the text is no finite number."""
+    number = _text(name).cast(pl.Float64, strict=False)
+    return pl.when(number.is_infinite().not_()).then(number)
 
 
 def _is_present(name: str) -> pl.Expr:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.failures import LOG, DefectError, describe_places, guard
-from pipelines.errors import SourceError
+from models.refusals import Refused
+from pipelines.errors import SourceError, naming
 
 VALUE = "9434765919"  # an NHS number in a data library's message
 
@@ -55,3 +56,25 @@ def test_a_hidden_chain_stays_hidden() -> None:
         places = describe_places(error)
     assert places[0] == "builtins.RuntimeError"
     assert VALUE not in "".join(places)
+
+
+def test_a_mistake_inside_a_method_names_the_method_and_its_own_place(tmp_path: Path) -> None:
+    def estimate() -> None:
+        with naming("aipw of readmitted_365d on the design matched of peer_vs_virtual"):
+            raise_from_a_library()
+
+    with pytest.raises(DefectError) as caught:
+        guard(estimate, tmp_path)
+    assert caught.value.task == "aipw of readmitted_365d on the design matched of peer_vs_virtual"
+    assert caught.value.kind == "KeyError"
+    assert "in aipw of readmitted_365d" in str(caught.value)
+    log = (tmp_path / LOG).read_text()
+    assert "pipelines.errors.MethodError: aipw of readmitted_365d" in log
+    assert VALUE not in log + str(caught.value)
+
+
+def test_refusals_and_the_user_s_mistakes_pass_a_name_unchanged() -> None:
+    for error in (Refused("no weights balance"), SourceError("a.csv: empty")):
+        with pytest.raises(type(error)) as caught, naming("a method"):
+            raise error
+        assert caught.value is error

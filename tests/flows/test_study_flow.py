@@ -190,6 +190,39 @@ main()
 """
 
 
+def test_a_method_s_mistake_is_no_refusal_and_is_named(tmp_path: Path, command: Command, prefect_address: str) -> None:
+    """A ValueError inside a method ends the run, says in which method of which outcome, and leaves nothing half done;
+    the same command goes on once it is mended."""
+    served = Command(command.environment | {"PREFECT_API_URL": prefect_address})
+    study, runs = write_small_study(tmp_path), tmp_path / "runs"
+    broken = served.python("-c", BROKEN_METHOD, "run", study, "--runs", runs)
+    assert broken.returncode == 70, broken.stderr
+    task = "aipw of better on the design nearest_neighbour of participants_vs_virtual"
+    assert f"It happened in {task}; without that method in the protocol the study may run." in broken.stderr
+    assert "ValueError at models/" in broken.stderr
+    (run,) = [path.parent for path in runs.glob("small/*/failure.log")]
+    assert task in (run / "failure.log").read_text()
+    assert "1979" not in broken.stdout + broken.stderr + (run / "failure.log").read_text()
+    assert {path.stem for path in run.glob("stages/*.json")} == {"cohort", "design"}
+    assert not list(run.rglob("estimates*"))
+    assert not (runs / "small/latest").exists()
+    mended = served.run("run", study, "--runs", runs)
+    assert mended.returncode == 0, mended.stderr
+    assert (run / "release/estimates.csv").exists()
+
+
+BROKEN_METHOD = """
+from models import doubly_robust
+from models.nuisance import fit_ridge
+def break_down(*_, **__):
+    import numpy as np
+    fit_ridge(np.zeros((2, 1)), np.array([1979.0, 4.0]), "continuous", l2_penalty=0.0)
+doubly_robust.cross_fit = break_down
+from flows.cli import main
+main()
+"""
+
+
 def whole_log_of(address: str) -> str:
     """Everything the server was told: logs, and the states with their messages."""
     import httpx

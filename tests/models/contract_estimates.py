@@ -139,12 +139,12 @@ def other_numbers(baseline: Baseline, design: Design) -> tuple[Baseline, Design]
 
 def rows_of(baseline: Baseline, rows: np.ndarray) -> Baseline:
     """The baseline of some rows, in their order."""
-    return Baseline(
-        baseline.matrix[rows],
-        baseline.columns,
-        baseline.exact_group[rows],
-        baseline.index_day[rows],
-        baseline.person[rows],
+    return replace(
+        baseline,
+        matrix=baseline.matrix[rows],
+        exact_group=baseline.exact_group[rows],
+        index_day=baseline.index_day[rows],
+        person=baseline.person[rows],
     )
 
 

@@ -29,3 +29,10 @@ def r_weights() -> dict[str, FloatArray]:
 def r_values() -> dict[tuple[str, str], float]:
     with (FOLDER / "values.csv").open(newline="", encoding="utf-8") as file:
         return {(row["data"], row["quantity"]): float(row["value"]) for row in csv.DictReader(file)}
+
+
+@cache
+def r_joint() -> dict[tuple[str, str], float]:
+    """Over-identified balancing scores of LaLonde's data (make_joint.R)."""
+    with (FOLDER / "joint.csv").open(newline="", encoding="utf-8") as file:
+        return {(row["data"], row["quantity"]): float(row["value"]) for row in csv.DictReader(file)}

@@ -84,6 +84,7 @@ def test_impossible_options_are_refused() -> None:
         ({"ratio": 0}, "ratio"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"gap": 1.0}, "gap"),
+        ({"nodes": 0}, "nodes"),
         ({"seconds": 0.0}, "seconds"),
         ({"covariates": ("c",)}, "no column 'c'"),
     ]
@@ -96,3 +97,22 @@ def test_impossible_options_are_refused() -> None:
     alone = replace(baseline, exact_group=treated.astype(np.int64))
     with pytest.raises(ValueError, match="no exact group"):
         cardinality_matching(alone, treated, score, rng=RNG)
+
+
+def test_a_search_that_is_cut_short_ends_the_same_way_everywhere_or_is_refused() -> None:
+    """Six covariates that nearly separate 50 of 120 people: HiGHS proves nothing within five branches."""
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(120, 6))
+    treated = np.zeros(120, dtype=np.bool_)
+    treated[np.argsort(-(matrix.sum(axis=1) + 2 * rng.normal(size=120)))[:50]] = True
+    nothing = np.zeros(120, dtype=np.int64)
+    baseline = Baseline(matrix, tuple("abcdef"), nothing, nothing, np.arange(120))
+    score = Propensity(np.full(120, 0.5), np.zeros(120), None, 0.0)
+    options: dict[str, Any] = {"rng": RNG, "tolerance": 0.02, "nodes": 5}
+    first = cardinality_matching(baseline, treated, score, **options)
+    assert first.notes["is_proven_within_gap"] == "no"
+    assert first.notes["gap_reached"] > 0.001
+    again = cardinality_matching(baseline, treated, score, seconds=5000.0, **options)
+    np.testing.assert_array_equal(first.weights, again.weights)
+    with pytest.raises(ValueError, match="not solved within 1e-06 seconds"):
+        cardinality_matching(baseline, treated, score, seconds=1e-6, **options)

@@ -8,6 +8,7 @@ from scipy.stats import chi2
 
 from models.results import Design
 from models.times.cox import AtRisk, fit_cox, time_weighted
+from models.times.fine_gray import fit_fine_gray, incidence_before
 from models.times.hazards import cause_specific_cox, cox, fine_gray
 from models.times.proportional import share_gone
 from tests.models.contract_estimates import rows_of, rows_of_design
@@ -23,6 +24,7 @@ from tests.models.test_cox import periods
 from tests.models.times_samples import golden_times, small_sample
 
 R = golden_times("effects.csv")
+R_CENSORED = golden_times("censored.csv")
 SAMPLES = ["matched", "att_plain", "ate_plain", "att_by_site"]
 MODELS = {
     "cox": (cox, {}, 0),
@@ -122,6 +124,75 @@ def test_the_robust_test_of_proportional_hazards_follows_the_score_when_everythi
     assert estimate.notes["proportional_hazards_p"] == pytest.approx(chi2.sf(statistic, 1), rel=1e-6)
 
 
+@pytest.mark.parametrize("adjust", ["alone", "adjusted"])
+@pytest.mark.parametrize("clock", ["identity", "log"])
+def test_the_score_of_proportional_subdistribution_hazards_agrees_with_r_cox_zph(adjust, clock):
+    """cox.zph of finegray's rows takes the censoring curve for known and the model's variance for right."""
+    day, event, baseline, design = continuous()
+    others = baseline.matrix if adjust == "adjusted" else np.zeros((day.size, 0))
+    covariates = np.column_stack([design.treated.astype(float), others])
+    ones, everybody = np.ones(day.size), np.zeros(day.size, dtype=np.int64)
+    found = fit_fine_gray(day, event, 1, ones, everybody, covariates, 10.0**6, ties="breslow")
+    rows, fit = AtRisk(np.zeros(day.size), day, event == 1, ones, everybody), found.fit
+    by_day = fit.days.day if clock == "identity" else np.log(fit.days.day)
+    by_day = by_day - by_day.mean()
+    total, _, slope = time_weighted(fit, rows, covariates, by_day, found.carried)
+    _, _, square = time_weighted(fit, rows, covariates, by_day**2, found.carried)
+    statistic = total[0] ** 2 / (square - slope @ fit.bread @ slope)[0, 0]
+    assert statistic == pytest.approx(R_CENSORED["zph", f"{adjust} {clock}"], rel=1e-6)
+
+
+@pytest.mark.parametrize("by", ["arm", "everybody"])
+def test_the_test_of_proportional_subdistribution_hazards_follows_the_score_when_everything_is_refitted(by):
+    day, event, baseline, design = continuous()
+    p_value = (
+        fine_gray(day, event, baseline, design, horizon=10**6, censoring_by=by)
+        .estimates[0]
+        .notes["proportional_hazards_p"]
+    )
+    n = day.size
+    covariates = design.treated[:, None].astype(float)
+    group = design.treated.astype(np.int64) if by == "arm" else np.zeros(n, dtype=np.int64)
+
+    def refitted(weights):
+        return fit_fine_gray(day, event, 1, weights, group, covariates, 10.0**6)
+
+    first = refitted(np.ones(n))
+    clock = incidence_before(first.fit.days, np.ones(n), first.carried)
+    clock = clock - clock.mean()
+
+    def score(weights):
+        found = refitted(weights)
+        rows = AtRisk(np.zeros(n), day, event == 1, weights, np.zeros(n, dtype=np.int64))
+        return time_weighted(found.fit, rows, covariates, clock, found.carried)[0][0]
+
+    slopes = [(score(1 + 1e-4 * here) - score(1 - 1e-4 * here)) / 2e-4 for here in np.eye(n)]
+    assert p_value == pytest.approx(chi2.sf(score(np.ones(n)) ** 2 / np.sum(np.square(slopes)), 1), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["att", "ate"])
+def test_censoring_weights_of_fine_gray_agree_with_refitting_everything_in_r(name):
+    options = {"ties": "breslow", "censoring": "weights", "censoring_penalty": 0.0}
+    found = fine_gray(*sample(f"{name}_plain"), **options)
+    (estimate,) = found.estimates
+    assert np.log(estimate.value) == pytest.approx(R_CENSORED[f"fine_gray_{name}", "value"], rel=1e-7)
+    assert estimate.std_error == pytest.approx(R_CENSORED[f"fine_gray_{name}", "std_error"], rel=1e-5)
+    assert 0 < estimate.notes["proportional_hazards_p"] < 1
+    assert found.remarks[0].startswith("subdistribution hazard ratio of readmission: test of proportional hazards")
+    assert found.remarks[1].startswith("weights for the end of observation by arm and covariates")
+
+
+def test_without_competing_events_weighted_fine_gray_is_the_weighted_hazard():
+    day, event, baseline, design = sample("att_plain")
+    event = np.where(event == 2, 0, event)
+    one, other = (
+        method(day, event, baseline, design, censoring="weights").estimates[0]
+        for method in (fine_gray, cause_specific_cox)
+    )
+    assert (one.value, one.std_error) == pytest.approx((other.value, other.std_error), rel=1e-10)
+    assert one.notes["proportional_hazards_p"] == pytest.approx(other.notes["proportional_hazards_p"], rel=1e-8)
+
+
 @pytest.mark.parametrize("method", [cox, cause_specific_cox, fine_gray])
 @pytest.mark.parametrize("name", ["matched", "att_by_site"])
 def test_neither_the_order_of_rows_nor_rows_outside_the_design_play_a_part(method, name):
@@ -149,7 +220,7 @@ def test_every_ratio_says_what_it_is_about(method, n):
         cause_specific_cox: ["readmitted", "died"],
         fine_gray: ["readmitted"],
     }[method]
-    assert len(found.remarks) == (0 if method is fine_gray else n)
+    assert len(found.remarks) == n
     assert {e.scale for e in found.estimates} == {
         "subdistribution_hazard_ratio" if method is fine_gray else "hazard_ratio"
     }
@@ -202,6 +273,8 @@ def test_settings_out_of_range_are_refused():
         cox(*sample("matched"), ties="exact")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="censoring_by"):
         fine_gray(*sample("matched"), censoring_by="site")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="each arm has its own model"):
+        fine_gray(*sample("matched"), censoring_by="everybody", censoring="weights")
 
 
 def test_proportional_hazards_cannot_be_tested_with_events_on_one_day():

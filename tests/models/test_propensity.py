@@ -162,6 +162,23 @@ def test_comparable_rows_by_hand() -> None:
     assert comparable_rows(baseline, np.array(treated) == 1).tolist() == [bool(flag) for flag in expected]
 
 
+def test_comparable_rows_of_people_not_yet_treated_by_hand() -> None:
+    """Person 1 is treated on days 50 and 70: rows before day 50 count, where those not yet treated do."""
+    rows = [  # day, person, treated, comparable
+        (50, 1, 1, 1),
+        (70, 1, 1, 1),
+        (49, 1, 0, 1),
+        (50, 1, 0, 0),
+        (60, 1, 0, 0),
+        (80, 2, 0, 1),
+    ]
+    day, person, treated, expected = (np.array(column) for column in zip(*rows, strict=True))
+    baseline = baseline_of(np.zeros((6, 1)), index_day=day.tolist(), person=person.tolist())
+    found = comparable_rows(replace(baseline, not_yet_treated=True), treated == 1)
+    assert found.tolist() == [bool(flag) for flag in expected]
+    assert not comparable_rows(baseline, treated == 1)[2]
+
+
 def test_rows_that_cannot_be_compared_get_a_score_but_do_not_shape_it() -> None:
     matrix, treated = sample(500, 60, 2)
     alone = fit_propensity(baseline_of(matrix), treated)

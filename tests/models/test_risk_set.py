@@ -1,5 +1,6 @@
 """Risk-set matching: who may serve on whose date, in hand-made cases and beside a slow matcher that walks the days."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,33 @@ def test_several_discharges_serve_as_the_protocol_says() -> None:
 
 
 def test_a_later_participant_serves_until_their_own_date() -> None:
-    rows = [(0.0, 1, 0, 100, 1), (0.0, 1, 0, 500, 2), (0.0, 0, 0, 90, 2), (1.0, 0, 0, 80, 3), (1.0, 0, 0, 490, 4)]
-    world = people(rows)
-    assert sets_in(match(*world, caliper=None)) == {0: {3}, 1: {4}}
-    waits = match(*world, caliper=None, untreated_days=365)
+    """Person 2 is treated on day 500: the discharge of day 90 may serve, that of day 510 never, and none their own."""
+    rows = [
+        (0.0, 1, 0, 100, 1),
+        (0.0, 1, 0, 500, 2),
+        (0.0, 0, 0, 90, 2),
+        (1.0, 0, 0, 80, 3),
+        (1.0, 0, 0, 490, 4),
+        (0.0, 0, 0, 510, 2),
+        (0.0, 1, 0, 600, 5),
+    ]
+    baseline, treated, linear = people(rows)
+    assert sets_in(match(baseline, treated, linear, caliper=None)) == {0: {3}, 1: {4}}
+    waits = match(replace(baseline, not_yet_treated=True), treated, linear, caliper=None)
     assert sets_in(waits) == {0: {2}, 1: {4}}
     assert waits.notes["n_controls_who_take_part_later"] == 1
-    assert sets_in(match(*world, caliper=None, untreated_days=411)) == {0: {3}, 1: {4}}
+    any_day = match(
+        replace(baseline, not_yet_treated=True), treated, linear, caliper=None, look_back_days=None, ratio=3
+    )
+    assert sets_in(any_day) == {0: {2, 3}, 1: {4}}
+    assert find_clusters(baseline, waits).count == 1  # sets 0 and 1 share person 2
+
+
+def test_nobody_is_their_own_control() -> None:
+    rows = [(0.0, 1, 0, 500, 2), (0.0, 0, 0, 490, 2), (1.0, 0, 0, 495, 4)]
+    baseline, treated, linear = people(rows)
+    found = match(replace(baseline, not_yet_treated=True), treated, linear, caliper=None, ratio=2)
+    assert sets_in(found) == {0: {2}}
 
 
 def slow(
@@ -73,6 +94,7 @@ def slow(
                 (round(abs(float(linear[j] - linear[head])), 9), day[head] - day[j], person[j], linear[j], j)
                 for j in rows
                 if not treated[j]
+                and person[j] != person[head]
                 and baseline.exact_group[j] == baseline.exact_group[head]
                 and (person[j] if once else j) not in taken
                 and 0 <= day[head] - day[j] <= back
@@ -91,11 +113,18 @@ def slow(
     caliper=st.sampled_from([None, 0.2, 1.0]),
     back=st.sampled_from([None, 0, 2]),
     serves=st.sampled_from(["once", "each_discharge"]),
+    not_yet=st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
 def test_agrees_with_a_slow_matcher(
-    world: tuple[Baseline, BoolArray, FloatArray], ratio: int, caliper: float | None, back: int | None, serves: str
+    world: tuple[Baseline, BoolArray, FloatArray],
+    ratio: int,
+    caliper: float | None,
+    back: int | None,
+    serves: str,
+    not_yet: bool,
 ) -> None:
+    world = (replace(world[0], not_yet_treated=not_yet), *world[1:])
     if not np.ptp(world[0].index_day):
         return
     design = match(*world, ratio=ratio, caliper=caliper, look_back_days=back, person_serves=serves)
@@ -115,7 +144,6 @@ def test_impossible_options_are_refused() -> None:
         ({"min_ratio": 2}, "min_ratio"),
         ({"look_back_days": -1}, "look_back_days"),
         ({"look_ahead_days": -1}, "look_ahead_days"),
-        ({"untreated_days": 0}, "untreated_days"),
         ({"person_serves": "twice"}, "person_serves"),
     ]
     for options, message in cases:

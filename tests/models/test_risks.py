@@ -309,3 +309,36 @@ def test_thelargest_of_independent_and_of_equal_numbers():
     # For k independent normals the quantile solves (2 Phi(q) - 1)^k = 0.95; for equal ones it is that of one.
     assert largest_of(np.eye(5), 0.95) == pytest.approx(norm.ppf(0.5 + 0.95**0.2 / 2), abs=0.03)
     assert largest_of(np.ones((5, 5)), 0.95) == pytest.approx(norm.ppf(0.975), abs=0.03)
+
+
+@pytest.mark.parametrize("censoring", ["none", "weights"])
+@pytest.mark.parametrize("method", [cumulative_incidence, kaplan_meier])
+def test_the_limits_of_a_difference_are_those_of_the_estimates_of_the_day_and_the_band_is_wider(method, censoring):
+    data, baseline, design = golden_weighted("att_plain")
+    event = data["event"].astype(np.int64)
+    found = method(data["day"], event, baseline, design, times=(100, 200), censoring=censoring)
+    (pair,) = found.event_curves
+    difference = pair.difference
+    for effect in found.effects:
+        place = np.searchsorted(difference.day, effect.until, side="right") - 1
+        wanted = effect.estimates[0]
+        got = [difference.value[place], difference.lower[place], difference.upper[place]]
+        assert got == pytest.approx([wanted.value, wanted.lower, wanted.upper], rel=1e-9)
+    known = np.isfinite(difference.band_lower)
+    assert known.sum() > 100
+    reach, of_band = difference.upper - difference.value, difference.band_upper - difference.value
+    # Between one day (1.96) and as many independent days as there are (3.9 for 500): a multiplier for all days alike.
+    multiplier = of_band[known] / reach[known]
+    assert np.ptp(multiplier) < 1e-9
+    assert 1.2 < multiplier[0] < 2.0
+    for arm in pair.curves:  # no band before both arms have had ten events
+        assert np.flatnonzero(known)[0] >= np.flatnonzero(np.isfinite(arm.band_lower))[0] - 1
+
+
+def test_the_difference_of_curves_ends_with_the_shorter_one():
+    day, event, baseline, design = small_sample([3, 9, 2, 4, 5, 7], [1, 0, 1, 1, 0, 0])
+    difference = cumulative_incidence(day, event, baseline, design, horizon=9).event_curves[0].difference
+    assert difference.day.tolist() == [0, 2, 3, 4, 5, 7]
+    # By hand: a half of the treated on day 3, of four controls one on day 2 and one on day 4.
+    np.testing.assert_allclose(difference.value, [0, -0.25, 0.25, 0, 0, 0], atol=1e-12)
+    assert np.isnan(difference.band_lower).all()

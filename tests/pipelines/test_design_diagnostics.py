@@ -73,7 +73,8 @@ def design_for(estimand: Estimand) -> dict[str, dict[str, Any]]:
     propensity = fit_propensity(baseline, treated, l2_penalty=0.0)
     design = propensity_weighting(baseline, treated, propensity, estimand=estimand, rng=np.random.default_rng(0))
     found = diagnose(baseline, design, propensity, Power())
-    judged = judge(found, Acceptance(), estimand=estimand, n_treated_left=20, n_control_left=340)
+    limits = Acceptance().resolved(estimand)
+    judged = judge(found, limits, estimand=estimand, n_treated_left=20, n_control_left=100, n_outside=240)
     return {verdict["check"]: verdict for verdict in judged}
 
 
@@ -84,8 +85,8 @@ def test_under_the_atc_the_treated_must_be_enough_and_the_candidates_kept() -> N
     assert judged["min_effective_treated"]["value"] == pytest.approx(6.02, abs=0.005)
     assert judged["min_effective_treated"]["limit"] == Acceptance().min_effective_controls
     assert not judged["min_effective_treated"]["passed"]
-    assert judged["min_share_control_kept"]["value"] == 0.5
-    assert not judged["min_share_control_kept"]["passed"]
+    assert judged["min_share_population_kept"]["value"] == 0.5
+    assert not judged["min_share_population_kept"]["passed"]
     assert "min_share_treated_kept" not in judged
 
 
@@ -95,8 +96,44 @@ def test_under_the_ate_either_arm_must_be_enough_and_under_the_att_the_controls(
     assert both["min_effective_treated"]["value"] == pytest.approx(8.02, abs=0.005)
     assert not both["min_effective_treated"]["passed"]
     assert both["min_effective_controls"]["passed"]
-    assert "min_effective_treated" not in design_for("ATT")
+    assert both["min_share_treated_kept"]["value"] == 0.75
+    assert both["min_share_population_kept"]["value"] == 400 / 760
+    assert not both["min_share_population_kept"]["passed"]
+    assert not {"min_effective_treated", "min_share_population_kept"} & set(design_for("ATT"))
     assert design_for("ATT")["min_share_treated_kept"]["value"] == 0.75
+
+
+def test_a_threshold_of_the_treated_that_follows_the_controls_stands_in_the_protocol() -> None:
+    for estimand, expected in {"ATT": None, "ATO": None, "ATE": 50.0, "ATC": 50.0}.items():
+        content = make_table_protocol().model_dump()
+        content["estimand"]["target"] = estimand
+        content["design"]["methods"] = ["propensity_weighting"]
+        content["acceptance"] |= {"min_effective_controls": 50.0, "min_effective_treated": None}
+        assert Protocol.model_validate(content).acceptance.min_effective_treated == expected
+        content["acceptance"]["min_effective_treated"] = 12.0
+        assert Protocol.model_validate(content).acceptance.min_effective_treated == 12.0
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATC", "ATO"])
+def test_untreated_people_who_are_trimmed_away_are_gated(estimand: Estimand) -> None:
+    """1,200 of 3,000 people nobody would have treated: trimming leaves every participant and loses 40 % of the people
+    of the ATE, more of the ATC, and next to nobody of those who overlap."""
+    rng = np.random.default_rng(3)
+    x = np.concatenate([rng.normal(size=1800), rng.normal(-9, 0.5, 1200)])[:, None]
+    treated = rng.random(3000) < np.where(x[:, 0] > -5, 1 / (1 + np.exp(0.5 - x[:, 0])), 0.0)
+    same = np.zeros(3000, dtype=np.int64)
+    baseline = Baseline(x, ("x",), same, same, np.arange(3000))
+    propensity = fit_propensity(baseline, treated)
+    design = propensity_weighting(baseline, treated, propensity, estimand=estimand, rng=rng, trim="common_support")
+    limits = Acceptance().resolved(estimand)
+    found = {v["check"]: v for v in judge(diagnose(baseline, design, propensity, Power()), limits, estimand=estimand)}
+    kept, score = design.weights > 0, propensity.score
+    people = {"ATE": np.ones(3000), "ATC": ~treated * 1.0, "ATO": score * (1 - score)}[estimand]
+    verdict = found["min_share_population_kept"]
+    assert verdict["value"] == pytest.approx(people[kept].sum() / people.sum())
+    assert verdict["passed"] == (estimand == "ATO")
+    if estimand != "ATC":
+        assert found["min_share_treated_kept"]["value"] > 0.99
 
 
 def test_few_treated_who_stand_for_everybody_can_be_refused() -> None:
@@ -164,6 +201,24 @@ def test_those_left_out_are_described_where_they_are_enough(tmp_path: Path) -> N
     assert "Who was left out" in page
     assert "from an assumed risk of 50 %" in page
     assert "it chose nothing" in page
+
+
+@pytest.mark.parametrize(("estimand", "are_meant"), [("ATT", False), ("ATE", True)])
+def test_untreated_people_in_groups_without_anybody_treated_are_counted(
+    tmp_path: Path, estimand: str, are_meant: bool
+) -> None:
+    run = write_run(tmp_path)
+    content = design_json(run)
+    content["contrasts"][0]["designs"][0] |= {"outside_exact_groups": 1234, "estimand": estimand}
+    store.write_json(run.file(store.DESIGN_SUMMARY), content)
+    table = release_diagnostics(content, run.read(store.PROGNOSTIC), DisclosureLog(Disclosure()))
+    counts = table.filter(pl.col("measure") == "n_outside_exact_groups")["value"].to_list()
+    assert counts[0] == 1235
+    assert set(counts[1:]) == {0}
+    render_report(run, run.path, make_protocol(power={"baseline_risk": 0.5}), FACTS)
+    page = run.file(store.REPORT).read_text()
+    assert "1,235 untreated rows left before the design because nobody in their exact group (of NHS trust and " in page
+    assert ("count as not kept; the estimate does not speak for them" in page) == are_meant
 
 
 def test_a_refused_design_shows_no_prognostic_balance(tmp_path: Path) -> None:

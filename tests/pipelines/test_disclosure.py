@@ -120,14 +120,31 @@ def test_nothing_small_is_ever_left(removed: list[int], end: int) -> None:
 
 
 def test_a_curve_is_rebuilt_from_counts() -> None:
-    # 100 people; 4 events by day 10 (-> 3), 9 by day 20 (-> 9), 15 by day 30 (-> 15); base 100 -> 99
+    # 100 people; 4 events by day 10 (too few to say), 9 by day 20 (-> 9), 15 by day 30 (-> 15); base 100 -> 99
     limits = [0, 0, 0, 0], [0, 0.1, 0.1, 0.2]
     days, at_risk = [0, 10, 20, 30], [100, 100, 96, 91]
-    curve = dc.release_curve(days, [0, 0.04, 0.09, 0.15], *limits, at_risk, days=[0, 9, 10, 30], rule=RULE)
+    curve = dc.release_curve(days, [0, 0.04, 0.09, 0.15], *limits, at_risk, days=[0, 9, 10, 20, 30], rule=RULE)
     assert curve is not None
-    assert curve.incidence == [0, 0, 3 / 99, 15 / 99]
-    assert curve.at_risk == [99, 99, 99, 93]
+    assert curve.incidence == [0, None, None, 9 / 99, 15 / 99]
+    assert curve.at_risk == [99, 99, 99, 93, 93]
     assert curve.upper[-1] == 21 / 99
+
+
+def test_a_curve_does_not_tell_when_the_first_few_had_the_event() -> None:
+    # Seven of 100 by day 90; whenever they had it, the curve is withheld, and with an eighth it begins with that one.
+    none = [0.0] * 3
+    few = dc.release_curve([0, 10, 90], [0, 0.01, 0.07], none, none, [100, 99, 93], days=[0, 10, 90, 180], rule=RULE)
+    assert few is None
+    seen = [
+        dc.release_curve([0, first, 90], [0, 0.01, 0.08], none, none, [100, 99, 92], days=[0, 10, 50, 90], rule=RULE)
+        for first in (5, 60)
+    ]
+    assert seen[0] is not None
+    assert seen[1] is not None
+    assert seen[0].incidence == seen[1].incidence == [0, None, None, 9 / 99]
+    nobody = dc.release_curve([0], [0.0], [0.0], [0.0], [100], days=[0, 90], rule=RULE)
+    assert nobody is not None
+    assert nobody.incidence == [0, 0]
 
 
 def test_a_curve_of_nobody_or_of_few_is_none() -> None:

@@ -9,7 +9,7 @@ import pytest
 from models.results import Baseline, Design
 from pipelines.design import Contrast
 from pipelines.estimate.collected import AcceptedDesign, Results
-from pipelines.estimate.counts import counts_and_exposure, estimate_rates
+from pipelines.estimate.counts import counts_and_exposure, estimate_rates, until_when
 from pipelines.method_settings import Effects
 from tests.spec.eligible_person import ELIGIBLE, FIRST, readmitted
 from tests.spec.text_tables import write_world
@@ -33,6 +33,7 @@ OBSERVED = pl.DataFrame(
     schema=SCHEMA,
     orient="row",
 )
+NOBODY_DIED = pl.DataFrame({"died_day": [None] * 4}, schema={"died_day": pl.Int64})
 ROWS = pl.Series("row_id", [3, 4, 2, 1], dtype=pl.Int64)
 
 
@@ -63,7 +64,7 @@ def _accepted() -> AcceptedDesign:
 def test_people_seen_for_part_of_the_window_are_compared_and_the_others_counted() -> None:
     effects = Effects(methods=("weighted_difference", "quasi_poisson", "negative_binomial"))
     results = Results()
-    estimate_rates(_accepted(), OBSERVED, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
     difference = results.estimates[0]
     # Row 3 has 1 event in 10 days; rows 2 and 1 have 2 in 438; row 4 was not observed at all.
     assert difference["value"] == pytest.approx(365.25 * (1 / 10 - 2 / 438))
@@ -86,7 +87,12 @@ def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> N
     accepted = AcceptedDesign(design.method, contrast, pl.Series("row_id", rows), baseline, design, is_primary=True)
     results = Results()
     estimate_rates(
-        accepted, observed, "dna_rate_365d", SimpleNamespace(effects=Effects(methods=("quasi_poisson",))), results
+        accepted,
+        NOBODY_DIED,
+        observed,
+        "dna_rate_365d",
+        SimpleNamespace(effects=Effects(methods=("quasi_poisson",))),
+        results,
     )
     # By hand: treated 6 / 30, controls (0.5 + 1.5 + 0 + 2) / (5 + 5 + 0 + 20); handed on it would be 6 / 50.
     assert results.estimates[0]["value"] == pytest.approx(6 / 30 - 4 / 30)
@@ -96,10 +102,10 @@ def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> N
 def test_outcomes_that_are_no_counts_have_no_rate_and_what_is_refused_is_noted() -> None:
     effects = Effects(methods=("weighted_difference", "negative_binomial"))
     results = Results()
-    estimate_rates(_accepted(), OBSERVED, "readmitted_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "readmitted_365d", SimpleNamespace(effects=effects), results)
     assert results.estimates == results.notes == []
     none = OBSERVED.with_columns(n=pl.lit(0, pl.Int64))
-    estimate_rates(_accepted(), none, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, none, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
     assert not results.estimates
     assert results.notes[0]["note"] == "a negative binomial rate needs events in both arms"
 
@@ -118,3 +124,31 @@ def test_where_a_window_was_whole_the_counts_are_those_of_the_outcomes_file() ->
 
 def test_nobody_is_in_the_list_of_readmissions_who_had_none() -> None:
     assert write_world(ELIGIBLE).people().readmissions.is_empty()
+
+
+def test_where_censoring_is_weighted_for_only_whole_windows_count_and_others_stand_for_the_rest() -> None:
+    options = {"censoring": "weights", "censoring_penalty": 1e12}
+    effects = Effects.model_validate({"methods": ["quasi_poisson"], "quasi_poisson": options})
+    rows, nothing = pl.Series("row_id", np.arange(8)), np.zeros(8, dtype=np.int64)
+    # Controls 4 to 7: one seen to the end, one dead on day 100, one lost on day 100, one never observed.
+    observed = pl.DataFrame(
+        [(row, "n_readmissions_365d", row % 3, 100 if row in (5, 6) else 365, 0, None) for row in range(7)],
+        schema=SCHEMA,
+        orient="row",
+    )
+    of_rows = pl.DataFrame({"died_day": [None] * 5 + [100] + [None] * 2}, schema={"died_day": pl.Int64})
+    until = until_when(rows, of_rows, observed, "n_readmissions_365d")
+    assert until.last_day.tolist() == [365] * 5 + [100, 100, 0.5]
+    assert until.died.tolist() == [False] * 5 + [True, False, False]
+    baseline = Baseline(np.arange(8.0)[:, None], ("x",), nothing, nothing, np.arange(8))
+    design = Design("propensity_weighting", "ATT", np.arange(8) < 4, np.full(8, 0.5), np.ones(8), nothing - 1)
+    contrast = Contrast("peer_vs_virtual", "peer", "virtual")
+    accepted = AcceptedDesign(design.method, contrast, rows, baseline, design, is_primary=True)
+    results = Results()
+    estimate_rates(accepted, of_rows, observed, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    # By hand: 4 / 3 for the dead (one of four was lost before), and twice that for who was seen on after day 100, when
+    # one of two was lost: (8/3 × 1 + 4/3 × 2) events in (8/3 × 365 + 4/3 × 100) days.
+    control = (8 / 3 * 1 + 4 / 3 * 2) / (8 / 3 * 365 + 4 / 3 * 100) * 365.25
+    assert results.estimates[0]["value"] == pytest.approx(3 / 4 / 365 * 365.25 - control)
+    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (4, 1)
+    assert results.notes[0]["note"].startswith("only windows seen to their end or to death count")

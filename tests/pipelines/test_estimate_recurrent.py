@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
+import pytest
 
 from models.results import Baseline, Design
 from pipelines.design import Contrast
@@ -82,3 +83,24 @@ def test_other_outcomes_have_none_and_what_is_refused_is_noted() -> None:
     assert results.notes == []
     estimate_recurrent(_accepted(4), of_rows, nobody, "n_readmissions_365d", protocol, results)
     assert "events in both arms" in results.notes[0]["note"]
+
+
+def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -> None:
+    n = 40
+    of_rows = pl.DataFrame({"row_id": np.arange(n)}).with_columns(
+        died_day=pl.lit(None, pl.Int64),
+        censored_day=pl.when(pl.col("row_id") == 7).then(0).otherwise(None).cast(pl.Int64),
+    )
+    events = [(r, 10 * (k + 1), None, None) for r in range(n) for k in range(r % 3) if r != 7]
+    readmissions = pl.DataFrame(events, schema=SCHEMA, orient="row")
+    options = {"censoring": "weights", "censoring_penalty": 1e12}
+    effects = Effects.model_validate({"methods": ["mean_cumulative_count"], "mean_cumulative_count": options})
+    results = Results()
+    protocol = SimpleNamespace(effects=effects, follow_up=SimpleNamespace(days=365))
+    estimate_recurrent(_accepted(n), of_rows, readmissions, "n_readmissions_365d", protocol, results)
+    counts = np.arange(n) % 3
+    # With a coefficient held at 0 row 7 is stood for by the other controls of its arm, alike.
+    treated, control = counts[::2].mean(), counts[1::2][np.arange(20) != 3].mean()
+    assert results.estimates[0]["value"] == pytest.approx(treated - control)
+    assert results.estimates[0]["n_control"] == 20
+    assert results.notes[0]["note"].startswith("weights for the end of observation by arm and covariates")

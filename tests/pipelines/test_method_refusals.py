@@ -64,7 +64,7 @@ def test_candidates_without_anybody_treated_in_their_group_count_as_not_kept_und
     groundwork = Groundwork(rows, Contrast("peer_vs_virtual", "peer", "virtual"), protocol)
     entry = summarise(choose_controls(groundwork, protocol.design.specifications()[0]), protocol)
     assert entry["outside_exact_groups"] == n_b
-    verdict = next(verdict for verdict in entry["verdicts"] if verdict["check"] == "min_share_control_kept")
+    verdict = next(verdict for verdict in entry["verdicts"] if verdict["check"] == "min_share_population_kept")
     assert (verdict["value"], verdict["passed"]) == (0.4, False)
     (read,) = [each for each in read_verdicts(entry, DisclosureLog(Disclosure())) if each["check"] == verdict["check"]]
     assert (read["kind"], read["value"]) == ("share", 0.4)

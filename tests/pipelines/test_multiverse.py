@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import models.registry
+from models.refusals import Refused
 from pipelines import design as design_stage
 from pipelines import store
 from pipelines.design import design_study
@@ -150,7 +151,7 @@ def test_a_further_design_that_cannot_be_made_costs_only_itself(
 
     def refusing(*args: Any, ratio: int, **options: Any) -> Any:
         if ratio == 2:
-            raise ValueError("no 2 controls for 3 people")
+            raise Refused("no 2 controls for 3 people")
         return matching.function(*args, ratio=ratio, **options)
 
     stub = SimpleNamespace(
@@ -193,7 +194,11 @@ def row(design: str, method: str, value: float | None, **changes: Any) -> dict[s
 
 
 def summary_of(accepted: dict[str, bool]) -> dict[str, Any]:
-    entries = [{"name": name, "method": "x", "accepted": fine} for name, fine in accepted.items()]
+    failed = [{"check": "max_abs_smd", "passed": False}]
+    entries = [
+        {"name": name, "method": "x", "accepted": fine, "verdicts": [] if fine else failed}
+        for name, fine in accepted.items()
+    ]
     return {"contrasts": [{"contrast": "participants_vs_virtual", "designs": entries}]}
 
 
@@ -222,6 +227,9 @@ def test_the_curve_counts_by_hand() -> None:
         "estimated": 3, "design_refused": 3, "method_refused": 1, "no_estimate": 1, "withheld": 1,
     }  # fmt: skip
     assert (curve["median"], curve["low"], curve["high"]) == (-0.02, -0.1, 0.01)
+    why = {(one["design"], one["method"]): one["why"] for one in curve["specifications"] if one["why"]}
+    assert why[("nearest_neighbour", "aipw_stiff")] == "too few folds"
+    assert why[("two_each", "aipw")] == "largest standardised mean difference after the design"
     assert (curve["same_side"], curve["excluding"]) == (2, 1)
     assert [one["estimate"]["value"] for one in curve["specifications"][:3]] == [-0.1, -0.02, 0.01]
     assert all(one["estimate"] is None for one in curve["specifications"][3:])

@@ -14,7 +14,7 @@ from pipelines.protocol import DesignSection, Effects, load_protocol
 ROOT = Path(__file__).parents[2]
 INVALID = sorted((ROOT / "tests/protocols/invalid").glob("*.toml"))
 STUDIES = sorted((ROOT / "configs/studies").glob("*.toml"))
-GIVEN_BY_THE_PIPELINE = {"estimand", "rng", "kind", "confidence", "horizon", "is_randomised"}
+GIVEN_BY_THE_PIPELINE = {"estimand", "rng", "kind", "confidence", "horizon", "is_randomised", "followed"}
 
 
 @pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)

@@ -17,7 +17,7 @@ from pipelines.cohort import build_cohort, save_cohort
 from pipelines.design import design_study
 from pipelines.disclosure import DisclosureLog
 from pipelines.estimate import estimate_study
-from pipelines.estimate.collected import ESTIMATE_SCHEMA
+from pipelines.estimates_table import EXACT_SCHEMA
 from pipelines.lake import Lake, write_lake
 from pipelines.protocol import Protocol, Variant, load_protocol, variants_of, with_variant
 from pipelines.report import render_report
@@ -203,7 +203,7 @@ def test_what_the_main_table_withholds_is_withheld_here_too(tmp_path: Path) -> N
         one = {**of_all, "outcome": f"readmitted_{days}d"}
         rows.append({**one, "scale": "risk_difference", "value": (treated - control) / 200})
         rows.append({**one, "scale": "risk_ratio", "value": treated / control})
-    write_parquet(run.file(store.ESTIMATES), pl.DataFrame(rows, schema=ESTIMATE_SCHEMA))
+    write_parquet(run.file(store.ESTIMATES), pl.DataFrame(rows, schema=EXACT_SCHEMA))
     protocol = small_study(
         outcomes={"primary": "readmitted_90d", "secondary": ["readmitted_365d"]}, sensitivity=[LINK_0], disclosure={}
     )

@@ -1,5 +1,7 @@
 """Which discharges are index dates, of candidates and of participants (DOMAIN K5, K16), one rule per test."""
 
+from typing import Any
+
 import pytest
 
 from tests.spec.eligible_person import ELIGIBLE
@@ -66,6 +68,97 @@ def test_k16_people_of_either_trial_arm_are_not_candidates(follow: Follow) -> No
         person_id  index_date  arm
         p          2017-03-31  peer
         q          2017-06-30  control
+    """)
+
+
+NOT_YET: dict[str, Any] = {"eligibility": {"candidates": "not_yet_treated"}}
+
+
+@pytest.mark.parametrize(
+    ("allocated", "consent", "candidates"),
+    [
+        ("2017-06-10", "Y", ["2017-03-31"]),  # in the third stay
+        ("2017-06-30", "Y", ["2017-03-31"]),  # on its last day
+        ("2017-05-15", "Y", ["2017-03-31"]),  # at home: no index stay, but the day is known
+        ("2017-03-31", "Y", []),  # on the day of the second discharge
+        ("2017-06-10", "N", []),  # not agreed to linkage
+    ],
+)
+def test_k16_those_not_yet_treated_are_candidates_where_the_protocol_says_so(
+    follow: Follow, allocated: str, consent: str, candidates: list[str]
+) -> None:
+    answer = follow(
+        """
+        person  spell  start       end         ward
+        p       a      2016-11-01  2016-11-20  10
+        p       b      2017-03-01  2017-03-31  10
+        p       c      2017-06-01  2017-06-30  10
+        p       d      2017-09-01  2017-09-30  10
+        """,
+        participants=f"""
+        person_id  arm_code  allocation_date  consent_code
+        p          PEER      {allocated}      {consent}
+        """,
+        **NOT_YET,
+    )
+    rows = [row for row in answer.found["cohort"] if row["arm"] == "virtual"]
+    assert [str(row["index_date"]) for row in rows] == candidates
+    assert all(row["is_eligible"] for row in rows)
+
+
+def test_k16_a_later_participant_is_followed_as_everybody_is(follow: Follow) -> None:
+    """The readmission in which support began ends no follow-up: it is the outcome."""
+    follow(
+        """
+        person  spell  start       end         ward
+        p       a      2016-11-01  2016-11-20  10
+        p       b      2017-03-01  2017-03-31  10
+        p       c      2017-06-01  2017-06-30  10
+        """,
+        participants="""
+        person_id  arm_code  allocation_date
+        p          PEER      2017-06-10
+        """,
+        **NOT_YET,
+    ).outcomes("""
+        index_date  readmitted_365d  days_to_readmission  n_readmissions_365d  censored_day
+        2017-03-31  true             62                   1                    -
+        2017-06-30  false            -                    0                    -
+    """)
+
+
+def test_k16_the_day_is_not_known_of_rows_that_cannot_be_used(follow: Follow) -> None:
+    follow(
+        """
+        person  spell  start       end         ward
+        q       c      2016-11-01  2016-11-20  10
+        q       d      2017-03-01  2017-03-31  10
+        """,
+        also_in_trial=("q",),
+        **NOT_YET,
+    ).cohort("index_date  arm")
+
+
+def test_k16_the_first_discharge_of_one_not_yet_treated(follow: Follow) -> None:
+    """The treated discharge is no candidate's later discharge."""
+    follow(
+        """
+        person  spell  start       end         ward
+        p       a      2016-11-01  2016-11-20  10
+        p       b      2017-03-01  2017-03-31  10
+        p       c      2017-06-01  2017-06-30  10
+        p       d      2017-09-01  2017-09-30  10
+        """,
+        participants="""
+        person_id  arm_code  allocation_date
+        p          PEER      2017-09-10
+        """,
+        eligibility={"candidates": "not_yet_treated", "candidate_discharges": "first"},
+    ).cohort("""
+        index_date  arm      is_eligible  first_failed_rule
+        2017-03-31  virtual  true         -
+        2017-06-30  virtual  false        not_first_discharge
+        2017-09-30  peer     true         -
     """)
 
 

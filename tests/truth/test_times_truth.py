@@ -125,15 +125,47 @@ def test_ratios_are_covered_without_an_effect(method: Callable[..., TimeEffects]
     assert 0.9 < error.mean() / np.log(value).std() < 1.12
 
 
-def test_the_size_and_the_power_of_the_test_of_proportional_hazards() -> None:
+def test_weighted_subdistribution_ratios_are_covered_where_those_at_risk_are_lost() -> None:
+    """Without an effect the subdistribution ratio is 1 whatever the covariates; those of high risk are lost early."""
+    value, error, lower, upper = replicate(fine_gray, 0.0, lost=1.0).T
+    assert abs(np.log(value).mean()) < 3.5 * np.log(value).std() / np.sqrt(REPLICATES)
+    assert LOW < ((lower <= 1) & (upper >= 1)).mean() < HIGH
+    assert 0.9 < error.mean() / np.log(value).std() < 1.12
+
+
+@pytest.mark.parametrize("method", [cause_specific_cox, fine_gray])
+def test_the_size_and_the_power_of_the_test_of_proportional_hazards(method: Callable[..., TimeEffects]) -> None:
     p_values, with_a_change = [], []
     for seed in range(REPLICATES):
-        plain, changed = (cause_specific_cox(*sample(seed, log_ratio=0.0, changes=one)) for one in (False, True))
+        plain, changed = (method(*sample(seed, log_ratio=0.0, changes=one)) for one in (False, True))
         p_values.append(plain.estimates[0].notes["proportional_hazards_p"])
         with_a_change.append(changed.estimates[0].notes["proportional_hazards_p"])
     # Size 5 %: between 1.7 and 8.3 % of 400 (three standard errors).
     assert 0.017 < np.mean(np.array(p_values) < 0.05) < 0.083
     assert np.mean(np.array(with_a_change) < 0.05) > 0.5
+
+
+def test_the_band_of_a_difference_holds_the_whole_difference_and_the_limits_of_each_day_do_not() -> None:
+    days = np.arange(1, HORIZON + 1)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=2_000_000)
+    true = np.zeros(days.size)
+    for arm, sign in ((True, 1), (False, -1)):
+        day, event = first_events(rng, x, np.full(x.size, arm), -0.5)
+        true += sign * np.searchsorted(np.sort(day[event == 1]), days, side="right") / x.size
+    in_band, in_limits = [], []
+    for seed in range(REPLICATES // 2):
+        found = cumulative_incidence(*sample(seed, log_ratio=-0.5)).event_curves[0].difference
+        place = np.searchsorted(found.day, days, side="right") - 1
+        known = np.isfinite(found.band_lower[place])
+        for held, low, high in (
+            (in_band, found.band_lower, found.band_upper),
+            (in_limits, found.lower, found.upper),
+        ):
+            held.append(np.all((low[place] <= true)[known] & (true <= high[place])[known]))
+    # 200 replicates: 95 % comes out between 90.4 and 99.6 % (three standard errors).
+    assert 0.904 < np.mean(in_band) < 0.996
+    assert np.mean(in_limits) < 0.9
 
 
 def test_the_band_holds_the_whole_curve_and_the_limits_of_each_day_do_not() -> None:

@@ -1,0 +1,60 @@
+"""The released curves and what is known of their difference become the difference that the report draws."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from pipelines import disclosure as dc
+from pipelines import store
+from pipelines.protocol import Protocol
+
+Row = dict[str, Any]
+
+
+def read_differences(
+    differences: pl.DataFrame, curves: Row | None, contrast: str, protocol: Protocol, log: dc.DisclosureLog
+) -> list[Row]:
+    """Treated minus control of the released curves, on their days. Half the width of the limits and of the band is
+    taken to the midpoint of six in as many people as the smaller group has. Nothing is said where a curve says
+    nothing."""
+    if curves is None or differences.is_empty():
+        return []
+    mine = differences.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
+    mine = mine.filter(pl.col("method") == pl.col("method").first().over("outcome"))
+    found = []
+    for (outcome,), part in mine.group_by(["outcome"], maintain_order=True):
+        lines = {line["arm"]: line for line in curves["lines"] if line["outcome"] == outcome}
+        pair = [lines[arm] for arm in contrast.split("_vs_") if arm in lines]
+        starts = [line["at_risk"][0] for line in pair]
+        if len(pair) < 2 or None in starts:
+            continue
+        days, base = pair[0]["day"], min(starts)
+        place = [bisect_right(part["day"].to_list(), day) - 1 for day in days]
+        both = zip(pair[0]["incidence"], pair[1]["incidence"], strict=True)
+        value = [None if one is None or other is None else one - other for one, other in both]
+        halves = {name: (part[name] - part["value"])[place].to_list() for name in ("upper", "band_upper")}
+        edges = {
+            name: [None if half is None else dc.midpoint_six(half * base) / base for half in listed]
+            for name, listed in halves.items()
+        }
+        found.append({"outcome": outcome, "day": days, "value": _rounded(value), **_around(value, edges)})
+    log.note(store.SUMMARY, "effects/differences", dc.MIDPOINT)
+    return found
+
+
+def _around(value: list[float | None], edges: dict[str, list[float | None]]) -> Row:
+    sides = {}
+    for name, listed in edges.items():
+        for side, sign in (("lower", -1), ("upper", 1)):
+            at = [
+                None if mean is None or half is None else mean + sign * half
+                for mean, half in zip(value, listed, strict=True)
+            ]
+            sides[name.replace("upper", side)] = _rounded(at)
+    return sides
+
+
+def _rounded(values: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, 4) for value in values]

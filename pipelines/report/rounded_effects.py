@@ -1,0 +1,246 @@
+"""Exact effects become effects from which neither a small number of people nor anybody's value can be worked out.
+
+Choice made. Estimates of models are no risk by themselves (OpenSAFELY, "Releasing files"; NHS Digital 2018, HES
+disclosure control), but fractions of counts are, and under the ATT every estimate hides one: each treated person counts
+once, so a difference and a ratio of an outcome solve to how many treated had it, whatever the method, and two such
+numbers (two designs, two variants, a part and the whole) subtract to a handful. Therefore
+1. a difference stands on a grid of what one person adds to it, and its standard error counts the rounding;
+2. a ratio is the one that goes with that difference when the treated with the outcome are counted to the midpoint of
+   six, as the curves are ("midpoint 6 derived"); where this would move it by more than half its standard error it is
+   withheld;
+3. standard errors that are functions of counts (of ratios of shares, and of the difference where both arms are plain
+   shares, as in randomised arms and pairs) are those of the same six counts, the largest of them;
+4. intervals and p-values are those of the released value and standard error.
+Deriving the difference itself from rounded counts was tried: 12 of 90 against 20 of 95 went from p = 0.16 to 0.04.
+Nothing is rounded where the protocol suppresses nothing, as in studies of public data.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from pipelines.disclosure import midpoint_six
+from pipelines.estimates_table import NUMBERS
+from pipelines.protocol import Disclosure
+
+Row = Mapping[str, Any]
+Numbers = dict[str, float | None]
+
+DIFFERENCE_OF = {
+    "risk_ratio": "risk_difference",
+    "odds_ratio": "risk_difference",
+    "mean_ratio": "mean_difference",
+    "rate_ratio": "rate_difference",
+    "mean_count_ratio": "mean_count_difference",
+    "time_lost_ratio": "time_lost_difference",
+}
+PLAIN_RATIO = {difference: ratio for ratio, difference in DIFFERENCE_OF.items() if ratio != "odds_ratio"}
+MOST_MOVED = 0.5
+"""Standard errors that a ratio may be moved by before it is withheld."""
+COARSEST = 0.25
+"""Standard errors: a grid is no coarser than this for want of knowing what one person can add to a mean."""
+FACTOR_STEP = 0.05
+"""To what a standard error is compared with that of plain counts: finer, it would tell the counts."""
+_NORMAL = NormalDist()
+
+
+def round_effects(by_scale: Mapping[str, Row], rule: Disclosure) -> dict[str, Numbers]:
+    """The five numbers of each estimate as they may be released, by scale; one that is withheld is missing.
+
+    `by_scale` are the rows of estimates.parquet of one design, method, outcome and subgroup.
+    """
+    if rule.suppress_below <= 1:
+        return {scale: {name: _finite(row[name]) for name in NUMBERS} for scale, row in by_scale.items()}
+    released = {}
+    for scale, row in by_scale.items():
+        if _finite(row["value"]) is None:
+            released[scale] = dict.fromkeys(NUMBERS)
+            continue
+        is_ratio = scale.endswith("ratio")
+        difference = by_scale.get(DIFFERENCE_OF.get(scale, "")) if is_ratio else row
+        arms = _arms(by_scale, difference) if difference is not None else None
+        numbers = _ratio(row, difference, arms) if is_ratio else _difference(row, arms)
+        if numbers is not None:
+            released[scale] = numbers
+    return released
+
+
+@dataclass(frozen=True)
+class _Arms:
+    """Means of the treated and the controls: exact, and at the middle and the two ends of the six counts that the
+    treated with the outcome are among, the controls always the released difference away. `is_table` says that both are
+    plain shares of whole people."""
+
+    exact: tuple[float, float]
+    could_be: tuple[tuple[float, float], ...]
+    people: tuple[float, float]
+    is_table: bool
+
+    @property
+    def counted(self) -> tuple[float, float]:
+        return self.could_be[0]
+
+    def plain_error(self, shares: tuple[float, float], of_difference: float | None, scale: str) -> float:
+        """The delta method's standard error of two shares on a scale. The variance of weighted controls is what the
+        treated leave of that of the difference."""
+        variances = [p * (1 - p) / n for p, n in zip(shares, self.people, strict=True)]
+        if not self.is_table:
+            variances[1] = max((of_difference or 0.0) ** 2 - variances[0], 0.0)
+        slopes = [{"risk_ratio": 1 / p, "odds_ratio": 1 / (p * (1 - p))}.get(scale, 1.0) for p in shares]
+        return math.sqrt(sum(v * slope**2 for v, slope in zip(variances, slopes, strict=True)))
+
+
+def _arms(by_scale: Mapping[str, Row], difference: Row) -> _Arms | None:
+    """None where the difference stands alone, so that it does not solve."""
+    ratio = by_scale.get(PLAIN_RATIO.get(difference["scale"], ""))
+    gap, factor = _finite(difference["value"]), None if ratio is None else _finite(ratio["value"])
+    if ratio is None or gap is None or factor is None or factor <= 0:
+        return None
+    is_share = difference["scale"] == "risk_difference"
+    if abs(gap) > 1e-9 and abs(factor - 1) > 1e-9:
+        exact = (factor * gap / (factor - 1), gap / (factor - 1))
+    elif is_share and difference["std_error"] and ratio["std_error"]:  # equal arms: only their errors tell the share
+        exact = (difference["std_error"] / ratio["std_error"],) * 2
+    else:
+        return None
+    people = (difference["n_treated"], difference["n_control"])
+    if not all(people) or min(exact) <= 0 or (is_share and max(exact) >= 1):
+        return None
+    with_outcome = [share * n for share, n in zip(exact, people, strict=True)]
+    is_table = is_share and all(abs(k - round(k)) < 1e-5 for k in with_outcome)
+    known = with_outcome[0] if is_share else _finite(difference.get("fewest_events"))
+    released_gap = round_to_step(gap, step_of_difference(difference))
+    levels = [(treated, treated - released_gap) for treated in _as_counted(exact[0], known, people[0])]
+    possible = [pair for pair in levels if min(pair) > 0 and (not is_share or max(pair) < 1)]
+    if levels[0] not in possible:
+        return None
+    return _Arms(exact, tuple(possible), (midpoint_six(people[0]), midpoint_six(people[1])), is_table)
+
+
+def _as_counted(mean: float, with_outcome: float | None, people: int) -> tuple[float, ...]:
+    """The mean of the treated arm with its people counted to the midpoint of six: those of the arm, and those with the
+    outcome, who bring what they have on average; then at the two ends of the six. To two digits where it is not known
+    how many these are."""
+    if not with_outcome or with_outcome < 0.5:
+        return (float(f"{mean:.2g}"),)
+    middle = midpoint_six(with_outcome)
+    return tuple(mean * (k / with_outcome) * (people / midpoint_six(people)) for k in (middle, middle - 2, middle + 3))
+
+
+def _difference(row: Row, arms: _Arms | None) -> Numbers:
+    step, error = step_of_difference(row), _finite(row["std_error"])
+    if error is not None and arms is not None and arms.is_table:
+        error = _error_from(row, arms, None, None)
+    wider = None if error is None else math.sqrt(error**2 + step**2 / 12)  # what the rounding adds
+    return _with_limits(row, round_to_step(row["value"], step), wider)
+
+
+def _error_from(row: Row, arms: _Arms, exact: float | None, released: float | None) -> float:
+    """The standard error of plain shares at whichever of the counts that could be has the largest, times what the exact
+    one is of that of the exact shares. `exact` and `released` are the difference's own."""
+    plain = arms.plain_error(arms.exact, exact, row["scale"])
+    factor = max(round_to_step(row["std_error"] / plain, FACTOR_STEP), FACTOR_STEP) if plain > 0 else 1.0
+    return factor * max(arms.plain_error(shares, released, row["scale"]) for shares in arms.could_be)
+
+
+def _ratio(row: Row, difference: Row | None, arms: _Arms | None) -> Numbers | None:
+    if difference is None:
+        return _on_log_grid(row)
+    error = _finite(row["std_error"])
+    if arms is None:
+        return _on_log_grid(row) if row["value"] > 0 and abs(math.log(row["value"])) < 1e-9 else None
+    treated, control = (_odds(p) for p in arms.counted) if row["scale"] == "odds_ratio" else arms.counted
+    if error and abs(math.log(treated / control / row["value"])) > MOST_MOVED * error:
+        return None
+    if error and difference["scale"] == "risk_difference":
+        error = _error_from(row, arms, difference["std_error"], _difference(difference, arms)["std_error"])
+    return _with_limits(row, treated / control, error)
+
+
+def _on_log_grid(row: Row) -> Numbers:
+    """A ratio that stands alone. One person adds about std_error² to the logarithm of a ratio of events (1/k where k
+    people have one), and about std_error over the root of n to that of a ratio of means. The step is the larger,
+    rounded up: as it is it would tell the error."""
+    error, value = _finite(row["std_error"]), row["value"]
+    if value <= 0:
+        return dict.fromkeys(NUMBERS)
+    people = max(min(row["n_treated"], row["n_control"]), 1)
+    step = round_step(max(error / math.sqrt(people), error**2) if error else 1 / people)
+    wider = round_to_step(error, step / 4, 1) if error else None
+    return _with_limits(row, math.exp(round_to_step(math.log(value), step)), wider)
+
+
+def _with_limits(row: Row, value: float, error: float | None) -> Numbers:
+    """Limits and p-value of the released value and error, as far from it in errors as the exact ones are."""
+    exact = {name: _finite(row[name]) for name in NUMBERS}
+    before, (on, back) = exact["std_error"], (math.log, math.exp) if row["scale"].endswith("ratio") else (float, float)
+    error = None if error is None else three_digits(error)
+    released: Numbers = {**dict.fromkeys(NUMBERS), "value": _tidy(value), "std_error": error}
+    centre = on(row["value"])
+    for name in ("lower", "upper"):
+        limit = exact[name]
+        if limit is not None and before and error and (on is not math.log or limit > 0):
+            away = round((on(limit) - centre) / before, 3)  # the quantile, with its sign
+            released[name] = _tidy(back(on(value) + away * error))
+    if exact["p_value"] is not None and before and error:
+        released["p_value"] = _p_value(exact["p_value"], abs(centre) / before, abs(on(value)) / error)
+    return released
+
+
+def _p_value(exact: float, before: float, after: float) -> float:
+    """The p-value of a statistic of `after` in the distribution that gave `exact` for `before`, to two digits."""
+    if before < 1e-9 or not 1e-300 < exact < 1:
+        return float(f"{2 * _NORMAL.cdf(-after):.2g}")
+    bent = round(-_NORMAL.inv_cdf(exact / 2) / before, 2)  # 1 for a normal distribution
+    return float(f"{2 * _NORMAL.cdf(-bent * after):.2g}")
+
+
+def step_of_difference(row: Row) -> float:
+    """What one person adds to a difference, rounded up to 1, 2 or 5 times a power of ten. One person in the smaller arm
+    adds at most 1/n to a share or to a mean of events; to a mean of something else about a standard deviation over n,
+    and that is the standard error over the root of n."""
+    people = max(min(row["n_treated"], row["n_control"]), 1)
+    one, error = 1 / people, _finite(row["std_error"])
+    if row["scale"] != "risk_difference" and error:
+        one = max(error / math.sqrt(people), min(one, COARSEST * error))
+    return round_step(one)
+
+
+def round_step(one: float) -> float:
+    """1, 2 or 5 times a power of ten, the smallest that is at least `one`."""
+    power = 10.0 ** math.floor(math.log10(one))
+    return float(f"{next(k * power for k in (1, 2, 5, 10) if k * power >= one * (1 - 1e-9)):.3g}")
+
+
+def round_to_step(value: float, step: float, towards: int = 0) -> float:
+    """`value` on multiples of `step`: the nearest, or the next one down (-1) or up (1)."""
+    times = round(value / step, 6)
+    whole = math.floor(times + 0.5) if towards == 0 else math.floor(times) if towards < 0 else math.ceil(times)
+    return float(f"{whole * step:.12g}") + 0.0
+
+
+def cut_digits(content: Any) -> Any:
+    """Every number in it to three digits, whole ones as they are: for what is no share and no mean of people."""
+    if isinstance(content, Mapping):
+        return {name: cut_digits(part) for name, part in content.items()}
+    if isinstance(content, list | tuple):
+        return [cut_digits(part) for part in content]
+    return three_digits(content) if isinstance(content, float) and math.isfinite(content) else content
+
+
+def three_digits(value: float) -> float:
+    return float(f"{value:.3g}") + 0.0
+
+
+def _tidy(value: float) -> float:
+    return float(f"{value:.5g}") + 0.0
+
+
+def _odds(risk: float) -> float:
+    return risk / (1 - risk)
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
