@@ -24,6 +24,7 @@ from results import RESULTS, write_section
 
 from models.balance import measure_balance
 from models.propensity import fit_propensity
+from models.refusals import Refused
 from models.registry import DESIGNS, EFFECTS, check_capability
 from models.results import Baseline, BoolArray, Estimand, FloatArray
 from pipelines.design_matrix import build_baseline
@@ -143,7 +144,7 @@ def estimate_all(sample: Sample, only: Sequence[str]) -> Iterator[dict[str, obje
         rng = np.random.default_rng(2016)
         try:
             design = DESIGNS[name].function(sample.baseline, sample.treated, propensity, estimand=estimand, rng=rng)
-        except ValueError:
+        except Refused:
             yield from ({**place, "effect": effect, "refused": "design"} for effect in effects)
             continue
         smd = max(abs(row.smd_after) for row in measure_balance(sample.baseline, design))
@@ -153,7 +154,7 @@ def estimate_all(sample: Sample, only: Sequence[str]) -> Iterator[dict[str, obje
                 found = EFFECTS[effect].function(
                     sample.outcome, sample.baseline, design, rng=np.random.default_rng(2016), kind="continuous"
                 )
-            except ValueError:
+            except Refused:
                 yield {**place, "effect": effect, "refused": "effect"}
                 continue
             listed = found if isinstance(found, tuple) else found.estimates

@@ -39,6 +39,7 @@ from simulated_worlds import (
 
 from models.propensity import fit_propensity
 from models.recurrent import mean_count
+from models.refusals import Refused
 from models.registry import DESIGNS, EFFECTS, OutcomeKind, check_capability
 from models.results import Baseline, Design, Estimand, Estimate, Scale
 from models.times import limits, risks
@@ -102,7 +103,7 @@ def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -
     world, number, most, only, never = job
     mean_count.largest_of = _nan  # as with_limits below
     limits.N_DRAWS = 10
-    risks.with_limits = _none  # limits of whole curves play no part here, and would take most of the time
+    risks.with_limits = risks.difference_with_limits = _none  # of whole curves; they would take most of the time
     rng = np.random.default_rng([number, WORLDS.index(world)])
     people = draw_people(world, world.treated + world.pool, rng)
     treated = rng.random(people.chance.size) < people.chance
@@ -120,7 +121,7 @@ def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -
         effects = [cell.effect for cell in cells if (cell.design, cell.estimand) == (name, estimand)]
         try:
             design = DESIGNS[name].function(baseline, treated, propensity, estimand=estimand, rng=rng)
-        except ValueError:
+        except Refused:
             rows += [{**place, "effect": effect, "kind": "", "event": "", "scale": "refused"} for effect in effects]
             continue
         focal = {"ATT": treated, "ATC": ~treated}.get(estimand, np.ones_like(treated))
@@ -134,7 +135,7 @@ def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -
                 where = {**place, "effect": effect, "kind": kind}
                 try:
                     estimates = estimate(effect, kind, outcomes, baseline, design, rng)
-                except ValueError:
+                except Refused:
                     rows.append({**where, "event": "", "scale": "refused"})
                     continue
                 of = OUTCOMES.get(effect, kind)

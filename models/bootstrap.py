@@ -8,9 +8,8 @@ the sample's (a one-step bootstrap: Davidson & MacKinnon 1999, Int Econ Rev 40:4
 weights are recomputed from it, and scaled again within exact groups. Truncated weights and trimmed rows stay as they
 are. The interval is normal with the bootstrap's standard error; its percentiles are in the notes.
 
-Where a share 1 - p of the outcomes was not observed (`keep_observed`), the score rests on rows that are gone. A draw of
-their own stands for them: the step is p times that of the rows drawn and sqrt(p (1 - p)) times that of other clusters
-drawn beside them, which is what all rows would give with outcomes missing at random.
+Rows whose outcome was not observed (`keep_observed`) are drawn with the others: the score and the totals of exact
+groups rest on them too.
 """
 
 from collections.abc import Iterator
@@ -72,12 +71,7 @@ def cluster_bootstrap(
     if draws.count < 2:
         return tuple(replace(estimate, method="cluster_bootstrap") for estimate in estimates)
     counted = _draw(draws.count, draws.rows.size, replicates, rng)
-    if model.scores and model.observed_share < 1:
-        unseen = _draw(draws.count, draws.rows.size, replicates, rng)
-        drawn = [draws.means(counts, others) for counts, others in zip(counted, unseen, strict=True)]
-    else:
-        drawn = [draws.means(counts) for counts in counted]
-    treated, control = np.concatenate(drawn, axis=1)
+    treated, control = np.concatenate([draws.means(counts) for counts in counted], axis=1)
     is_clustered = np.any((design.matched_set >= 0) & (design.weights > 0)) and "sets_are" not in design.notes
     unit = "matched sets" if is_clustered else "persons"
     fitted = "score moved by one Newton step" if model.scores else "weights as fixed"
@@ -93,12 +87,16 @@ class _Draws:
         takes_part = design.weights > 0
         for score in model.scores:
             takes_part = takes_part | (score.residual != 0)
+        used = design.weights > 0
+        if model.scaling is not None:  # totals follow people too whose outcome was not observed
+            used = used | (model.scaling.adds > 0)
+            takes_part = takes_part | used
         codes, of_all = np.unique(code[takes_part], return_inverse=True)
-        self.count, self.observed_share = codes.size, model.observed_share
+        self.count = codes.size
         number = np.zeros(len(code), dtype=np.int64)
         number[takes_part] = of_all
         group = np.zeros(len(code), dtype=np.int64) if model.scaling is None else model.scaling.group
-        rows = np.flatnonzero(design.weights > 0)
+        rows = np.flatnonzero(used)
         self.rows = rows[np.argsort(group[rows], kind="stable")]
         self.cluster = number[self.rows]
         self.weights = design.weights[self.rows]
@@ -112,13 +110,9 @@ class _Draws:
         self.by_cluster = _sums_by(self.cluster, self.parts * self.weights[:, None], self.count)
         self.is_each_row = np.array_equal(self.cluster, np.arange(self.count))
 
-    def means(self, counts: FloatArray, unseen: FloatArray | None = None) -> FloatArray:
-        """(2, b) means of the treated and of the controls in b replicates, from (b, count) draws of each cluster;
-        `unseen` are draws that stand for the rows whose outcome was not observed."""
+    def means(self, counts: FloatArray) -> FloatArray:
+        """(2, b) means of the treated and of the controls in b replicates, from (b, count) draws of each cluster."""
         moves = counts - 1
-        if unseen is not None:
-            share = self.observed_share
-            moves = share * moves + np.sqrt(share * (1 - share)) * (unseen - 1)
         drawn = counts if self.is_each_row else counts[:, self.cluster]
         if self.scaling is None and not self.is_ato:
             sums = counts @ self.by_cluster

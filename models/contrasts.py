@@ -22,6 +22,9 @@ LARGE_SHARE = 0.1
 MANY_CONTROLS = 30
 """Among fewer a tenth of the weight is nothing unusual."""
 
+FEW_SETS = 20
+"""As of matching with replacement (models/matching/nearest.py): no robust error can be trusted on fewer clusters."""
+
 
 @dataclass(frozen=True)
 class ArmMeans:
@@ -88,9 +91,13 @@ def contrast_arms(
     inside = design.weights > 0
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
     effective_n = effective_number(_standing_in(means, design))
+    warnings = (
+        _warn_of_few("treated", means.treated_weights, n_treated),
+        _warn_of_few("control", means.control_weights, n_control),
+        _warn_of_few_sets(means.clusters),
+    )
     facts: dict[str, float | str] = {
-        **_warn_of_few("treated", means.treated_weights, n_treated),
-        **_warn_of_few("control", means.control_weights, n_control),
+        **({"warning": "; ".join(filter(None, warnings))} if any(warnings) else {}),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
@@ -166,21 +173,28 @@ def effective_number(weights: FloatArray) -> float:
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def _warn_of_few(arm: Literal["treated", "control"], arm_weights: FloatArray | None, n: int) -> dict[str, float | str]:
-    """A warning where one row of many of an arm stands for more than a tenth of all."""
+def _warn_of_few_sets(clusters: Clusters) -> str:
+    """A warning where the error rests on few matched sets, as full matching to few controls leaves; empty otherwise."""
+    if clusters.factor == 1.0 or clusters.count >= FEW_SETS:
+        return ""
+    return "the error rests on fewer than twenty independent matched sets and may be too small"
+
+
+def _warn_of_few(arm: Literal["treated", "control"], arm_weights: FloatArray | None, n: int) -> str:
+    """A warning where one row of many of an arm stands for more than a tenth of all; empty otherwise."""
     if arm_weights is None or n < MANY_CONTROLS:
-        return {}
+        return ""
     weights = np.abs(arm_weights)
     if weights.max() <= LARGE_SHARE * weights.sum():
-        return {}
+        return ""
     who = {
         "treated": "treated person carries more than a tenth of the treated’s",
         "control": "control carries more than a tenth of the controls’",
     }[arm]
-    return {
-        "warning": f"a single {who} weight, so the estimate and its error lean on few people; narrow the sample to "
-        "where the groups overlap"
-    }
+    return (
+        f"a single {who} weight, so the estimate and its error lean on few people; narrow the sample to where the "
+        "groups overlap"
+    )
 
 
 def _contrast(scale: Scale, treated: float, control: float) -> _Contrast:

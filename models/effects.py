@@ -72,20 +72,24 @@ def weighted_difference(
 
 
 def keep_observed(outcome: FloatArray, baseline: Baseline, design: Design) -> tuple[FloatArray, Baseline, Design]:
-    """Drop the rows whose outcome is missing (NaN) and keep matched sets whole.
+    """Take the rows whose outcome is missing (NaN) out of the design, to weight 0, and keep matched sets whole.
 
     In a matched set the weight of lost controls is shared among the remaining in proportion to their weights. Under
     the ATT a set's control weight shrinks with its treated weight (a lost only treated row takes its controls along:
     they stay as rows of weight 0), under the ATC the other way round; under the ATE each arm keeps its total. A set
     left with one arm goes. Weights that were scaled within exact groups are treated alike, with groups for sets; other
     weights stay as they are.
-    The notes gain n_treated_without_outcome, n_control_without_outcome (rows of the design) and n_sets_lost. With
-    nothing missing the three come back as they are.
+    The rows themselves stay: the equations that made the weights hold over them, and the errors need those
+    (`Design.before`). The notes gain n_treated_without_outcome, n_control_without_outcome (rows of the design) and
+    n_sets_lost. With nothing missing in the design the three come back as they are.
+
+    Unbiased where outcomes are missing whatever the covariates are, or depend on them alike in both arms (then for the
+    people observed); where they depend on them otherwise in either arm, only methods that fit the outcome or the score
+    to the people observed adjust for it (aipw, tmle, g_computation, adjusted_regression, forests).
     """
-    observed = np.isfinite(outcome)
-    if observed.all():
+    observed, inside = np.isfinite(outcome), design.weights > 0
+    if observed[inside].all():
         return outcome, baseline, design
-    inside = design.weights > 0
     weights = _share_weights(baseline, design, observed)
     sets = np.where(weights > 0, design.matched_set, -1)
     in_sets = np.unique(design.matched_set[inside & (design.matched_set >= 0)]).size
@@ -95,15 +99,7 @@ def keep_observed(outcome: FloatArray, baseline: Baseline, design: Design) -> tu
         "n_control_without_outcome": float((inside & ~design.treated & ~observed).sum()),
         "n_sets_lost": float(in_sets - np.unique(sets[sets >= 0]).size),
     }
-    kept_design = replace(
-        design,
-        treated=design.treated[observed],
-        score=design.score[observed],
-        weights=weights[observed],
-        matched_set=sets[observed],
-        notes=notes,
-    )
-    return outcome[observed], _rows_of(baseline, observed), kept_design
+    return outcome, baseline, replace(design, weights=weights, matched_set=sets, notes=notes, before=design)
 
 
 def _weighted_mean(values: FloatArray, weights: FloatArray, arm: BoolArray) -> tuple[float, FloatArray]:
@@ -141,13 +137,3 @@ def _share_weights(baseline: Baseline, design: Design, observed: BoolArray) -> F
             rescale = {True: rescale[True] * after[False] / before[False], False: np.ones_like(treated_left)}
     factor = np.where(design.treated, rescale[True][number], rescale[False][number])
     return np.where(in_set, np.where(whole[number], left * np.nan_to_num(factor), 0.0), left)
-
-
-def _rows_of(baseline: Baseline, rows: BoolArray) -> Baseline:
-    return replace(
-        baseline,
-        matrix=baseline.matrix[rows],
-        exact_group=baseline.exact_group[rows],
-        index_day=baseline.index_day[rows],
-        person=baseline.person[rows],
-    )

@@ -8,13 +8,12 @@ Greene 2013, Int J Biostat 9:215; Mao, Li & Greene 2019, Stat Methods Med Res 28
 within exact groups, that scaling, and the totals that were scaled to, are part of the estimator too. An approximation
 where the score was fitted with an L2 penalty: the shrinkage bias of the coefficients is not part of the variance.
 
-Outcomes that were not observed leave rows out after the weights were made (`keep_observed`). The equations hold over
-all rows, and the weights of a share p of them are used: with outcomes missing at random the variance is p times the one
-that minds the equations plus 1 - p times the one that does not. The correction is multiplied by 1 - sqrt(1 - p), which
-gives that mixture where it is a projection, as it nearly is; taken whole it made errors a seventh too small at p = 0.8.
+Outcomes that were not observed take rows out after the weights were made (`keep_observed`). The equations hold over all
+rows, those included (`Design.before`), and so do totals that follow everybody (ATE, ATO); the weights of those observed
+alone are used. Stacked so, the error is that of the two steps as they were done.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -58,9 +57,8 @@ class Scaling:
 class WeightModel:
     """How the weights of a design came about; `scores` is empty and `scaling` None when that plays no part.
 
-    says            one phrase for the report
-    blown_up        (n,) factors for the spread of rows around the mean of their group, None for 1
-    observed_share  of the rows that the equations were solved with, those still there
+    says      one phrase for the report
+    blown_up  (n,) factors for the spread of rows around the mean of their group, None for 1
     """
 
     design: Design
@@ -68,7 +66,6 @@ class WeightModel:
     scaling: Scaling | None
     says: str
     blown_up: FloatArray | None = None
-    observed_share: float = 1.0
 
     def influence(self, per_weight: FloatArray, arm: BoolArray) -> FloatArray:
         """(n, k) influence on k means of one arm, from (n, k) derivatives with respect to its rows' weights.
@@ -82,11 +79,8 @@ class WeightModel:
             adds, adds_slope = self.scaling.adds, self.scaling.adds_slope
             moves = moves if self.blown_up is None else moves * self.blown_up[:, None]
         influence = adds[:, None] * per_added + self.design.weights[:, None] * moves
-        correction = 1.0 - np.sqrt(1.0 - self.observed_share)
         for score in self.scores:
-            influence += correction * score.influence(
-                score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added
-            )
+            influence += score.influence(score.weight_slope[:, None] * moves + adds_slope[:, None] * per_added)
         return np.asarray(influence)
 
     def _weighs_one(self, arm: BoolArray) -> bool:
@@ -116,17 +110,17 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
     fixed = WeightModel(design, (), None, "weights as fixed")
     if weights_are == "fixed" or design.notes.get("weight_formula") in CONSTANTS:
         return fixed
-    share = _observed_share(design)
+    group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     if design.notes.get("weight_formula") in CALIBRATED:
-        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated", observed_share=share)
+        return _model_calibrated(baseline, design, group)
     score_model = design.notes.get("score_model", "logistic")
     if score_model not in ("logistic", "logistic_by_stratum", "overidentified") or np.ptp(design.score[inside]) == 0:
         return fixed
-    group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
     slope = _weight_slope(design, group)
     if slope is None:
         return fixed
-    scaling = Scaling(group, *_population(design)) if is_scaled_within_groups(design, group) else None
+    is_scaled = is_scaled_within_groups(design.before or design, group)
+    scaling = Scaling(group, *_population(design, group)) if is_scaled else None
     strata = [comparable_rows(baseline, design.treated)]
     if score_model == "logistic_by_stratum":
         least = int(design.notes["least_in_a_stratum"])
@@ -135,21 +129,26 @@ def model_weights(baseline: Baseline, design: Design, weights_are: WeightsAre) -
         scores: tuple[ScoreModel, ...] = (joint_equations(baseline, design, strata[0], slope),)
     else:
         scores = tuple(_score_model(baseline, design, slope, members) for members in strata)
-    return WeightModel(design, scores, scaling, "weights as estimated", observed_share=share)
+    return WeightModel(design, scores, scaling, "weights as estimated")
 
 
-def _observed_share(design: Design) -> float:
-    lost = sum(float(design.notes.get(f"n_{arm}_without_outcome", 0.0)) for arm in ("treated", "control"))
-    n_kept = float((design.weights > 0).sum())
-    return n_kept / (n_kept + lost)
+def _model_calibrated(baseline: Baseline, design: Design, group: IntArray) -> WeightModel:
+    """The equations hold the totals of the groups as well; totals of those observed alone are scaled to since."""
+    if design.before is None:
+        return WeightModel(design, equations_of(baseline, design), None, "weights as estimated")
+    made = design.before
+    change = np.divide(design.weights, made.weights, out=np.zeros_like(made.weights), where=made.weights > 0)
+    equations = tuple(replace(each, weight_slope=each.weight_slope * change) for each in equations_of(baseline, made))
+    scaling = Scaling(group, *_population(design, group)) if is_scaled_within_groups(made, group) else None
+    return WeightModel(design, equations, scaling, "weights as estimated")
 
 
 def _model_strata(design: Design) -> WeightModel:
     """Weights scaled to the population of the estimand within strata. The spread around the mean of a stratum's n rows
     is blown up by n / (n - 1); strata with a single row of an arm whose weights are scaled have no spread of their own
     and are taken together, which can only make the error larger."""
-    used = (design.weights > 0) & (design.matched_set >= 0)
-    number = np.where(used, design.matched_set + 1, 0).astype(np.int64)
+    made, used = design.before or design, (design.weights > 0) & (design.matched_set >= 0)
+    number = np.where(made.weights > 0, made.matched_set + 1, 0).astype(np.int64)
     scaled = used & {"ATT": ~design.treated, "ATC": design.treated}.get(design.estimand, np.ones_like(used))
     size = np.zeros((2, number.max() + 1))
     for arm in (0, 1):
@@ -157,8 +156,8 @@ def _model_strata(design: Design) -> WeightModel:
     has_one = (size == 1).any(axis=0)[number]
     own = size[design.treated.astype(np.int64), number]
     blown_up = np.where(scaled & ~has_one, np.sqrt(own / np.maximum(own - 1, 1)), 1.0)
-    population = {"ATT": design.treated, "ATC": ~design.treated}.get(design.estimand, np.ones_like(used))
-    adds = (used & population).astype(np.float64)
+    whole = (made.weights > 0) & (np.bincount(number, weights=used) > 0)[number] & (number > 0)
+    adds = {"ATT": used & design.treated, "ATC": used & ~design.treated}.get(design.estimand, whole).astype(np.float64)
     scaling = Scaling(np.where(has_one, 0, number), adds, np.zeros_like(adds))
     return WeightModel(design, (), scaling, "scaled within strata", blown_up)
 
@@ -207,9 +206,12 @@ def _formula_of(design: Design) -> str:
     return "matching" if design.notes.get("weight_formula") == "matching" else design.estimand
 
 
-def _population(design: Design) -> tuple[FloatArray, FloatArray]:
-    """(n,) what each row of the design adds to the total of its group, and its derivative in the row's log-odds."""
+def _population(design: Design, group: IntArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) what each row adds to the total of its group, and its derivative in the row's log-odds: under the ATT and
+    the ATC the observed of that arm, else everybody the design was made with, in groups that are still there."""
     inside = design.weights > 0
+    if design.before is not None and design.estimand not in ("ATT", "ATC"):
+        inside = (design.before.weights > 0) & (np.bincount(group, weights=design.weights) > 0)[group]
     score = design.score
     variance, nought = score * (1 - score), np.zeros_like(score)
     population = {

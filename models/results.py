@@ -81,6 +81,8 @@ class Design:
     weights      (n,) finite, >= 0; 0 means not in the design. Under the ATT every kept treated row has weight 1.
     matched_set  (n,) set number from 0, or -1 for rows in no set (weighting designs: all -1)
     notes        facts worth reporting, numbers or short texts (n_treated_unmatched, caliper_width, ...)
+    before       the design as it was made, where people whose outcome was not observed have left it since (their weight
+                 is 0 now): the equations that made its weights hold with them
     """
 
     method: str
@@ -90,6 +92,7 @@ class Design:
     weights: FloatArray
     matched_set: IntArray
     notes: Mapping[str, float | str] = field(default_factory=dict)
+    before: "Design | None" = None
 
 
 @dataclass(frozen=True)

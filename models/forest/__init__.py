@@ -2,7 +2,9 @@
 
 causal      causal_forest: the effect method, start here
 censored    censored_forest: the same for times that may be cut short
-growing     EconML grows the trees, little bag by little bag
+residuals   what is left of treatment and outcome, on which the forest grows
+growing     trees grow, little bag by little bag
+trees       one honest tree, EconML's, from sums over coded covariates
 arrays      a forest as plain arrays: effects, intervals, file
 scores      doubly robust scores of the estimand; projections of the effect on covariates
 subgroups   effects of pre-specified subgroups, with tests of interaction

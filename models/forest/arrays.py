@@ -34,6 +34,8 @@ bag_size        () trees of one little bag; bags follow each other
 """
 
 ROWS_AT_ONCE = 1_024
+ROWS_TOGETHER = 256
+"""Rows that go down a tree level by level, side by side: their covariates and the tree stay in the cache."""
 
 SINGULAR = 1e-12
 """A mean jacobian whose determinant is below this share of its squared size is inverted as a pseudo-inverse."""
@@ -51,7 +53,7 @@ def predict_trees(arrays: ForestArrays, X: FloatArray) -> FloatArray:
 
     Raises ValueError when X has another number of columns or missing values.
     """
-    return predict_bags(arrays, X)[0]
+    return _walk_all(arrays, X, None, with_errors=False)[0]
 
 
 def predict_bags(arrays: ForestArrays, X: FloatArray, use: BoolArray | None = None) -> tuple[FloatArray, FloatArray]:
@@ -62,28 +64,53 @@ def predict_bags(arrays: ForestArrays, X: FloatArray, use: BoolArray | None = No
     A row without a bag has effect nan; a variance needs two bags. Raises ValueError when X has another number of
     columns or missing values.
     """
+    effect, used, mean, between, total = _walk_all(arrays, X, use, with_errors=True)
+    return effect, _variance(used, mean, between, total, int(np.asarray(arrays["bag_size"])))
+
+
+def predict_effects(arrays: ForestArrays, X: FloatArray, use: BoolArray) -> FloatArray:
+    """(m,) effects as `predict_bags` gives them, without their variances."""
+    return _walk_all(arrays, X, use, with_errors=False)[0]
+
+
+def _walk_all(arrays: ForestArrays, X: FloatArray, use: BoolArray | None, *, with_errors: bool) -> FloatArray:
+    """(5, m) columns of `_walk` for every row."""
     forest = {name: np.asarray(arrays[name]) for name in arrays}
     if X.ndim != 2 or X.shape[1] != forest["columns"].size or not np.isfinite(X).all():
         raise ValueError(f"X must have {forest['columns'].size} columns and no missing values")
     bag_size = int(forest["bag_size"])
-    n_bags = forest["first_node"].size // bag_size
-    allowed = np.ones((n_bags, len(X)), dtype=np.bool_) if use is None else np.ascontiguousarray(use)
-    tree_parts = ("first_node", "left", "right", "feature", "threshold", "moment", "jacobian")
-    parts, rows = [forest[name] for name in tree_parts], np.ascontiguousarray(X, dtype=np.float64)
+    allowed = np.ones((forest["first_node"].size // bag_size, len(X)), dtype=np.bool_) if use is None else use
+    nodes = _linked_nodes(forest)
     walk: Any = _walk
 
     def block(first: int) -> FloatArray:
         chosen = slice(first, first + ROWS_AT_ONCE)
-        return np.asarray(walk(*parts, rows[chosen], np.ascontiguousarray(allowed[:, chosen]), bag_size))
+        rows = np.ascontiguousarray(X[chosen], dtype=np.float64)
+        return np.asarray(walk(*nodes, rows, np.ascontiguousarray(allowed[:, chosen]), bag_size, with_errors))
 
-    firsts = range(0, len(rows), ROWS_AT_ONCE)
+    firsts = range(0, len(X), ROWS_AT_ONCE)
     if len(firsts) < 2:
-        walked = block(0)
-    else:
-        with ThreadPoolExecutor(workers()) as pool:
-            walked = np.concatenate(list(pool.map(block, firsts)))
-    effect, used, mean, between, total = walked.T
-    return effect, _variance(used, mean, between, total, bag_size)
+        return block(0).T
+    with ThreadPoolExecutor(workers()) as pool:
+        return np.concatenate(list(pool.map(block, firsts))).T
+
+
+def _linked_nodes(forest: ForestArrays) -> tuple[NDArray[Any], ...]:
+    """The trees as `_walk` takes them: children numbered across the forest, one after the other, a leaf its own child;
+    a leaf's moment and jacobian side by side. Numbers without a sign, since those with one are checked at every use."""
+    left, first_node = forest["left"].astype(np.int64), forest["first_node"].astype(np.int64)
+    is_inner = left >= 0
+    first = np.repeat(first_node, np.diff(np.append(first_node, left.size)))
+    child = np.column_stack([left, forest["right"]]) + first[:, None]
+    child[~is_inner] = np.flatnonzero(~is_inner)[:, None]
+    return (
+        first_node.astype(np.uint32),
+        np.where(is_inner, forest["feature"], 0).astype(np.uint32),
+        forest["threshold"].astype(np.float64),
+        child.astype(np.uint32).ravel(),
+        is_inner.astype(np.uint32),
+        np.column_stack([forest["moment"], forest["jacobian"].reshape(-1, 4)]).astype(np.float64),
+    )
 
 
 def workers() -> int:
@@ -110,48 +137,85 @@ def _variance(
 
 
 @njit(cache=True, nogil=True)
-def _walk(  # noqa: PLR0915 (one pass over a row, without calls in between)
+def _walk(
     first_node: Any,
-    left: Any,
-    right: Any,
     feature: Any,
     threshold: Any,
-    moment: Any,
-    jacobian: Any,
+    child: Any,
+    is_inner: Any,
+    value: Any,
     X: Any,
     allowed: Any,
     bag_size: int,
+    with_errors: bool,
 ) -> Any:
-    """(m, 5): effect; bags used; mean of the bags' errors, of their squares, of the trees' squares. A tree's error is
-    the first component of inverse jacobian × (its jacobian × parameter - its moment)."""
-    n_bags, n_rows = allowed.shape
+    """(m, 5): effect; bags used; mean of the bags' errors, of their squares, of the trees' squares (0 unless
+    `with_errors`)."""
+    n_trees, n_rows = len(first_node), len(X)
     out = np.full((n_rows, 5), np.nan)
-    leaf = np.empty((n_rows, n_bags * bag_size), dtype=np.int32)
-    sums = np.zeros((n_rows, 6))
-    used_by = np.zeros(n_rows, dtype=np.int64)
-    # Tree after tree, so that the nodes of one stay in the cache while all rows pass through it.
-    for tree in range(n_bags * bag_size):
-        bag, first = tree // bag_size, first_node[tree]
-        for row in range(n_rows):
-            if not allowed[bag, row]:
+    leaf = np.empty((n_trees if with_errors else 1, ROWS_TOGETHER), dtype=np.uint32)
+    going, speaking = np.empty(ROWS_TOGETHER, dtype=np.uint32), np.empty(ROWS_TOGETHER, dtype=np.uint32)
+    for start in range(0, n_rows, ROWS_TOGETHER):
+        stop = min(start + ROWS_TOGETHER, n_rows)
+        rows, here, found = X[start:stop], allowed[:, start:stop], out[start:stop]
+        sums, bags = np.zeros((stop - start, 6)), np.zeros(stop - start, dtype=np.int64)
+        n_speaking: Any = 0
+        for tree in range(n_trees):
+            bag = tree // bag_size
+            if tree % bag_size == 0:
+                n_speaking = 0
+                for row in range(len(rows)):
+                    speaking[n_speaking] = row
+                    n_speaking += here[bag, row]
+                    bags[row] += here[bag, row]
+            at = leaf[tree if with_errors else 0]
+            for number in range(n_speaking):
+                going[number] = speaking[number]
+                at[speaking[number]] = first_node[tree]
+            _go_down(feature, threshold, child, is_inner, rows, at, going, n_speaking)
+            for number in range(np.uint64(n_speaking)):
+                row_number = np.uint64(speaking[number])
+                node = np.uint64(at[row_number])
+                for part in range(6):
+                    sums[row_number, part] += value[node, part]
+        solved = _solve(sums, bags * bag_size)
+        for row in range(len(rows)):
+            if bags[row] == 0:
                 continue
-            node = first
-            while left[node] >= 0:
-                goes_left = X[row, feature[node]] <= threshold[node]
-                node = first + (left[node] if goes_left else right[node])
-            leaf[row, tree] = node
-            sums[row, 0] += moment[node, 0]
-            sums[row, 1] += moment[node, 1]
-            sums[row, 2] += jacobian[node, 0, 0]
-            sums[row, 3] += jacobian[node, 0, 1]
-            sums[row, 4] += jacobian[node, 1, 0]
-            sums[row, 5] += jacobian[node, 1, 1]
-            used_by[row] += 1
-    for row in range(n_rows):
-        used = used_by[row] // bag_size
-        if used == 0:
+            found[row] = 0.0
+            found[row, 0], found[row, 1] = solved[row, 0], bags[row]
+        if with_errors:
+            _add_errors(value, leaf, solved, here, bag_size, found)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _go_down(
+    feature: Any, threshold: Any, child: Any, is_inner: Any, X: Any, at: Any, going: Any, n_going: Any
+) -> None:
+    """From the root to the leaf, all rows a level at a time: which side a row goes is added to a number, not jumped to,
+    so that the processor never guesses and works on several rows at once. Rows in a leaf drop out of `going`."""
+    while n_going > 0:
+        still: Any = np.uint64(0)
+        for number in range(np.uint64(n_going)):
+            row = np.uint64(going[number])
+            node = np.uint64(at[row])
+            goes_right = np.uint64(X[row, np.uint64(feature[node])] > threshold[node])
+            node = np.uint64(child[np.uint64(2) * node + goes_right])
+            at[row] = node
+            going[still] = row
+            still += np.uint64(is_inner[node])
+        n_going = still
+
+
+@njit(cache=True, nogil=True)
+def _solve(sums: Any, n_trees: Any) -> Any:
+    """(m, 6): effect, intercept and the inverse jacobian of the mean equations."""
+    solved = np.zeros((len(sums), 6))
+    for row in range(len(sums)):
+        n = n_trees[row]
+        if n == 0:
             continue
-        n = used * bag_size
         a0, a1, j00 = sums[row, 0] / n, sums[row, 1] / n, sums[row, 2] / n
         j01, j10, j11 = sums[row, 3] / n, sums[row, 4] / n, sums[row, 5] / n
         det = j00 * j11 - j01 * j10
@@ -160,25 +224,34 @@ def _walk(  # noqa: PLR0915 (one pass over a row, without calls in between)
         else:
             inverse = np.linalg.pinv(np.array([[j00, j01], [j10, j11]]))
             i00, i01, i10, i11 = inverse[0, 0], inverse[0, 1], inverse[1, 0], inverse[1, 1]
-        effect, intercept = i00 * a0 + i01 * a1, i10 * a0 + i11 * a1
-        mean = between = total = 0.0
-        for bag in range(n_bags):
+        solved[row, 0], solved[row, 1] = i00 * a0 + i01 * a1, i10 * a0 + i11 * a1
+        solved[row, 2], solved[row, 3], solved[row, 4], solved[row, 5] = i00, i01, i10, i11
+    return solved
+
+
+@njit(cache=True, nogil=True)
+def _add_errors(value: Any, leaf: Any, solved: Any, allowed: Any, bag_size: int, found: Any) -> None:
+    """A tree's error is the first component of inverse jacobian × (its jacobian × parameter - its moment)."""
+    of_bag = np.zeros(len(solved))
+    for tree in range(len(leaf)):
+        bag, is_last = tree // bag_size, tree % bag_size == bag_size - 1
+        for row in range(len(solved)):
             if not allowed[bag, row]:
                 continue
-            of_bag = 0.0
-            for tree in range(bag * bag_size, (bag + 1) * bag_size):
-                node = leaf[row, tree]
-                m0 = jacobian[node, 0, 0] * effect + jacobian[node, 0, 1] * intercept - moment[node, 0]
-                m1 = jacobian[node, 1, 0] * effect + jacobian[node, 1, 1] * intercept - moment[node, 1]
-                error = i00 * m0 + i01 * m1
-                of_bag += error
-                total += error * error
-            of_bag /= bag_size
-            mean += of_bag
-            between += of_bag * of_bag
-        out[row, 0] = effect
-        out[row, 1] = used
-        out[row, 2] = mean / used
-        out[row, 3] = between / used
-        out[row, 4] = total / n
-    return out
+            node, effect, intercept = np.uint64(leaf[tree, row]), solved[row, 0], solved[row, 1]
+            m0 = value[node, 2] * effect + value[node, 3] * intercept - value[node, 0]
+            m1 = value[node, 4] * effect + value[node, 5] * intercept - value[node, 1]
+            error = solved[row, 2] * m0 + solved[row, 3] * m1
+            of_bag[row] += error
+            found[row, 4] += error * error
+            if is_last:
+                mean = of_bag[row] / bag_size
+                found[row, 2] += mean
+                found[row, 3] += mean * mean
+                of_bag[row] = 0.0
+    for row in range(len(solved)):
+        used = found[row, 1]
+        if used > 0:
+            found[row, 2] /= used
+            found[row, 3] /= used
+            found[row, 4] /= used * bag_size

@@ -4,20 +4,22 @@ Choice made: inverse-probability-of-censoring weights (models/times/censoring.py
 by arm and covariates). Where observation ended early the outcome is unknown; where it did not, the outcome counts for
 those alike who were lost. The forest works on Y* = m + weight × (Y - m), 0 weight for those lost and m the weighted
 mean of the arm: its expectation is that of Y whatever m is (Robins & Rotnitzky 1992), and with m the weights do not
-shake the outcomes of everybody. Everything else is models/forest/causal.py on Y*. The errors take the weights as known,
-which makes them too large rather than too small (ibid.).
+shake the outcomes of everybody. Rows of the design count alike, in the model of censoring as in the forest. Everything
+else is models/forest/causal.py on Y*. The errors take the weights as known, which makes them too large rather than too
+small (ibid.).
 
 Two forests: readmission until the horizon, with death competing, and days lost to readmission until then, which is the
 horizon less the restricted mean time to readmission.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
 
 from models.contrasts import check_confidence
 from models.forest.causal import ForestResult, fit_forest
+from models.forest.growing import GrownBy
 from models.forest.ranking import Better
 from models.forest.subgroups import Multiplicity
 from models.refusals import Refused
@@ -52,6 +54,7 @@ def censored_forest(
     multiplicity: Multiplicity = "holm",
     better: Better = "lower",
     policy_depth: int = 2,
+    grown_by: GrownBy = "this_project",
     censoring_penalty: float = 1.0,
     largest_censoring_weight: float = 10.0,
 ) -> CensoredForests:
@@ -64,8 +67,9 @@ def censored_forest(
     """
     check_confidence(confidence)
     day, event = within_horizon(day, event, design, horizon)
+    rows_alike = replace(design, weights=(design.weights > 0).astype(np.float64))
     by = censoring_weights(
-        day, event, baseline.matrix, design, horizon, l2_penalty=censoring_penalty, largest=largest_censoring_weight
+        day, event, baseline.matrix, rows_alike, horizon, l2_penalty=censoring_penalty, largest=largest_censoring_weight
     )
     is_readmitted = event == READMITTED
     targets = {"risk": is_readmitted.astype(np.float64), "time_lost": np.where(is_readmitted, horizon - day, 0.0)}
@@ -89,6 +93,7 @@ def censored_forest(
                 multiplicity=multiplicity,
                 better=better,
                 policy_depth=policy_depth,
+                grown_by=grown_by,
             ),
         )
         for (name, values), scales in zip(targets.items(), (RISKS, TIMES_LOST), strict=True)

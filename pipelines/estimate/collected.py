@@ -15,8 +15,8 @@ from typing import Any
 
 import polars as pl
 
-from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
-from models.times.events import FEWEST, fewest_of
+from models.results import Baseline, Design, Estimate, FloatArray
+from models.times.events import CENSORING_NOTE, FEWEST, fewest_of
 from pipelines.design import Contrast
 from pipelines.estimates_table import EXACT_SCHEMA
 
@@ -62,10 +62,10 @@ class AcceptedDesign:
     flagged: Baseline | None = None
 
     def for_method(
-        self, method: str, outcome: str, baseline: Baseline, observed: BoolArray, options: dict[str, Any]
+        self, method: str, outcome: str, baseline: Baseline, options: dict[str, Any]
     ) -> tuple[Baseline, dict[str, Any]]:
-        """The baseline and options that a method is to be given: `baseline` (of the `observed` rows of the design) and
-        `options` themselves, unless it is a regression with covariates of its own. Weights then count as fixed, since
+        """The baseline and options that a method is to be given: `baseline` (of the rows of the design) and `options`
+        themselves, unless it is a regression with covariates of its own. Weights then count as fixed, since
         those covariates do not tell how the weights were made.
 
         Raises Refused where the covariates cannot be made.
@@ -74,7 +74,7 @@ class AcceptedDesign:
             return baseline, options
         own = self.regressed(outcome)
         fixed = {"weights_are": "fixed"} if "weights_are" in options else {}
-        return replace(baseline, matrix=own.matrix[observed], columns=own.columns), options | fixed
+        return replace(baseline, matrix=own.matrix, columns=own.columns), options | fixed
 
     @property
     def baseline_for_forests(self) -> Baseline:
@@ -166,6 +166,12 @@ def fewest_apart(of_rows: pl.DataFrame, outcome: str, compared: Iterable[str], d
         inside = differs & (design.weights > 0)
         found.append(fewest_of((inside & arm).sum() for arm in (design.treated, ~design.treated)))
     return min((int(count) for count in found if count > 0), default=None)
+
+
+def remarks_of(estimates: Iterable[Estimate]) -> list[str]:
+    """What notes of estimates say to the reader of the report, each sentence once."""
+    found = [str(item.notes[key]) for item in estimates for key in (CENSORING_NOTE, "warning") if key in item.notes]
+    return list(dict.fromkeys(found))
 
 
 def note_of(contrast: str, outcome: str, design: str, method: str, note: str) -> dict[str, str]:

@@ -15,10 +15,10 @@ from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import FloatArray
-from models.times.events import CENSORING_NOTE, Followed
+from models.times.events import Followed
 from pipelines import store
 from pipelines.errors import naming
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
 from pipelines.estimate.times import BEFORE_DAY_1
 from pipelines.outcome_registry import is_counted, split_name
 from pipelines.protocol import Protocol
@@ -56,7 +56,7 @@ def estimate_rates(
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
-            sample: tuple[Any, ...] = (values, exposure[was_seen], baseline, design)
+            sample: tuple[Any, ...] = (values, exposure, baseline, design)
             if options["censoring"] == "weights":
                 options["followed"] = until_when(accepted.row_id, of_rows, observed, outcome)
                 sample = (
@@ -71,10 +71,8 @@ def estimate_rates(
                 refusal = str(error)
             else:
                 results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in found]
-                remark = found[0].notes.get(CENSORING_NOTE)
-                if remark is not None:
-                    about = (accepted.contrast.name, outcome, accepted.design.method, method)
-                    results.notes.append(note_of(*about, str(remark)))
+                about = (accepted.contrast.name, outcome, accepted.design.method, method)
+                results.notes += [note_of(*about, remark) for remark in remarks_of(found)]
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 

@@ -10,10 +10,9 @@ from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import BoolArray, FloatArray, IntArray
-from models.times.events import CENSORING_NOTE
 from pipelines import store
 from pipelines.errors import naming
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
 from pipelines.estimate.times import BEFORE_DAY_1, curve_frame
 from pipelines.protocol import Protocol, recurrent_outcome
 from pipelines.store import RunFolder
@@ -42,17 +41,16 @@ def estimate_recurrent(
     seen = last_day > 0
     _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
     n_unobserved = int((~seen & (accepted.design.weights > 0)).sum())
+    events = events_of_rows(accepted.row_id, readmissions)
     for method in (name for name in protocol.effects.methods if name in methods_for("recurrent")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "recurrent")
         if refusal is None:
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised and "weights_are" in options:
                 options["weights_are"] = "fixed"
-            events = events_of_rows(accepted.row_id.filter(pl.Series(seen)), readmissions)
-            sample = (*events, last_day[seen], died[seen], baseline, design)
+            sample = (*events, last_day, died, baseline, design)
             if options["censoring"] == "weights":
                 lost_at_once = np.where(seen, last_day, BEFORE_DAY_1)
-                events = events_of_rows(accepted.row_id, readmissions)
                 sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
             options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
             try:
@@ -79,10 +77,8 @@ def _collect(
     """`found` is estimates, or a record of estimates and the two arms' curves."""
     estimates = getattr(found, "estimates", found)
     results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in estimates]
-    remarks = dict.fromkeys(str(item.notes[CENSORING_NOTE]) for item in estimates if CENSORING_NOTE in item.notes)
-    results.notes += [
-        note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark) for remark in remarks
-    ]
+    about = (accepted.contrast.name, outcome, accepted.design.method, method)
+    results.notes += [note_of(*about, remark) for remark in remarks_of(estimates)]
     for arm, curve in zip(accepted.contrast.name.split("_vs_"), getattr(found, "curves", ()), strict=False):
         results.mean_counts.append(curve_frame(accepted, outcome, method, arm, curve))
 

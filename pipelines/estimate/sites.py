@@ -20,7 +20,7 @@ from models.influence import degrees_of_freedom
 from models.pooling import Mean, Pooled, pool_sites
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability
-from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
+from models.results import Baseline, Design, Estimate, FloatArray
 from models.times.events import FEWEST
 from pipelines import store
 from pipelines.design import seeded
@@ -36,11 +36,9 @@ FIXED, RANDOM = "fixed effect", "random effects"
 
 @dataclass(frozen=True)
 class _Sites:
-    """The observed rows of a design with the site of each, sites too small under one name, and which those are.
-    `was_seen` says of every row of the design whether it was observed, `lost` by site how many treated and controls
-    were not."""
+    """A design without the people whose outcome was not observed, the site of each row, sites too small under one name,
+    and which those are. `lost` says by site how many treated and controls were not observed."""
 
-    was_seen: BoolArray
     values: FloatArray
     baseline: Baseline
     design: Design
@@ -57,8 +55,11 @@ class _Sites:
         """The design with the rows of one site alone."""
         treated, control = self.lost[name]
         notes = {**self.design.notes, "n_treated_without_outcome": treated, "n_control_without_outcome": control}
-        weights = np.where(self.site == name, self.design.weights, 0.0)
-        return replace(self.design, weights=weights, notes=notes)
+        here = replace(self.design, weights=np.where(self.site == name, self.design.weights, 0.0), notes=notes)
+        if here.before is None:
+            return here
+        before = replace(here.before, weights=np.where(self.site == name, here.before.weights, 0.0))
+        return replace(here, before=before)
 
 
 def subgroup_of(by: str, site: str) -> str:
@@ -152,8 +153,7 @@ def _sort_out(
     of_site = accepted.row_id.to_frame().join(sites, on="row_id", how="left", maintain_order="left")["site"].to_numpy()
     kept, baseline, design = keep_observed(values, accepted.baseline, accepted.design)
     is_lost = np.isnan(values) & (accepted.design.weights > 0)
-    of_all = of_site.astype(object)
-    site = of_all[~np.isnan(values)]
+    site = of_site.astype(object)
     inside = design.weights > 0
     names: list[str] = []
     small: list[str] = []
@@ -162,8 +162,7 @@ def _sort_out(
         enough = name not in always_small and (here & design.treated).sum() >= chosen.min_treated
         enough &= (here & ~design.treated).sum() >= chosen.min_controls
         (names if enough else small).append(name)
-    for names_of_rows in (site, of_all):
-        names_of_rows[np.isin(names_of_rows, small)] = SMALL if chosen.small_sites == "together" else ""
+    site[np.isin(site, small)] = SMALL if chosen.small_sites == "together" else ""
     here = inside & (site == SMALL)
     fits = (here & design.treated).sum() >= chosen.min_treated
     if fits and (here & ~design.treated).sum() >= chosen.min_controls:
@@ -171,12 +170,12 @@ def _sort_out(
     treated = accepted.design.treated
     lost = {
         name: (
-            int((is_lost & treated & (of_all == name)).sum()),
-            int((is_lost & ~treated & (of_all == name)).sum()),
+            int((is_lost & treated & (site == name)).sum()),
+            int((is_lost & ~treated & (site == name)).sum()),
         )
         for name in names
     }
-    return _Sites(~np.isnan(values), kept, baseline, design, site, names, frozenset(small), lost)
+    return _Sites(kept, baseline, design, site, names, frozenset(small), lost)
 
 
 def _estimate_each(
@@ -192,7 +191,7 @@ def _estimate_each(
         options["weights_are"] = "fixed"
     estimates, reasons = {}, {}
     try:
-        baseline, options = accepted.for_method(chosen.method, outcome, found.baseline, found.was_seen, options)
+        baseline, options = accepted.for_method(chosen.method, outcome, found.baseline, options)
     except Refused as error:
         return {}, dict.fromkeys(found.names, str(error))
     for name in found.names:

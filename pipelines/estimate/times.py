@@ -25,6 +25,7 @@ from pipelines.estimate.collected import (
     AcceptedDesign,
     Results,
     note_of,
+    remarks_of,
     row_of,
     task_of,
 )
@@ -56,15 +57,14 @@ def estimate_times(
             with naming(task_of(accepted, outcome, method)):
                 codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
                 if refusal is None:
-                    sample, ids = (day[seen], codes[seen], baseline, design), accepted.row_id.filter(pl.Series(seen))
+                    sample = day, codes, baseline, design
                     if _weights_censoring(method, protocol):
-                        lost_at_once = np.where(seen, day, BEFORE_DAY_1)
                         of_forests = EFFECTS[method].individual_effects
                         covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
-                        sample, ids = (lost_at_once, codes, covariates, accepted.design), accepted.row_id
+                        sample = np.where(seen, day, BEFORE_DAY_1), codes, covariates, accepted.design
                     found = _run(method, accepted, *sample, protocol)
                     if EFFECTS[method].individual_effects:
-                        found = _keep_forests(found, accepted, sample[2], ids, protocol, results, out)
+                        found = _keep_forests(found, accepted, sample[2], protocol, results, out)
                     freedom = degrees_of_freedom(*sample[2:])
                     _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
         except Refused as error:
@@ -107,7 +107,6 @@ def _keep_forests(
     found: Any,
     accepted: AcceptedDesign,
     baseline: Baseline,
-    seen_ids: pl.Series,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -118,7 +117,7 @@ def _keep_forests(
     effects = []
     for effect, (name, forest) in zip(found.effects, found.forests, strict=True):
         folder = f"censored_forest_{name}"
-        estimates = keep_forest(forest, accepted, outcome, baseline, seen_ids, options, results, out, folder)
+        estimates = keep_forest(forest, accepted, outcome, baseline, accepted.row_id, options, results, out, folder)
         effects.append(replace(effect, estimates=estimates))
     return replace(found, effects=tuple(effects))
 
@@ -143,9 +142,9 @@ def _collect(
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
         results.differences.append(difference_frame(accepted, f"{pair.event}_{days}d", method, pair.difference))
-    results.notes += [
-        note_of(contrast, time_outcome(protocol), accepted.design.method, method, remark) for remark in found.remarks
-    ]
+    said = [*found.remarks, *remarks_of(item for effect in found.effects for item in effect.estimates)]
+    about = (contrast, time_outcome(protocol), accepted.design.method, method)
+    results.notes += [note_of(*about, remark) for remark in said]
 
 
 def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, IntArray]:

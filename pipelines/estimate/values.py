@@ -10,7 +10,7 @@ from models.effects import keep_observed
 from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
-from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
+from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.errors import naming
 from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
@@ -27,6 +27,15 @@ WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "cluster_bootstrap": {"weights_are": "fixed"},
 }
 """What the methods are told of a comparison whose score is known and was not fitted."""
+
+
+NOT_ADJUSTED = ("weighted_difference", "cluster_bootstrap")
+MANY_UNOBSERVED = 0.05
+UNOBSERVED = (
+    "the outcome of more than a twentieth of the design was not observed: this method takes those observed as they "
+    "are, and is biased where covariates foretell that differently in the two arms; aipw, tmle, g_computation and "
+    "adjusted_regression adjust for such covariates"
+)
 
 
 def estimate_values(
@@ -58,7 +67,7 @@ def estimate_values(
                     known = observed
                     if EFFECTS[method].individual_effects:
                         known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
-                    found = _run(method, accepted, outcome, kind, known, ~np.isnan(values), protocol, results, out)
+                    found = _run(method, accepted, outcome, kind, known, protocol, results, out)
                     estimates = with_fewest(found, known[0], known[2], kind)
             except Refused as error:
                 refusal = str(error)
@@ -66,7 +75,10 @@ def estimate_values(
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         told = {"fewest_apart": apart}
         results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) | told for item in estimates]
-        for remark in remarks_of(estimates, outcome == protocol.outcomes.primary):
+        remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
+        if estimates and method in NOT_ADJUSTED and n_unobserved > MANY_UNOBSERVED * in_design.sum():
+            remarks.append(UNOBSERVED)
+        for remark in remarks:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
 
 
@@ -114,7 +126,6 @@ def _run(
     outcome: str,
     kind: Literal["binary", "continuous"],
     observed: tuple[FloatArray, Baseline, Design],
-    was_seen: BoolArray,
     protocol: Protocol,
     results: Results,
     out: Path,
@@ -123,11 +134,10 @@ def _run(
     if accepted.contrast.is_randomised:
         options |= WHEN_RANDOMISED.get(method, {})
     values, of_design, design = observed
-    baseline, options = accepted.for_method(method, outcome, of_design, was_seen, options)
+    baseline, options = accepted.for_method(method, outcome, of_design, options)
     rng = seeded(protocol, "effect", accepted.contrast.name, accepted.design.method, outcome, method)
     given = {"rng": rng, "kind": kind, "confidence": protocol.effects.confidence, **options}
     result = EFFECTS[method].function(values, baseline, design, **given)
     if not EFFECTS[method].individual_effects:
         return tuple(result)
-    seen_ids = accepted.row_id.filter(pl.Series(was_seen))
-    return keep_forest(result, accepted, outcome, baseline, seen_ids, options, results, out)
+    return keep_forest(result, accepted, outcome, baseline, accepted.row_id, options, results, out)

@@ -142,7 +142,7 @@ def _ends(
     `least` so many people of an arm have the outcome, and have it not: an estimate on fewer is withheld, and a share of
     next to nobody has an error without end."""
     counted, whole = midpoint_six(with_outcome), midpoint_six(people[0])
-    few = [n_least / (midpoint_six(n) + 3) for n_least, n in zip(least, people, strict=True)]
+    few = [min(n_least / (midpoint_six(n) + 3), 0.5) for n_least, n in zip(least, people, strict=True)]
     found = []
     for treated, beyond in (((counted - 2) / (whole + 3), -step / 2), ((counted + 3) / (whole - 2), step / 2)):
         pair = (treated, treated - gap + beyond)

@@ -18,6 +18,7 @@ TINY = {
         "--replicates 3 --worlds trusts --methods weighted_difference cumulative_incidence --processes 1 "
         "--numbers numbers.csv"
     ),
+    "forest": "worlds --settings steps:0 --people 500",
     "methods_data": f"{ROOT}/tests/data --folders nhefs --methods weighted_difference",
 }
 SAID = {
@@ -27,8 +28,10 @@ SAID = {
     "nation": "### Where the time goes (500 people",
     "matching": "| nearest 1:5, 60 x 30,000 | this project |",
     "methods_truth": "### binary outcome, ATT",
+    "forest": "## Causal forest: simulated worlds, 500 people",
     "methods_data": "| propensity_weighting | weighted_difference | 3.4",
 }
+SECTION = {"forest": "forest_worlds"}
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -40,5 +43,5 @@ def test_a_benchmark_runs_and_writes_its_section_only(name: str, tmp_path: Path)
     subprocess.run(script, check=True, capture_output=True, env=environment, cwd=tmp_path)
     text = results.read_text(encoding="utf-8")
     assert "<!-- other -->\nkept\n<!-- other -->\n" in text
-    assert text.count(f"<!-- {name} -->") == 2
+    assert text.count(f"<!-- {SECTION.get(name, name)} -->") == 2
     assert SAID[name] in text

@@ -298,3 +298,14 @@ def test_a_treated_person_who_stands_for_many_is_warned_of(estimand):
     )
     (estimate, *_) = weighted_difference(outcome, baseline, design, rng=np.random.default_rng(0), kind="binary")
     assert "single treated person" in estimate.notes["warning"]
+
+
+@pytest.mark.parametrize(("n_sets", "warns"), [(19, True), (20, False)])
+def test_an_error_that_rests_on_few_matched_sets_is_warned_of(n_sets: int, warns: bool) -> None:
+    """Full matching to few controls leaves few sets, however many people are in them."""
+    sets = np.concatenate([np.arange(100) % n_sets, np.arange(n_sets)])
+    outcome, baseline, design = by_hand(
+        np.arange(100 + n_sets) % 7, [1] * 100 + [0] * n_sets, np.ones(100 + n_sets), sets
+    )
+    estimate = weighted_difference(outcome, baseline, design, rng=RNG, kind="continuous")[0]
+    assert ("fewer than twenty independent matched sets" in str(estimate.notes.get("warning", ""))) == warns

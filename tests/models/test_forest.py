@@ -237,8 +237,8 @@ def test_same_seed_same_forest_in_any_order_of_rows_and_another_seed_another():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trees": 42}, "multiple of 4"),
-        ({"trees": 36}, "at least 40 with 5 folds"),
+        ({"trees": 41}, "multiple of 2"),
+        ({"trees": 38}, "at least 40 with 5 folds"),
         ({"folds": 1}, "at least 2"),
         ({"subgroups": ("age",)}, "'age' is not among the covariates"),
         ({"policy_depth": 3}, "between 0 and 2"),

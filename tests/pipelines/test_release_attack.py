@@ -331,3 +331,21 @@ def test_a_part_that_is_withheld_takes_the_smallest_other_with_it() -> None:
     hidden = table.filter(pl.col("value").is_null())["subgroup"].to_list()
     assert hidden == ["ethnic_group = asian", "ethnic_group = other"]
     assert any("asian" in entry["place"] for entry in log.entries)
+
+
+def test_what_the_rounding_costs(study: RunFolder) -> None:
+    """Values move by a small part of their standard errors; errors shrink by no more than their third digit."""
+    exact, shown = study.read(store.ESTIMATES), pl.read_csv(study.file(store.RELEASED_ESTIMATES))
+    is_ratio = pl.col("scale").str.ends_with("ratio")
+    moved = (
+        pl.when(is_ratio).then((pl.col("shown") / pl.col("value")).log()).otherwise(pl.col("shown") - pl.col("value"))
+    )
+    both = exact.with_columns(shown["value"].alias("shown"), shown["std_error"].alias("error")).drop_nulls("shown")
+    both = both.filter(pl.col("std_error") > 0).with_columns(
+        errors=moved.abs() / pl.col("std_error"), wider=pl.col("error") / pl.col("std_error")
+    )
+    assert both.height > 50
+    assert both["errors"].mean() < 0.12
+    assert both["errors"].max() <= 0.51  # half an error, and the digits
+    assert both["wider"].min() >= 0.995
+    assert both["wider"].mean() >= 1.0

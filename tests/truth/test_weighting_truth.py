@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from models.effects import keep_observed, weighted_difference
 from models.propensity import fit_propensity
-from models.registry import DESIGNS
+from models.registry import DESIGNS, EFFECTS
 from models.results import BoolArray, FloatArray
 from tests.models.effect_samples import baseline_of
 
@@ -97,3 +97,26 @@ def test_intervals_cover_when_a_fifth_of_the_outcomes_was_not_observed(
         found[number] = estimate.value, estimate.std_error
     assert 0.9 < found[:, 1].mean() / found[:, 0].std(ddof=1) < 1.15
     assert 0.921 < (np.abs(found[:, 0] - target) < 1.959964 * found[:, 1]).mean() < 0.985
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("effect", "is_biased"), [("weighted_difference", True), ("adjusted_regression", False)])
+def test_outcomes_missing_by_covariates_otherwise_in_either_arm(effect: str, is_biased: bool) -> None:
+    """A fifth is missing, of the treated where x is large, of the controls where it is small; the effect is 0.5. Only
+    a method that looks at the covariates of the people observed is right."""
+    off, covered = [], []
+    for seed in range(100):
+        rng, n = np.random.default_rng([seed, 11]), 600
+        x = rng.normal(size=(n, 2))
+        treated = rng.random(n) < expit(-0.7 + 0.7 * x[:, 0] - 0.4 * x[:, 1])
+        y = x[:, 0] + 0.8 * x[:, 1] + 0.5 * treated + rng.normal(size=n)
+        y[rng.random(n) < expit(-1.6 + np.where(treated, 0.9, -0.9) * x[:, 0])] = np.nan
+        baseline = baseline_of(x)
+        propensity = fit_propensity(baseline, treated)
+        design = DESIGNS["propensity_weighting"].function(baseline, treated, propensity, estimand="ATT", rng=rng)
+        found = EFFECTS[effect].function(*keep_observed(y, baseline, design), rng=rng, kind="continuous")[0]
+        off.append(found.value - 0.5)
+        covered.append(found.lower < 0.5 < found.upper)
+    assert (abs(np.mean(off)) > 0.2) == is_biased
+    assert (np.mean(covered) < 0.6) == is_biased
+    assert is_biased or np.mean(covered) > 0.9
