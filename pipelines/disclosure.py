@@ -147,12 +147,13 @@ def release_curve(
     most: float = 1.0,
 ) -> ReleasedCurve | None:
     """A step curve seen at `days` only. Cumulative events are incidence times the number at risk at the start; they
-    and the number at risk are rounded to the midpoint of six, and so are the limits and the band. A number at risk that
-    is too small is withheld; None when already the start is, or when few have the event in the end. Until enough have
-    it nothing is said, neither of nobody nor of few: the first step would be the date of one person's event. Nor is
-    anything said of days after the curve's last, when nobody was observed any more, or of its end, as soon as few are
-    left: that would be the date on which one person's observation ended. `most` is the largest value there can be: 1
-    for a share of people, infinity for a mean number of events."""
+    and the number at risk are rounded to the midpoint of six; limits and band to the far end of the six that they are
+    among, so that they are nowhere narrower than the exact ones. A number at risk that is too small is withheld; None
+    when already the start is, or when few have the event in the end. Until enough have it nothing is said, neither of
+    nobody nor of few: the first step would be the date of one person's event. Nor is anything said of days after the
+    curve's last, when nobody was observed any more, or of its end, as soon as few are left: that would be the date on
+    which one person's observation ended. `most` is the largest value there can be: 1 for a share of people, infinity
+    for a mean number of events."""
     nothing = [math.nan] * len(day)
     edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
     rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
@@ -165,14 +166,13 @@ def release_curve(
         past = [row for row in rows if row[0] <= wanted]
         seen.append(past[-1][1:] if past else (0.0, 0.0, 0.0, start, math.nan, math.nan))
 
-    def rebuilt(column: int) -> list[float]:
-        return [
-            min(midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) / base, most) for row in seen
-        ]
+    def rebuilt(column: int, outwards: int = 0) -> list[float]:
+        counts = [midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) for row in seen]
+        return [min(_rebuilt_share(count, base, outwards), most) for count in counts]
 
-    def rebuilt_band(column: int) -> list[float | None]:
+    def rebuilt_band(column: int, outwards: int) -> list[float | None]:
         known = [math.isfinite(row[column]) for row in seen]
-        return [value if is_known else None for value, is_known in zip(rebuilt(column), known, strict=True)]
+        return [value if is_known else None for value, is_known in zip(rebuilt(column, outwards), known, strict=True)]
 
     events = [round(row[0] * start, _DIGITS) for row in seen]
     if events and release_count(max(events), rule) is None:
@@ -189,8 +189,20 @@ def release_curve(
     def said(values: Sequence[float | None]) -> list[float | None]:
         return [None if silent else value for value, silent in zip(values, is_silent, strict=True)]
 
-    edges_out = said(rebuilt_band(4)), said(rebuilt_band(5))
-    return ReleasedCurve(list(days), said(rebuilt(0)), said(rebuilt(1)), said(rebuilt(2)), left, *edges_out)
+    edges_out = said(rebuilt_band(4, -1)), said(rebuilt_band(5, 1))
+    return ReleasedCurve(list(days), said(rebuilt(0)), said(rebuilt(1, -1)), said(rebuilt(2, 1)), left, *edges_out)
+
+
+def _rebuilt_share(count: int, base: int, outwards: int) -> float:
+    """A midpoint of six as a share of another, or the lowest (-1) or highest (1) share that the two stand for."""
+    if count == 0 or outwards == 0:
+        return count / base
+    return (count - 3) / (base + 3) if outwards < 0 else (count + 3) / (base - 2)
+
+
+def widest_of_six(share: float, base: int) -> float:
+    """The highest share that has the same midpoint of six as `share` of `base` people, themselves a midpoint."""
+    return _rebuilt_share(midpoint_six(share * base), base, 1)
 
 
 def bin_people(values: Sequence[float], width: float, rule: Disclosure) -> tuple[list[float], list[int]] | None:

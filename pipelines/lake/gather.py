@@ -208,13 +208,14 @@ def _codes(values: pl.Series) -> np.ndarray | None:
         if values.name != "person_id":
             return None
         values = _ranked(values)
-    numbers = values.to_physical().cast(pl.Int64)
+    numbers = values.cast(pl.Int64)
     lowest, highest = numbers.min(), numbers.max()
     if not isinstance(lowest, int) or not isinstance(highest, int):
         return np.zeros(len(values), np.int64)
     if highest - lowest >= 1 << 62:  # a mistyped number may be anywhere: the difference would not fit
         return None
-    return (numbers - lowest).fill_null(highest - lowest + 1).to_numpy()
+    codes = numbers - lowest
+    return (codes.set(codes.is_null(), highest - lowest + 1) if codes.null_count() else codes).to_numpy()
 
 
 def _ranked(texts: pl.Series) -> pl.Series:
@@ -223,4 +224,6 @@ def _ranked(texts: pl.Series) -> pl.Series:
     order = pl.Series(encoded.dictionary).arg_sort().to_numpy()
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
-    return pl.Series(ranks).gather(pl.Series(encoded.indices))
+    if encoded.null_count:
+        return pl.Series(ranks).gather(pl.Series(encoded.indices))
+    return pl.Series(ranks[encoded.indices.to_numpy()])

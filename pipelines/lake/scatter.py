@@ -7,7 +7,7 @@ costs nothing, where Parquet's footers would cost seconds over all buckets.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import accumulate, groupby, pairwise
@@ -234,24 +234,35 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
 
 
 def read_parts(parts: Sequence[Part], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
-    """The rows of some parts, or some columns of them, with `_file`, the place of their file: a frame for each file."""
+    """The rows of some parts in order, or some columns of them, with `_file`, the place of their file: a frame for all
+    that follow each other and are of one schema."""
     frames = []
-    for (path, place, before), of_file in groupby(parts, key=lambda part: (part.path, part.place, part.lines_before)):
+    for _, alike in groupby(_batches(parts, columns), key=lambda pair: pair[1].schema):
+        own, batches = zip(*alike, strict=True)
+        rows = pl.from_arrow(pa.Table.from_batches(batches))
+        assert isinstance(rows, pl.DataFrame)
+        heights = [batch.num_rows for batch in batches]
+        if columns is not None:
+            rows = rows.select(columns)
+        elif any(part.lines_before for part in own):
+            before = pl.Series(np.repeat([part.lines_before for part in own], heights))
+            rows.replace_column(rows.get_column_index("_line"), rows["_line"] + before)
+        # A lake has thousands of such frames: building a query for each would cost more than reading it.
+        place = pl.Series("_file", np.repeat(np.array([part.place for part in own], np.int32), heights))
+        frames.append(rows.hstack([place]))
+    return frames
+
+
+def _batches(parts: Sequence[Part], columns: Sequence[str] | None) -> Iterator[tuple[Part, pa.RecordBatch]]:
+    """What lies at each part."""
+    for path, of_file in groupby(parts, key=lambda part: part.path):
         with open_arrow(path) as source:
             reader = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False))
             if columns is not None:
                 fields = [reader.schema.get_field_index(name) for name in columns]
                 options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
                 reader = pa.ipc.open_file(source, options=options)
-            rows = pl.from_arrow(pa.Table.from_batches([reader.get_batch(part.batch) for part in of_file]))
-        assert isinstance(rows, pl.DataFrame)
-        if columns is not None:
-            rows = rows.select(columns)
-        elif before:
-            rows.replace_column(rows.get_column_index("_line"), rows["_line"] + before)
-        # A lake has thousands of such frames: building a query for each would cost more than reading it.
-        frames.append(rows.hstack([pl.Series("_file", np.full(rows.height, place, np.int32))]))
-    return frames
+            yield from ((part, reader.get_batch(part.batch)) for part in of_file)
 
 
 def _buckets(rows: pl.DataFrame, n_buckets: int) -> np.ndarray:

@@ -13,16 +13,13 @@ from pipelines.protocol import Protocol
 
 Row = dict[str, Any]
 
-MOST_ROUNDED = 3
-"""People by whom a midpoint of six may be off."""
-
 
 def read_differences(
     differences: pl.DataFrame, curves: Row | None, contrast: str, protocol: Protocol, log: dc.DisclosureLog
 ) -> list[Row]:
     """Treated minus control of the released curves, on their days. Half the width of the limits and of the band is
-    taken to the midpoint of six in as many people as the smaller group has. `rounding` is by how much an edge of the
-    band may lie elsewhere because of it. Nothing is said where a curve says nothing."""
+    taken up to the end of its six in as many people as the smaller group has, and at least as far as 0 where the exact
+    limits reach it. Nothing is said where a curve says nothing."""
     if curves is None or differences.is_empty():
         return []
     mine = differences.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
@@ -38,30 +35,24 @@ def read_differences(
         place = [bisect_right(part["day"].to_list(), day) - 1 for day in days]
         both = zip(pair[0]["incidence"], pair[1]["incidence"], strict=True)
         value = [None if one is None or other is None else one - other for one, other in both]
-        halves = {name: (part[name] - part["value"])[place].to_list() for name in ("upper", "band_upper")}
         edges = {
-            name: [None if half is None else dc.midpoint_six(half * base) / base for half in listed]
-            for name, listed in halves.items()
+            name: [
+                None if mean is None else _half_width(exact, exact_mean, mean, base)
+                for exact, exact_mean, mean in zip(part[name][place], part["value"][place], value, strict=True)
+            ]
+            for name in ("upper", "band_upper")
         }
-        found.append(
-            {
-                "outcome": outcome,
-                "day": days,
-                "value": _rounded(value),
-                **_around(value, edges),
-                "rounding": _most_rounding(pair),
-            }
-        )
+        found.append({"outcome": outcome, "day": days, "value": _rounded(value), **_around(value, edges)})
     log.note(store.SUMMARY, "effects/differences", dc.MIDPOINT)
     return found
 
 
-def _most_rounding(pair: Sequence[Row]) -> float:
-    """Three people in each curve's events and in its start, and three in half the width; taken up to 0.1 points."""
-    starts = [line["at_risk"][0] for line in pair]
-    highest = [max(share for share in line["incidence"] if share is not None) for line in pair]
-    curves = sum(MOST_ROUNDED * (1 + share) / start for share, start in zip(highest, starts, strict=True))
-    return float(math.ceil(1000 * (curves + MOST_ROUNDED / min(starts))) / 1000)
+def _half_width(exact_upper: float | None, exact: float, released: float, base: int) -> float | None:
+    if exact_upper is None or math.isnan(exact_upper):
+        return None
+    half = exact_upper - exact
+    wide = dc.widest_of_six(half, base)
+    return max(wide, abs(released)) if half >= abs(exact) else wide
 
 
 def _around(value: list[float | None], edges: dict[str, list[float | None]]) -> Row:

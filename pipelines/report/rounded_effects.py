@@ -9,8 +9,10 @@ numbers (two designs, two variants, a part and the whole) subtract to a handful.
    six, as the curves are ("midpoint 6 derived"); where this would move it by more than half its standard error it is
    withheld;
 3. standard errors that are functions of counts (of ratios of shares, and of the difference where both arms are plain
-   shares, as in randomised arms and pairs) are those of the same six counts, the largest of them;
-4. intervals and p-values are those of the released value and standard error.
+   shares, as in randomised arms and pairs) are those of the same six counts, the largest of them; a ratio for which
+   that is more than twice the exact one is withheld;
+4. intervals and p-values are those of the released value and standard error; where the exact interval holds no effect
+   and theirs would not, the standard error is as large as it takes.
 Deriving the difference itself from rounded counts was tried: 12 of 90 against 20 of 95 went from p = 0.16 to 0.04.
 Nothing is rounded where the protocol suppresses nothing, as in studies of public data.
 """
@@ -39,6 +41,8 @@ DIFFERENCE_OF = {
 PLAIN_RATIO = {difference: ratio for ratio, difference in DIFFERENCE_OF.items() if ratio != "odds_ratio"}
 MOST_MOVED = 0.5
 """Standard errors that a ratio may be moved by before it is withheld."""
+MOST_WIDENED = 2.0
+"""Times that a ratio's standard error may grow by not knowing the six counts apart before it is withheld."""
 COARSEST = 0.25
 """Standard errors: a grid is no coarser than this for want of knowing what one person can add to a mean."""
 FACTOR_STEP = 0.05
@@ -60,7 +64,7 @@ def round_effects(by_scale: Mapping[str, Row], rule: Disclosure) -> dict[str, Nu
             continue
         is_ratio = scale.endswith("ratio")
         difference = by_scale.get(DIFFERENCE_OF.get(scale, "")) if is_ratio else row
-        arms = _arms(by_scale, difference) if difference is not None else None
+        arms = _arms(by_scale, difference, rule.suppress_below) if difference is not None else None
         numbers = _ratio(row, difference, arms) if is_ratio else _difference(row, arms)
         if numbers is not None:
             released[scale] = numbers
@@ -92,8 +96,9 @@ class _Arms:
         return math.sqrt(sum(v * slope**2 for v, slope in zip(variances, slopes, strict=True)))
 
 
-def _arms(by_scale: Mapping[str, Row], difference: Row) -> _Arms | None:
-    """None where the difference stands alone, so that it does not solve."""
+def _arms(by_scale: Mapping[str, Row], difference: Row, enough: int) -> _Arms | None:
+    """None where the difference stands alone, so that it does not solve. `enough` people have an outcome, and have it
+    not, or the estimate is withheld."""
     ratio = by_scale.get(PLAIN_RATIO.get(difference["scale"], ""))
     gap, factor = _finite(difference["value"]), None if ratio is None else _finite(ratio["value"])
     if ratio is None or gap is None or factor is None or factor <= 0:
@@ -111,22 +116,38 @@ def _arms(by_scale: Mapping[str, Row], difference: Row) -> _Arms | None:
     with_outcome = [share * n for share, n in zip(exact, people, strict=True)]
     is_table = is_share and all(abs(k - round(k)) < 1e-5 for k in with_outcome)
     known = with_outcome[0] if is_share else _finite(difference.get("fewest_events"))
-    released_gap = round_to_step(gap, step_of_difference(difference))
-    levels = [(treated, treated - released_gap) for treated in _as_counted(exact[0], known, people[0])]
-    possible = [pair for pair in levels if min(pair) > 0 and (not is_share or max(pair) < 1)]
-    if levels[0] not in possible:
+    step = step_of_difference(difference)
+    released_gap = round_to_step(gap, step)
+    treated = _as_counted(exact[0], known, people[0])
+    middle = (treated, treated - released_gap)
+    if min(middle) <= 0 or (is_share and max(middle) >= 1):
         return None
-    return _Arms(exact, tuple(possible), (midpoint_six(people[0]), midpoint_six(people[1])), is_table)
+    least = (enough, enough if is_table else 1)
+    ends = _ends(with_outcome[0], people, released_gap, step, least) if is_share else ()
+    return _Arms(exact, (middle, *ends), (midpoint_six(people[0]), midpoint_six(people[1])), is_table)
 
 
-def _as_counted(mean: float, with_outcome: float | None, people: int) -> tuple[float, ...]:
+def _as_counted(mean: float, with_outcome: float | None, people: int) -> float:
     """The mean of the treated arm with its people counted to the midpoint of six: those of the arm, and those with the
-    outcome, who bring what they have on average; then at the two ends of the six. To two digits where it is not known
-    how many these are."""
+    outcome, who bring what they have on average. To two digits where it is not known how many these are."""
     if not with_outcome or with_outcome < 0.5:
-        return (float(f"{mean:.2g}"),)
-    middle = midpoint_six(with_outcome)
-    return tuple(mean * (k / with_outcome) * (people / midpoint_six(people)) for k in (middle, middle - 2, middle + 3))
+        return float(f"{mean:.2g}")
+    return mean * (midpoint_six(with_outcome) / with_outcome) * (people / midpoint_six(people))
+
+
+def _ends(
+    with_outcome: float, people: tuple[int, int], gap: float, step: float, least: tuple[int, int]
+) -> tuple[tuple[float, float], ...]:
+    """The smallest and the largest shares of both arms that would have been counted, and rounded, as these are. At
+    `least` so many people of an arm have the outcome, and have it not: an estimate on fewer is withheld, and a share of
+    next to nobody has an error without end."""
+    counted, whole = midpoint_six(with_outcome), midpoint_six(people[0])
+    few = [min(n_least / (midpoint_six(n) + 3), 0.5) for n_least, n in zip(least, people, strict=True)]
+    found = []
+    for treated, beyond in (((counted - 2) / (whole + 3), -step / 2), ((counted + 3) / (whole - 2), step / 2)):
+        pair = (treated, treated - gap + beyond)
+        found.append((min(max(pair[0], few[0]), 1 - few[0]), min(max(pair[1], few[1]), 1 - few[1])))
+    return tuple(found)
 
 
 def _difference(row: Row, arms: _Arms | None) -> Numbers:
@@ -139,9 +160,9 @@ def _difference(row: Row, arms: _Arms | None) -> Numbers:
 
 def _error_from(row: Row, arms: _Arms, exact: float | None, released: float | None) -> float:
     """The standard error of plain shares at whichever of the counts that could be has the largest, times what the exact
-    one is of that of the exact shares. `exact` and `released` are the difference's own."""
+    one is of that of the exact shares, rounded up. `exact` and `released` are the difference's own."""
     plain = arms.plain_error(arms.exact, exact, row["scale"])
-    factor = max(round_to_step(row["std_error"] / plain, FACTOR_STEP), FACTOR_STEP) if plain > 0 else 1.0
+    factor = max(round_to_step(row["std_error"] / plain, FACTOR_STEP, 1), FACTOR_STEP) if plain > 0 else 1.0
     return factor * max(arms.plain_error(shares, released, row["scale"]) for shares in arms.could_be)
 
 
@@ -155,7 +176,12 @@ def _ratio(row: Row, difference: Row | None, arms: _Arms | None) -> Numbers | No
     if error and abs(math.log(treated / control / row["value"])) > MOST_MOVED * error:
         return None
     if error and difference["scale"] == "risk_difference":
-        error = _error_from(row, arms, difference["std_error"], _difference(difference, arms)["std_error"])
+        exact, error = (
+            error,
+            _error_from(row, arms, difference["std_error"], _difference(difference, arms)["std_error"]),
+        )
+        if error > MOST_WIDENED * exact:
+            return None
     return _with_limits(row, treated / control, error)
 
 
@@ -173,19 +199,24 @@ def _on_log_grid(row: Row) -> Numbers:
 
 
 def _with_limits(row: Row, value: float, error: float | None) -> Numbers:
-    """Limits and p-value of the released value and error, as far from it in errors as the exact ones are."""
-    exact = {name: _finite(row[name]) for name in NUMBERS}
-    before, (on, back) = exact["std_error"], (math.log, math.exp) if row["scale"].endswith("ratio") else (float, float)
-    error = None if error is None else three_digits(error)
-    released: Numbers = {**dict.fromkeys(NUMBERS), "value": _tidy(value), "std_error": error}
-    centre = on(row["value"])
-    for name in ("lower", "upper"):
-        limit = exact[name]
-        if limit is not None and before and error and (on is not math.log or limit > 0):
-            away = round((on(limit) - centre) / before, 3)  # the quantile, with its sign
-            released[name] = _tidy(back(on(value) + away * error))
-    if exact["p_value"] is not None and before and error:
-        released["p_value"] = _p_value(exact["p_value"], abs(centre) / before, abs(on(value)) / error)
+    """Limits and p-value of the released value and error, as far from it in errors as the exact ones are. Where the
+    exact interval holds no effect, the error is as large as it takes for the released one to hold it too."""
+    before, exact_p = _finite(row["std_error"]), _finite(row["p_value"])
+    on, back = (math.log, math.exp) if row["scale"].endswith("ratio") else (float, float)
+    released: Numbers = {**dict.fromkeys(NUMBERS), "value": _tidy(value)}
+    centre, moved = on(row["value"]), on(value)
+    limits = {name: _finite(row[name]) for name in ("lower", "upper")}
+    known = {name: on(x) for name, x in limits.items() if x is not None and (on is not math.log or x > 0)}
+    away = {name: round((x - centre) / before, 3) for name, x in known.items()} if before and error else {}  # quantiles
+    if error:
+        error = three_digits(error)
+        facing = away.get("lower" if moved > 0 else "upper")
+        if facing and len(known) == 2 and known["lower"] <= 0 <= known["upper"]:
+            error = max(error, _three_digits_up(abs(moved / facing)))
+        released |= {name: _tidy(back(moved + quantile * error)) for name, quantile in away.items()}
+    released["std_error"] = error
+    if exact_p is not None and before and error:
+        released["p_value"] = _p_value(exact_p, abs(centre) / before, abs(moved) / error)
     return released
 
 
@@ -232,6 +263,10 @@ def cut_digits(content: Any) -> Any:
 
 def three_digits(value: float) -> float:
     return float(f"{value:.3g}") + 0.0
+
+
+def _three_digits_up(value: float) -> float:
+    return round_to_step(value * (1 + 1e-6), 10.0 ** (math.floor(math.log10(value)) - 2), 1) if value > 0 else 0.0
 
 
 def _tidy(value: float) -> float:

@@ -12,6 +12,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,7 @@ def _best_layouts(header: Header, choices: Sequence[SourceTable]) -> list[Source
     return [layout for layout, fit in zip(choices, fits, strict=True) if fit == min(fits)]
 
 
+@cache
 def spellings(name: str) -> tuple[str, ...]:
     """How a header may write an accepted name, case-folded: as it is, hashed, and either cut to 32 characters."""
     whole = name.casefold()

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -56,7 +57,7 @@ class Header:
     delimiter: str
     has_rows: bool
 
-    @property
+    @cached_property
     def folded(self) -> tuple[str, ...]:
         return tuple(name.casefold() for name in self.names)
 
@@ -69,17 +70,18 @@ class Header:
 @dataclass(frozen=True)
 class Content:
     """What reading a file once from end to end tells: the SHA-256 of its bytes as they lie on disk, its encoding, and
-    the byte offsets of lines where it may be cut into pieces."""
+    the byte offsets of lines where it may be cut into pieces, and whether a quote may stand after the first line."""
 
     digest: str
     encoding: str
     cuts: tuple[int, ...]
+    has_quotes: bool = True
 
     @property
     def pieces(self) -> tuple["Piece", ...]:
         """The whole file, cut where it may be."""
-        starts = (0, *self.cuts)
-        return tuple(Piece(self.encoding, start, end) for start, end in zip(starts, (*self.cuts, None), strict=True))
+        ends = zip((0, *self.cuts), (*self.cuts, None), strict=True)
+        return tuple(Piece(self.encoding, start, end, self.has_quotes) for start, end in ends)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Piece:
     encoding: str
     start: int = 0
     end: int | None = None
+    has_quotes: bool = True
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,8 @@ def look_through(path: File) -> Content:
                 cuts.append(position + line_end + 1)
             position += len(block)
     inner = [] if has_quotes else [cut for cut in cuts if cut < position]
-    return Content(checksum.hexdigest(), ENCODINGS[0] if is_ascii else find_encoding(path), tuple(inner))
+    encoding = ENCODINGS[0] if is_ascii else find_encoding(path)
+    return Content(checksum.hexdigest(), encoding, tuple(inner), has_quotes)
 
 
 def find_encoding(path: File) -> str:
@@ -340,9 +344,13 @@ def _open_arrow(
             skip_rows=int(piece.start == 0),
             encoding=piece.encoding,
         ),
-        # A quoted field may hold a line break, so blocks must be cut with the quotes in mind.
+        # A quoted field may hold a line break. Where there is none, blocks are cut without looking for quotes, which
+        # would take almost as long as all the rest.
         arrow_csv.ParseOptions(
-            delimiter=header.delimiter, newlines_in_values=True, invalid_row_handler=set_apart, ignore_empty_lines=True
+            delimiter=header.delimiter,
+            newlines_in_values=piece.has_quotes,
+            invalid_row_handler=set_apart,
+            ignore_empty_lines=True,
         ),
         arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(header.columns, pa.string()),

@@ -127,7 +127,27 @@ def test_a_curve_is_rebuilt_from_counts() -> None:
     assert curve is not None
     assert curve.incidence == [0, None, None, 9 / 99, 15 / 99]
     assert curve.at_risk == [99, 99, 99, 93, 93]
-    assert curve.upper[-1] == 21 / 99
+    assert curve.upper[-1] == 24 / 97  # 20 are among 19 to 24, 100 people among 97 to 102
+
+
+@given(st.integers(30, 400), st.floats(0, 1), st.floats(0, 1))
+def test_limits_of_a_curve_are_no_narrower_than_they_were(people: int, one: float, other: float) -> None:
+    lower, upper = sorted((one, other))
+    share = (lower + upper) / 2
+    band = ([None, lower], [None, upper])
+    curve = dc.release_curve(
+        [0, 5], [0, share], [0, lower], [0, upper], [people] * 2, days=[0, 5], rule=RULE, band=band
+    )
+    if share * people < RULE.suppress_below:
+        return
+    assert curve is not None
+    for low, value, high in [
+        (curve.lower[1], curve.incidence[1], curve.upper[1]),
+        (curve.band_lower[1], curve.incidence[1], curve.band_upper[1]),
+    ]:
+        assert None not in (low, value, high)
+        assert (low or 0.0) - 1e-6 <= min(lower, value or 0.0)
+        assert (high or 0.0) + 1e-6 >= max(upper, value or 0.0)
 
 
 def test_a_curve_does_not_tell_when_the_first_few_had_the_event() -> None:

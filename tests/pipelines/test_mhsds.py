@@ -244,6 +244,31 @@ def test_a_file_of_many_blocks_reads_like_one_block(tmp_path: Path, monkeypatch:
     assert read_quarantine(lake).equals(read_quarantine(expected))
 
 
+@pytest.mark.parametrize("habit", ["no quotes", "quotes in the header", "quoted line breaks"])
+def test_blocks_are_cut_between_rows_whatever_is_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, habit: str
+) -> None:
+    rows = [
+        SPELL | {"MHS501UniqID": str(n), "Person_ID": f"P{n % 40}", "UniqHospProvSpellID": f"S{n}"} for n in range(300)
+    ]
+    source = write_extract(tmp_path / "source", tiny())
+    content = bytes_of(rows)
+    expected = [f"S{n}" for n in range(300)]
+    if habit == "quotes in the header":
+        header, body = content.split(b"\n", 1)
+        content = b",".join(b'"' + name + b'"' for name in header.split(b",")) + b"\n" + body
+    elif habit == "quoted line breaks":
+        for n in range(100, 300):
+            content = content.replace(f",S{n},".encode(), f',"S\n{n}",'.encode())
+        expected = [name if len(name) < 4 else f"S\n{name[1:]}" for name in expected]
+    (source / SPELL_FILE).write_bytes(content)
+    assert csv_files.look_through(source / SPELL_FILE).has_quotes is (habit == "quoted line breaks")
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1024)
+    lake = write_lake(source, tmp_path / "lake")
+    assert sorted(read_all(lake, "spell")["spell_id"]) == sorted(expected)
+    assert read_quarantine(lake).is_empty()
+
+
 @pytest.mark.parametrize("nobody", ["", "<NHS_No>", "   "])
 def test_a_row_without_a_person_takes_that_of_its_record(tmp_path: Path, nobody: str) -> None:
     lake = load(tmp_path, MHS501HospProvSpell=[SPELL | {"Person_ID": nobody}])
