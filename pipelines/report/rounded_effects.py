@@ -221,11 +221,12 @@ def _with_limits(row: Row, value: float, error: float | None) -> Numbers:
 
 
 def _p_value(exact: float, before: float, after: float) -> float:
-    """The p-value of a statistic of `after` in the distribution that gave `exact` for `before`, to two digits."""
+    """The p-value of a statistic of `after` in the distribution that gave `exact` for `before`. Three digits: with
+    two, 0.0496 would be 0.05 beside an interval without 0."""
     if before < 1e-9 or not 1e-300 < exact < 1:
-        return float(f"{2 * _NORMAL.cdf(-after):.2g}")
+        return float(f"{2 * _NORMAL.cdf(-after):.3g}")
     bent = round(-_NORMAL.inv_cdf(exact / 2) / before, 2)  # 1 for a normal distribution
-    return float(f"{2 * _NORMAL.cdf(-bent * after):.2g}")
+    return float(f"{2 * _NORMAL.cdf(-bent * after):.3g}")
 
 
 def step_of_difference(row: Row) -> float:
