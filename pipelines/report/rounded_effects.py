@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+from scipy.special import stdtr
+
 from pipelines.disclosure import midpoint_six
 from pipelines.estimates_table import NUMBERS
 from pipelines.protocol import Disclosure
@@ -221,12 +223,24 @@ def _with_limits(row: Row, value: float, error: float | None) -> Numbers:
 
 
 def _p_value(exact: float, before: float, after: float) -> float:
-    """The p-value of a statistic of `after` in the distribution that gave `exact` for `before`. Three digits: with
-    two, 0.0496 would be 0.05 beside an interval without 0."""
+    """The p-value of a statistic of `after` in the distribution that gave `exact` for `before`: a t where that is what
+    it is, else a normal one bent to it. Three digits: with two, 0.0496 would be 0.05 beside an interval without 0."""
     if before < 1e-9 or not 1e-300 < exact < 1:
-        return float(f"{2 * _NORMAL.cdf(-after):.3g}")
+        return three_digits(2 * _NORMAL.cdf(-after))
     bent = round(-_NORMAL.inv_cdf(exact / 2) / before, 2)  # 1 for a normal distribution
-    return float(f"{2 * _NORMAL.cdf(-bent * after):.3g}")
+    if bent < 1:
+        degrees = _degrees_of_freedom(exact, before)
+        return three_digits(float(2 * stdtr(degrees, -after)))
+    return three_digits(2 * _NORMAL.cdf(-bent * after))
+
+
+def _degrees_of_freedom(p_value: float, statistic: float) -> float:
+    """Of the t distribution that gives a statistic this p-value, to two digits."""
+    low, high = 1.0, 1e6  # the more, the smaller the p-value
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if 2 * stdtr(middle, -statistic) > p_value else (low, middle)
+    return float(f"{low:.2g}")
 
 
 def step_of_difference(row: Row) -> float:

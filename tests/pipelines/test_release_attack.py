@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import t
 
 from pipelines import store
 from pipelines.design import design_study
@@ -160,6 +161,20 @@ def test_released_intervals_are_as_wide_as_the_exact_ones() -> None:
             p_value, none = numbers["p_value"] or 0.0, 1.0 if scale.endswith("ratio") else 0.0
             holds_none = (numbers["lower"] or 0.0) <= none <= (numbers["upper"] or 0.0)
             assert (p_value >= 0.05) == holds_none or abs(p_value - 0.05) < 1e-4, (a, n, b, m, scale)
+
+
+@pytest.mark.parametrize("degrees", [3, 8, 30])
+def test_a_p_value_of_few_degrees_of_freedom_says_what_its_interval_says(degrees: int) -> None:
+    """Pooled imputations have t intervals; bent to the p-value alone, a normal one said 0.048 beside an interval with 0
+    (5 degrees of freedom, difference 0.165, standard error 0.066)."""
+    reach = t.ppf(0.975, degrees)
+    for value in np.linspace(-0.3, 0.3, 121) + 0.001:
+        row = {"scale": "risk_difference", "value": value, "std_error": 0.066, "n_treated": 103, "n_control": 309}
+        limits = {"lower": value - reach * 0.066, "upper": value + reach * 0.066}
+        exact = {**row, **limits, "p_value": 2 * t.sf(abs(value) / 0.066, degrees)}
+        numbers = round_effects({"risk_difference": exact}, RULE)["risk_difference"]
+        p_value, lower, upper = (numbers[name] or 0.0 for name in ("p_value", "lower", "upper"))
+        assert (p_value >= 0.05) == (lower <= 0 <= upper) or abs(p_value - 0.05) < 1e-3
 
 
 def test_a_share_next_to_everybody_has_a_finite_interval() -> None:
