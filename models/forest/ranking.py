@@ -121,7 +121,8 @@ def rank_weighted(
             float(spread),
             float(value - reach * spread),
             float(value + reach * spread),
-            float(2 * ndtr(-abs(value) / spread)),
+            # Where all have one priority nobody comes first, and area and spread are 0.
+            float(2 * ndtr(-abs(value) / spread)) if spread > 0 else 1.0,
         )
         for value, spread in zip(whole, error, strict=True)
     )
