@@ -115,7 +115,8 @@ def test_effects_are_rounded_to_a_part_of_their_error_and_counts_to_five(accepte
     public = pl.read_csv(accepted.file(store.RELEASED_ESTIMATES), schema=RELEASED_SCHEMA)
     assert public.height == private.height
     shown = public["value"].is_not_null()
-    assert shown.sum() >= private.height - 2  # a subgroup of few, and the one it would be found from
+    # a subgroup of few, the one it would be found from, and a ratio that rounding would widen too far
+    assert shown.sum() >= private.height - 3
     for out, exact in zip(public.to_dicts(), private.to_dicts(), strict=True):
         if out["value"] is not None and not out["scale"].endswith("ratio"):
             assert abs(out["value"] - exact["value"]) <= step_of_difference(exact) / 2 + 1e-12
