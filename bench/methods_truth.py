@@ -48,7 +48,7 @@ NUMBERS = ROOT / "bench" / "truth.csv"
 REFERENCE_DESIGNS = ("nearest_neighbour", "propensity_weighting")
 REFERENCE_EFFECTS = ("weighted_difference", "cumulative_incidence")
 WORLD_OF_OTHER_ESTIMANDS = "effects differ"
-FEW = {"causal_forest": 20, "censored_forest": 20, "cardinality_matching": 20}
+FEW = {"causal_forest": 60, "censored_forest": 60, "cardinality_matching": 20}
 """Replicates of methods that take long; all others get as many as asked for."""
 OUTCOMES = {"two_part": "amount"}
 """Outcomes of methods that are not for any continuous one."""
