@@ -22,13 +22,13 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from flows.settings import LIBRARY_SETTINGS, read_settings
+
+os.environ.update(LIBRARY_SETTINGS)  # as the command does, before anything heavy is imported
 
 import dask
 from measuring import measure
 from results import RESULTS, ROOT, describe_machine, write_section
-
-from flows.settings import read_settings
 
 STUDY = ROOT / "configs/studies/enrich_synthetic.toml"
 PEOPLE_PER_BUCKET = 4_000

@@ -5,17 +5,21 @@ python bench/peers/with_this.py ingest CSV FOLDER BUCKETS      (CSV lies in a fo
 python bench/peers/with_this.py features LAKE INDEX.csv OUT.parquet
 """
 
+import os
 import sys
 import time
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.settings import LIBRARY_SETTINGS, read_settings
+
+os.environ.update(LIBRARY_SETTINGS)  # as the command does, before anything heavy is imported
+
 import dask
 import polars as pl
 from table import said
 
-from flows.settings import read_settings
 from pipelines.lake import Lake, bucket_of, open_lake, write_lake
 from pipelines.lake.tasks import run
 

@@ -78,7 +78,6 @@ def read_piece(file: RawFile, piece: Piece, key: str, lake: Place, manner: Manne
     attempt = parts_of(lake, key) / uuid4().hex[:8]
     with workplace(attempt) as folder:
         receipt = scatter_piece(file, piece, folder, manner)
-    pa.default_memory_pool().release_unused()  # Arrow would keep it, and the next piece is another thread's
     if file.stamp() != before:
         raise SourceError(f"{file.name}: was changed while it was being read; load again when it is complete")
     write_whole(parts_of(lake, key) / RECEIPT, _dump(receipt, attempt.name, reader_of(file, manner)))
