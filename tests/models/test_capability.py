@@ -58,14 +58,20 @@ def outcomes() -> dict[str, tuple[Any, ...]]:
         "binary": (happens.astype(float),),
         "continuous": (amount,),
         "count": (rng.poisson(2 * risk).astype(float), rng.uniform(0.3, 1.0, N)),
-        "recurrent": (rows, np.tile([20.0, 60.0], rows.size // 2), np.full(N, 365.0), np.zeros(N, dtype=np.bool_)),
+        "recurrent": (
+            rows,
+            np.tile([20.0, 60.0], rows.size // 2),
+            np.where(rng.random(N) < 0.2, 200.0, 365.0),
+            np.zeros(N, dtype=np.bool_),
+        ),
         "time_to_event": (day, event),
     }
 
 
-def call(effect: str, kind: str, design: Design) -> Any:
+def call(effect: str, kind: str, design: Design, **more: Any) -> Any:
+    """The method on the sample of a kind of outcome; `more` are options beyond the quick ones."""
     function: Callable[..., Any] = EFFECTS[effect].function
-    options = dict(QUICK.get(effect, {}))
+    options = QUICK.get(effect, {}) | more
     if kind in ("binary", "continuous") or EFFECTS[effect].individual_effects:
         options["rng"] = np.random.default_rng(5)
     if kind in ("binary", "continuous"):
