@@ -1,4 +1,4 @@
-"""The unit of the weights means nothing: ten times every weight of a design, or a thousandth, gives the same numbers."""
+"""The unit of the weights means nothing: ten times all weights of a design, or a thousandth, give the same numbers."""
 
 from dataclasses import fields, replace
 from inspect import signature
