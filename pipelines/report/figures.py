@@ -289,8 +289,8 @@ def draw_incidence(summary: dict[str, Any]) -> str:
             figure,
             "incidence",
             f"Cumulative incidence: {mid(label(main))}",
-            f"Step curves by group with limits{_rebuilt(summary)}, and their difference with limits and band. The table "
-            "below the figure gives the values.",
+            f"Step curves by group with limits{_rebuilt(summary)}, and their difference with limits and band. The "
+            "table below the figure gives the values.",
         )
 
 
@@ -306,8 +306,8 @@ def draw_mean_count(summary: dict[str, Any]) -> str:
             figure,
             "mean_count",
             "Mean number of readmissions by each day",
-            f"Step curves by group with limits{_rebuilt(summary)}. The differences at the end are in the table below the "
-            "figure.",
+            f"Step curves by group with limits{_rebuilt(summary)}. The differences at the end are in the table below "
+            "the figure.",
         )
 
 

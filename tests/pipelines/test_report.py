@@ -568,7 +568,7 @@ def test_what_is_said_of_those_lost_follows_the_remarks(accepted: RunFolder, tmp
     write_json(run.file(store.EFFECT_NOTES), [*notes, {**about, "method": "cumulative_incidence", "note": remark}])
     render_report(run, run.path, make_protocol(), FACTS)
     page = run.file(store.REPORT).read_text(encoding="utf-8")
-    assert page.count(said) == 2
+    assert page.count(said) == 3
 
 
 def test_a_difference_of_rounded_curves_leaves_0_only_where_the_exact_one_does() -> None:
