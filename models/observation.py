@@ -5,10 +5,11 @@ Choice made: inverse-probability-of-observation weights (Robins, Rotnitzky & Zha
 covariates, on top of the design's weight. The probability comes from a logistic regression in each arm, which is one
 with every product of arm and covariate, since covariates may foretell it differently in the two. Rows count in it with
 their weight in the design, so that it is right first for the people the effect is about; a ridge penalty on
-standardised columns keeps many covariates and few people apart, and exact groups enter as indicators, as in the
-regressions of outcomes. Estimand: the effect in everybody of the design, given that who is observed depends on nothing
-that bears on the outcome but arm and covariates (missing at random). The estimation of the weights is part of each
-row's influence; taking them as known would make the errors too large.
+standardised columns, beside the effective number of an arm's people (models/penalty.py), keeps many covariates and few
+people apart, and exact groups enter as indicators, as in the regressions of outcomes. Estimand: the effect in everybody
+of the design, given that who is observed depends on nothing that bears on the outcome but arm and covariates (missing
+at random). The estimation of the weights is part of each row's influence; taking them as known would make the errors
+too large.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 from scipy.special import expit
 
 from models.nuisance import fit_coefficients, regression_columns
+from models.penalty import penalty_of_weighted
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, FloatArray, IntArray
 from models.score_equations import ScoreModel
@@ -143,36 +145,35 @@ def _fit(
     columns: FloatArray, is_seen: BoolArray, weights: FloatArray, l2_penalty: float, largest: float
 ) -> tuple[FloatArray, ScoreModel]:
     """(m,) one over the probability of having been observed of an arm's rows, not capped, and its equations."""
+    penalty = penalty_of_weighted(l2_penalty, weights)
     try:
-        coefficients = fit_coefficients(columns, is_seen.astype(np.float64), weights, "binary", l2_penalty)
+        coefficients = fit_coefficients(columns, is_seen.astype(np.float64), weights, "binary", penalty)
     except Refused as error:
         raise Refused(
             "the model of who is observed cannot be fitted without a penalty: some covariates foretell it without "
             "fail; set observation_penalty above 0 or drop those covariates"
         ) from error
-    _refuse_too_many_parameters(columns, is_seen, weights, l2_penalty)
+    _refuse_too_many_parameters(columns, is_seen, weights, penalty)
     linear = np.asarray(columns @ coefficients)
     chance = expit(linear)
-    bread = _inverse_information(columns, weights * chance * (1 - chance), l2_penalty)
+    bread = _inverse_information(columns, weights * chance * (1 - chance), penalty)
     rest = np.exp(np.minimum(-linear, LARGEST_LOG_ODDS))
     slope = np.where(is_seen & (1 + rest <= largest), -rest, 0.0)
     return 1 + rest, ScoreModel(columns, is_seen - chance, bread, slope)
 
 
-def _inverse_information(columns: FloatArray, spread: FloatArray, l2_penalty: float) -> FloatArray:
+def _inverse_information(columns: FloatArray, spread: FloatArray, penalty: float) -> FloatArray:
     information = columns.T @ (columns * spread[:, None])
-    information[1:, 1:] += l2_penalty * np.eye(columns.shape[1] - 1)
+    information[1:, 1:] += penalty * np.eye(columns.shape[1] - 1)
     return np.asarray(np.linalg.pinv(information, rcond=SINGULAR, hermitian=True), dtype=np.float64)
 
 
-def _refuse_too_many_parameters(
-    columns: FloatArray, is_seen: BoolArray, weights: FloatArray, l2_penalty: float
-) -> None:
+def _refuse_too_many_parameters(columns: FloatArray, is_seen: BoolArray, weights: FloatArray, penalty: float) -> None:
     """Counted where all are as likely to be observed: a model that describes the rows has no spread left to count in,
     and its weights would all be 1."""
     share = float(weights @ is_seen / weights.sum())
     spread = weights * share * (1 - share)
-    free = float(spread @ ((columns @ _inverse_information(columns, spread, l2_penalty)) * columns).sum(axis=1))
+    free = float(spread @ ((columns @ _inverse_information(columns, spread, penalty)) * columns).sum(axis=1))
     if free > LARGEST_SHARE_FITTED * is_seen.size:
         raise Refused(
             f"the model of who is observed would have {free:.0f} free parameters for {is_seen.size} people of an arm: "

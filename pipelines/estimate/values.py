@@ -81,7 +81,8 @@ def estimate_values(
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
         for item in estimates:
-            row = row_of(accepted, outcome, item, n_unobserved, freedom[method])
+            n_left_out = 0 if method in weighing else n_unobserved
+            row = row_of(accepted, outcome, item, n_left_out, freedom[method])
             results.estimates.append(row | {"fewest_apart": apart})
         remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
         if estimates and method in NOT_ADJUSTED and method not in weighing and is_many:

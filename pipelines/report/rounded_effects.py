@@ -25,7 +25,7 @@ from typing import Any
 
 from scipy.special import stdtr
 
-from pipelines.disclosure import midpoint_six
+from pipelines.disclosure import is_exact, midpoint_six
 from pipelines.estimates_table import NUMBERS
 from pipelines.protocol import Disclosure
 
@@ -57,7 +57,7 @@ def round_effects(by_scale: Mapping[str, Row], rule: Disclosure) -> dict[str, Nu
 
     `by_scale` are the rows of estimates.parquet of one design, method, outcome and subgroup.
     """
-    if rule.suppress_below <= 1:
+    if is_exact(rule):
         return {scale: {name: _finite(row[name]) for name in NUMBERS} for scale, row in by_scale.items()}
     released = {}
     for scale, row in by_scale.items():

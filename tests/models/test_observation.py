@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from models import standardisation
+from models import observation, standardisation
 from models.effects import keep_observed, weighted_difference
 from models.observation import OBSERVATION_NOTE, observation_weights
 from models.propensity import fit_propensity
@@ -149,8 +149,11 @@ def slopes_of(method: str, outcome: np.ndarray, baseline: Baseline, design: Desi
 
 @pytest.mark.parametrize("penalty", [0.0, 3.0])
 @pytest.mark.parametrize("largest", [50.0, 1.35])
-def test_the_error_is_that_of_finding_the_weights_again(largest: float, penalty: float) -> None:
-    """Persons of several rows, some of weight 0."""
+def test_the_error_is_that_of_finding_the_weights_again(
+    largest: float, penalty: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Persons of several rows, some of weight 0. The penalty's factor, which influences take as known, is held."""
+    monkeypatch.setattr(observation, "penalty_of_weighted", lambda l2_penalty, weights: l2_penalty)
     data, baseline, design = golden("att_by_site")
     design = replace(design, weights=np.where(np.arange(400) % 7 == 3, 0.0, design.weights))
     options = {**WEIGHTS, "observation_penalty": penalty, "largest_observation_weight": largest, "weights_are": "fixed"}
@@ -162,7 +165,10 @@ def test_the_error_is_that_of_finding_the_weights_again(largest: float, penalty:
 
 
 def test_the_error_of_a_regression_is_that_of_finding_the_weights_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under the ATO the target moves with the weights too; HC2's addition is no derivative and is taken out."""
+    """Under the ATO the target moves with the weights too. HC2's addition is no derivative and is taken out, and the
+    penalties' factor, which influences take as known, is held."""
+    for module in (observation, standardisation):
+        monkeypatch.setattr(module, "penalty_of_weighted", lambda l2_penalty, weights: l2_penalty)
     data, baseline, design = golden("ate_plain")
     design = replace(design, estimand="ATO", notes={"score_model": "boosting"})
     monkeypatch.setattr(standardisation, "SMALLEST_REST", 1.0)

@@ -71,7 +71,7 @@ def test_everybody_of_the_design_stays_where_others_stand_for_the_unobserved() -
     for method in METHODS:
         row = found[method, "risk_difference"]
         is_everybody = method != "adjusted_regression"
-        assert row["n_unobserved"] == n_lost
+        assert row["n_unobserved"] == (0 if is_everybody else n_lost)
         assert (row["n_treated"] == row["n_control"] == 100) == is_everybody
         assert (row["df_complete"] == degrees_of_freedom(accepted.baseline, accepted.design)) == is_everybody
         said = [note["note"] for note in results.notes if note["method"] == method]
@@ -140,7 +140,7 @@ def test_the_page_says_what_the_weights_assume(imputed: tuple[store.RunFolder, A
     page = (tmp_path / store.REPORT).read_text()
     assert "For weighted difference people whose outcome was observed stand for those of their group" in page
     assert "Weights for outcomes not observed" in page
-    assert "or stood for by people alike where the remarks below speak of weights" in page
+    assert "weights for the end of observation, or for outcomes not observed, they are among the people instead" in page
     assert "those observed weigh at most" in page
     plain = protocol_with("multiple_imputation", effects={"methods": ["weighted_difference"]})
     render_report(study(tmp_path / "plain", plain), tmp_path / "plain", plain, FACTS)
