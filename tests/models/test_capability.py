@@ -143,5 +143,23 @@ def test_the_effective_number_is_that_of_the_arm_that_stands_in(effect: str) -> 
             assert estimate.effective_n == pytest.approx(weights.sum() ** 2 / (weights @ weights))
 
 
+@pytest.mark.parametrize("estimand", ["ATE", "ATO"])
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_where_both_arms_stand_in_the_effective_number_is_the_smaller(effect: str, estimand: Estimand) -> None:
+    """Two fifths are treated, so theirs is the smaller; it must not be that of the controls."""
+    if estimand not in EFFECTS[effect].estimands:
+        return
+    design = design_of("propensity_weighting", estimand)
+    kish = [
+        design.weights[arm].sum() ** 2 / (design.weights[arm] ** 2).sum() for arm in (design.treated, ~design.treated)
+    ]
+    assert kish[0] < 0.9 * kish[1]
+    found = call(effect, EFFECTS[effect].kinds[0], design)
+    for estimate in getattr(found, "estimates", found):
+        assert estimate.effective_n <= estimate.n_treated < kish[1]
+        if effect in ("weighted_difference", "quasi_poisson", "cox", "cumulative_incidence", "lwyy"):
+            assert estimate.effective_n == pytest.approx(kish[0])
+
+
 def test_every_kind_of_outcome_has_a_sample() -> None:
     assert set(outcomes()) == set(EVERY_KIND)
