@@ -11,10 +11,12 @@ from numba import njit
 
 from models.matching.bounded_flow import Side, cheapest_within, positions, turned
 from models.matching.links import Links
-from models.matching.set_sizes import SetSizes, as_ratio
+from models.matching.set_sizes import SetSizes
 from models.matching.ties import even_out, without_idle
 from models.refusals import Refused
 from models.results import IntArray
+
+FEW = 8
 
 
 def cheapest_sets(links: Links, sizes: SetSizes) -> IntArray:
@@ -66,34 +68,41 @@ def _sides(links: Links) -> tuple[Side, Side]:
 
 
 def _refuse_unless_placed(treated: Side, controls: Side, sizes: SetSizes) -> None:
+    """Words whose whole numbers may be rounded to fives, or masked where small, before they are released: the limits
+    they name are then still ones that can be kept."""
     n_treated, n_controls = len(treated.start) - 1, len(controls.start) - 1
-    left = unplaced(controls, n_treated, sizes.fewest_of_control, sizes.most_of_treated)
-    if left:
-        share = _share(left, n_controls) if sizes.fewest_of_control == 1 else "some"
-        possible = _nearest_that_places(controls, n_treated, sizes.fewest_of_control, sizes.most_of_treated)
-        raise Refused(
-            f"max_controls = {sizes.max_controls} cannot be kept: there are too "
-            f"few treated people near enough for {share} of the controls within the limits, and full matching leaves "
-            f"nobody out; the smallest max_controls that places every control is {as_ratio(*possible[::-1])}"
-        )
-    left = unplaced(treated, n_controls, sizes.fewest_of_treated, sizes.most_of_control)
-    if left:
-        share = _share(left, n_treated) if sizes.fewest_of_treated == 1 else "some"
-        possible = _nearest_that_places(treated, n_controls, sizes.fewest_of_treated, sizes.most_of_control)
-        raise Refused(
-            f"min_controls = {sizes.min_controls} cannot be kept: there are too "
-            f"few controls near enough for {share} of the treated people within the limits, and full matching leaves "
-            f"nobody out; the largest min_controls that places every treated person is {as_ratio(*possible)}"
-        )
+    words = "{} cannot be kept: there are too few {} near enough for {} the {}, and full matching leaves nobody out; {}"
+    numbers = (sizes.fewest_of_control, sizes.most_of_treated)
+    if left := unplaced(controls, n_treated, *numbers):
+        wanted, capacity = _nearest_that_places(controls, n_treated, *numbers)
+        possible = f"a treated person may have {_some(capacity, 'control')}"
+        if wanted > 1:
+            possible = f"a control needs only {wanted} treated people"
+        share, possible = _share(left, n_controls, numbers[0]), f"every control is placed when {possible}"
+        raise Refused(words.format("max_controls", "treated people", share, "controls", possible))
+    numbers = (sizes.fewest_of_treated, sizes.most_of_control)
+    if left := unplaced(treated, n_controls, *numbers):
+        wanted, capacity = _nearest_that_places(treated, n_controls, *numbers)
+        possible = f"a control may have {_some(capacity, 'treated person', 'treated people')}"
+        if wanted > 1:
+            possible = f"a treated person needs only {wanted} controls"
+        share, possible = _share(left, n_treated, numbers[0]), f"every treated person is placed when {possible}"
+        raise Refused(words.format("min_controls", "controls", share, "treated people", possible))
 
 
-def _share(part: int, whole: int) -> str:
-    return "less than 1 %" if part < 0.01 * whole else f"about {100 * part / whole:.0f} %"
+def _share(part: int, whole: int, wanted: int) -> str:
+    """Of several partners wanted each, how many rows lack some depends on who comes first."""
+    percent = round(100 * part / whole)
+    return "some of" if wanted > 1 or percent < FEW else f"about {percent} % of"
+
+
+def _some(n: int, one: str, several: str = "controls") -> str:
+    return f"one {one}" if n == 1 else f"{n} {several}"
 
 
 def _nearest_that_places(side: Side, n_others: int, wanted: int, capacity: int) -> tuple[int, int]:
     """The (wanted, capacity) nearest to one under which rows are left over that leaves nobody: fewer wanted down to 1,
-    then more capacity."""
+    then more capacity; from `FEW` on the nearest multiple of five that leaves nobody."""
 
     def numbers(step: int) -> tuple[int, int]:
         return (1 - step, 1) if step < 0 else (1, step + 1)
@@ -106,7 +115,8 @@ def _nearest_that_places(side: Side, n_others: int, wanted: int, capacity: int) 
             low = middle
         else:
             high = middle
-    return numbers(high)
+    wanted, capacity = numbers(high)
+    return wanted // 5 * 5 if wanted >= FEW else wanted, -(-capacity // 5) * 5 if capacity >= FEW else capacity
 
 
 @njit(cache=True)

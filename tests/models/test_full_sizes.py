@@ -135,15 +135,23 @@ def test_the_total_is_that_of_an_exact_solver(
 
 
 def expect_nearest(words: str, pairs: list[tuple[int, int]], linear: FloatArray) -> None:
-    """What the refusal names can be kept (for itself), and nothing stricter."""
-    possible = Fraction(words.rsplit(" is ", 1)[1])
+    """What the refusal names can be kept (for itself), and nothing stricter; from eight on in steps of five."""
+    possible = named(words)
     step = LADDER.index(possible)
-    if "smallest max_controls" in words:
+    far = 5 if max(possible, 1 / possible) >= 8 else 1
+    if words.startswith("max_controls"):
         assert cheapest_within(pairs, linear, None, possible) is not None
-        assert cheapest_within(pairs, linear, None, LADDER[step - 1]) is None
+        assert cheapest_within(pairs, linear, None, LADDER[step - far]) is None
     else:
         assert cheapest_within(pairs, linear, possible, None) is not None
-        assert cheapest_within(pairs, linear, LADDER[step + 1], None) is None
+        assert cheapest_within(pairs, linear, LADDER[step + far], None) is None
+
+
+def named(words: str) -> Fraction:
+    """The ratio at the end of a refusal."""
+    number = words.split()[-2] if words.endswith(("controls", "control")) else words.split()[-3]
+    k = 1 if number == "one" else int(number)
+    return Fraction(k) if words.endswith(("controls", "control")) else Fraction(1, k)
 
 
 @given(
@@ -280,13 +288,33 @@ def test_whom_a_full_set_cannot_take_is_spread_over_all_as_near(lump_of_controls
 
 def test_who_cannot_be_placed_is_said() -> None:
     rows = [(0.0, 1, 0, 0, 1), (3.0, 1, 0, 0, 2), *((0.1, 0, 0, 0, 10 + k) for k in range(4)), (3.0, 0, 0, 0, 20)]
-    with pytest.raises(Refused, match="too few treated people near enough for about 40 % of the controls") as refusal:
-        match(*people(rows), caliper=0.2, max_controls=2)
-    assert "the smallest max_controls that places every control is 4" in str(refusal.value)
-    with pytest.raises(Refused, match=r"min_controls = 2 cannot be kept.*the largest .* every treated person is 1$"):
-        match(*people(rows), caliper=0.2, min_controls=2)
-    with pytest.raises(Refused, match=r"max_controls = 1/2 cannot be kept: .* for some of the controls .* is 4$"):
-        match(*people(rows), caliper=0.2, max_controls=0.5)
+    for options, words in [
+        (
+            {"max_controls": 2},
+            "max_controls cannot be kept: there are too few treated people near enough for about 40 % of the controls, "
+            "and full matching leaves nobody out; every control is placed when a treated person may have 4 controls",
+        ),
+        (
+            {"min_controls": 2},
+            "min_controls cannot be kept: there are too few controls near enough for some of the treated people, and "
+            "full matching leaves nobody out; every treated person is placed when a control may have one treated "
+            "person",
+        ),
+        ({"max_controls": 0.5}, "for some of the controls, and full matching leaves nobody out; every control is"),
+    ]:
+        with pytest.raises(Refused) as refusal:
+            match(*people(rows), caliper=0.2, **options)
+        assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(("n_controls", "said"), [(7, 7), (8, 10), (11, 15), (15, 15)])
+def test_the_limit_named_can_be_kept_after_rounding_for_release(n_controls: int, said: int) -> None:
+    world = people([(0.0, 1, 0, 0, 1), *((0.1, 0, 0, 0, 10 + k) for k in range(n_controls))])
+    with pytest.raises(Refused, match=f"a treated person may have {said} controls"):
+        match(*world, caliper=None, max_controls=2)
+    words = f"a control may have {said} treated people"
+    with pytest.raises(Refused, match=words):
+        match(world[0], ~world[1], world[2], caliper=None, min_controls=1 / 2)
 
 
 @pytest.mark.parametrize(
