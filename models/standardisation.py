@@ -26,6 +26,7 @@ from models.doubly_robust import largest_share
 from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.nuisance import fit_coefficients, regression_columns, solve_symmetric
+from models.penalty import penalty_of_weighted
 from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray
 
@@ -74,7 +75,8 @@ def adjusted_regression(
 
     As g_computation, but every row counts in the regressions with its weight in the design.
 
-    l2_penalty   0 adjusts in full; the larger, the nearer to weighted_difference
+    l2_penalty   0 adjusts in full; the larger, the nearer to weighted_difference. It stands beside the effective number
+                 of people of an arm (models/penalty.py)
     weights_are  as in weighted_difference: "estimated" lets the error know of the fitted propensity score
 
     Raises Refused on outcomes or designs that cannot be compared, and when a regression without a penalty does not
@@ -164,13 +166,14 @@ def _mean_over(
     if np.all(values[fits] == values[fits][0]):
         return _StandardisedMean(float(values[fits][0]), nothing, nothing, nothing, weights)
     here, y = columns[fits], values[fits]
-    coefficients = fit_coefficients(here, y, weights[fits], kind, l2_penalty)
+    penalty = penalty_of_weighted(l2_penalty, weights[fits])
+    coefficients = fit_coefficients(here, y, weights[fits], kind, penalty)
     linear = columns @ coefficients
     predicted = expit(linear) if kind == "binary" else linear
     slope = predicted * (1 - predicted) if kind == "binary" else np.ones_like(linear)
     mean = float(share @ predicted)
     information = here.T @ (here * (weights * slope)[fits][:, None])
-    information[1:, 1:] += l2_penalty * np.eye(columns.shape[1] - 1)
+    information[1:, 1:] += penalty * np.eye(columns.shape[1] - 1)
     follows = np.zeros_like(values)
     follows[fits] = here @ solve_symmetric(information, columns.T @ (share * slope))
     leverage = (weights * slope)[fits] * np.einsum("ij,ji->i", here, solve_symmetric(information, here.T))

@@ -4,6 +4,7 @@ Choice made (DOMAIN F2; HES disclosure control 2018, OpenSAFELY output checking)
 other counts are rounded to 5 with halves up, percentages are recomputed from rounded numbers, cumulative incidence is
 rebuilt from counts rounded to the midpoint of six, totals are derived from rounded parts, and there is no minimum or
 maximum. Effects are rounded to what one person adds to them (report/rounded_effects.py), because counts hide in them.
+Where no count is suppressed (public data), curves and effects are exact.
 """
 
 import math
@@ -114,6 +115,11 @@ def release_running_left(start: int, removed: Sequence[int], rule: Disclosure) -
     return steps
 
 
+def is_exact(rule: Disclosure) -> bool:
+    """Whether effects and curves are released as they are: no count from 1 on is suppressed."""
+    return rule.suppress_below <= 1
+
+
 def midpoint_six(value: float) -> int:
     """The midpoint of the six counts that `value` lies in: 0 stays 0, 1-6 give 3, 7-12 give 9 (OpenSAFELY)."""
     exact = round(value, _DIGITS)
@@ -122,8 +128,9 @@ def midpoint_six(value: float) -> int:
 
 @dataclass(frozen=True)
 class ReleasedCurve:
-    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts; None on days after the first until
-    enough people had the event, when nobody was observed any more, and of the band where it does not reach."""
+    """A cumulative incidence curve on whole weeks, rebuilt from midpoint-six counts (exact where nothing is
+    suppressed); None on days after the first until enough people had the event, when nobody was observed any more, and
+    of the band where it does not reach."""
 
     day: list[int]
     incidence: list[float | None]
@@ -153,7 +160,7 @@ def release_curve(
     nobody nor of few: the first step would be the date of one person's event. Nor is anything said of days after the
     curve's last, when nobody was observed any more, or of its end, as soon as few are left: that would be the date on
     which one person's observation ended. `most` is the largest value there can be: 1 for a share of people, infinity
-    for a mean number of events."""
+    for a mean number of events. Under a rule that suppresses nothing the curve is exact on these days."""
     nothing = [math.nan] * len(day)
     edges = [[math.nan if x is None else x for x in side] for side in band] if band else [nothing, nothing]
     rows = sorted(zip(day, incidence, lower, upper, at_risk, *edges, strict=True), key=lambda row: row[0])
@@ -167,8 +174,10 @@ def release_curve(
         seen.append(past[-1][1:] if past else (0.0, 0.0, 0.0, start, math.nan, math.nan))
 
     def rebuilt(column: int, outwards: int = 0) -> list[float]:
-        counts = [midpoint_six((row[column] if math.isfinite(row[column]) else 0) * start) for row in seen]
-        return [min(_rebuilt_share(count, base, outwards), most) for count in counts]
+        shares = [row[column] if math.isfinite(row[column]) else 0.0 for row in seen]
+        if not is_exact(rule):
+            shares = [_rebuilt_share(midpoint_six(share * start), base, outwards) for share in shares]
+        return [min(share, most) for share in shares]
 
     def rebuilt_band(column: int, outwards: int) -> list[float | None]:
         known = [math.isfinite(row[column]) for row in seen]
@@ -177,10 +186,12 @@ def release_curve(
     events = [round(row[0] * start, _DIGITS) for row in seen]
     if events and release_count(max(events), rule) is None:
         return None
-    few = rule.suppress_below if max(events, default=0) > 0 else 0
+    few = rule.suppress_below if max(events, default=0) > 0 and not is_exact(rule) else 0
     is_early = [day > 0 and n < few for day, n in zip(days, events, strict=True)]
 
-    left = [None if release_count(row[3], rule) is None else midpoint_six(row[3]) for row in seen]
+    left = [release_count(row[3], rule) for row in seen]
+    if not is_exact(rule):
+        left = [None if n is None else midpoint_six(row[3]) for n, row in zip(left, seen, strict=True)]
     ends = rows[-1][0]
     is_over = [ends < max(days) and (day > ends or n is None) for day, n in zip(days, left, strict=True)]
     left = [None if over else n for over, n in zip(is_over, left, strict=True)]

@@ -29,6 +29,7 @@ from models.contrasts import (
 from models.counts.at_risk import fewest_with_events
 from models.estimated_weights import WeightModel, WeightsAre, model_weights
 from models.influence import find_clusters
+from models.penalty import penalty_of_weighted
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 from models.times.events import FEWEST
@@ -68,7 +69,7 @@ def two_part(
 
     outcome      (n,) numbers of 0 or more; rows of weight 0 are not looked at
     kind         "continuous" (taken so that all effect methods are called alike)
-    l2_penalty   of both parts, on standardised columns
+    l2_penalty   of both parts, on standardised columns, beside the effective number of people (models/penalty.py)
     weights_are  as for weighted_difference
     rng          not used
 
@@ -192,7 +193,7 @@ def _fit(target: FloatArray, columns: FloatArray, weights: FloatArray, l2_penalt
         raise ValueError(f"l2_penalty must be positive, not {l2_penalty}")
     rows = weights > 0
     x, y, w = columns[rows], target[rows], weights[rows]
-    penalty = np.full(columns.shape[1], l2_penalty)
+    penalty = np.full(columns.shape[1], penalty_of_weighted(l2_penalty, w))
     penalty[0] = 0.0
     coefficients = np.zeros(columns.shape[1])
     mean = float(w @ y / w.sum())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from models.penalty import penalty_of_weighted
 from models.propensity import comparable_rows
 from models.propensity.preference import EQUIPOISE, preference_score
 from models.results import Baseline, BoolArray, Design, FloatArray, Propensity
@@ -94,7 +95,8 @@ def _refitted(baseline: Baseline, design: Design) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=200)
-    model.fit(columns, treated, sample_weight=weights)
+    # The penalty (C = 1) stands beside as many people as the weights are worth, whatever their unit.
+    model.fit(columns, treated, sample_weight=weights / penalty_of_weighted(1.0, weights))
     found = weighted_c_statistic(columns @ model.coef_[0], treated, weights)
     return found, _by_chance(columns, treated, weights)
 

@@ -4,7 +4,8 @@ Choice made: inverse-probability-of-censoring weights (Robins & Finkelstein 2000
 Stat Med 18:2529). An event counts one over the probability of having been observed until just before it, so it stands
 for those alike who were lost. That probability comes from a Cox model of the end of observation with a baseline hazard
 for each arm and the baseline covariates (Breslow ties; its baseline as in models/times/staying.py; a ridge penalty on
-standardised covariates keeps many covariates and few censored people apart). Estimand: the risk if nobody's observation
+standardised covariates keeps many covariates and few censored people apart; it stands beside Kish's effective number
+of people, so that the unit of the weights means nothing). Estimand: the risk if nobody's observation
 had ended early, given that its end depends on nothing else that bears on the outcome. The estimation of the weights is
 part of each row's influence; treating them as known would make the errors too large.
 """
@@ -14,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from models.penalty import penalty_of_weighted
 from models.refusals import Refused
 from models.results import BoolArray, Design, FloatArray, IntArray
 from models.times.arm_curve import Arm, ArmCurve, is_arm
@@ -83,7 +85,8 @@ def censoring_weights(
         nothing = np.zeros(day.size, dtype=np.int64)
         return CensoringWeights(used, np.ones(day.size), nothing > 0, stratum, covariates, None, nothing)
     try:
-        fit = fit_cox(rows, covariates, ties="breslow", l2_penalty=l2_penalty)
+        penalty = penalty_of_weighted(l2_penalty, rows.weights)
+        fit = fit_cox(rows, covariates, ties="breslow", l2_penalty=penalty)
     except NotEstimableError as error:
         raise Refused(f"the model of the end of observation: {error}") from error
     watched = _days_watched(fit, stratum, day, "left")

@@ -24,7 +24,8 @@ Ties = Literal["efron", "breslow"]
 
 MAX_STEPS = 50
 CONVERGED = 1e-10
-"""Newton's decrement below which one more step, which squares the distance, is the last."""
+"""Newton's decrement, in units of the mean weight, below which one more step, which squares the distance, is the
+last."""
 
 VANISHED = 1e-6
 """Where the information on a coefficient has fallen to this share of what it was at 0, the coefficient is infinite: the
@@ -132,8 +133,8 @@ def fit_cox(
     covariates  (n, p), one value a row: a covariate that changes has several rows
     ties        "efron" or "breslow"; events on one day of one stratum are tied
     carried     for Fine-Gray: who stays at risk after a competing event; its curve follows `find_event_days(rows)`
-    l2_penalty  half of it times the squared coefficients of standardised covariates is taken off the log likelihood;
-                the influence then leaves out that the standardisation follows the weights
+    l2_penalty  half of it times the squared coefficients of standardised covariates is taken off the log likelihood, a
+                sum with the rows' weights; the influence then leaves out that the standardisation follows the weights
 
     Constant or collinear covariates get the smallest coefficients that give the same fit.
     Raises ValueError on rows out of range, NotEstimableError when there is no event or a coefficient is infinite.
@@ -159,7 +160,7 @@ def fit_cox(
         is_flat = (np.diag(at.information) < VANISHED * at_zero) & (at_zero > SINGULAR * at_zero.max())
         if np.any(is_flat) and l2_penalty == 0:
             break
-        is_last = step @ downhill <= CONVERGED
+        is_last = step @ downhill <= CONVERGED * rows.weights.mean()
         coefficients, at = _climb(problem, at, coefficients, step, l2_penalty)
         if is_last:
             return _finish(problem, at, coefficients, centre, spread, n_steps, l2_penalty)

@@ -15,7 +15,8 @@ from models.weighting.entropy import arms_to_weigh, population_rows
 
 
 def equations_of(baseline: Baseline, design: Design) -> tuple[ScoreModel, ...]:
-    """One set of equations for each arm that was weighed."""
+    """One set of equations for each arm that was weighed. Those of an arm that was given the population's totals hold
+    for its weights in any unit; those of a balancing score are for weights of one over the probability."""
     usable = comparable_rows(baseline, design.treated)
     columns, _ = balanced_columns(baseline, usable, str(design.notes.get("moments", "means")))
     group = np.unique(baseline.exact_group, return_inverse=True)[1].astype(np.int64)
@@ -27,7 +28,8 @@ def equations_of(baseline: Baseline, design: Design) -> tuple[ScoreModel, ...]:
     equations = []
     for arm in arms_to_weigh(design.treated, usable, design.estimand):
         weights = np.where(arm, design.weights, 0.0)
-        equations.append(stack(columns, group, source - weights, weights, usable, weights))
+        as_solved = weights * (source.sum() / weights.sum())
+        equations.append(stack(columns, group, source - as_solved, as_solved, usable, weights))
     return tuple(equations)
 
 

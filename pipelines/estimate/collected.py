@@ -129,13 +129,23 @@ def _renamed(item: Any, design: str, effect: str | None, method: str | None) -> 
 def row_of(
     accepted: AcceptedDesign, outcome: str, estimate: Estimate, n_unobserved: int, df_complete: float
 ) -> dict[str, Any]:
-    """A row of the estimates. `df_complete` are the degrees of freedom that the comparison has, were nothing missing
-    (models.influence.degrees_of_freedom)."""
+    """A row of the estimates. `n_unobserved` people of the design are not among its people; `df_complete` are the
+    degrees of freedom that the comparison has, were nothing missing (models.influence.degrees_of_freedom)."""
     values = {name: value for name, value in asdict(estimate).items() if name in EXACT_SCHEMA}
     place = {"contrast": accepted.contrast.name, "outcome": outcome, "design": accepted.design.method}
     fewest = estimate.notes.get("n_events_in_the_arm_with_fewest")
     counts = {"n_unobserved": n_unobserved, "fewest_events": None if fewest is None else int(fewest)}
     return {**values, **place, **counts, "df_complete": df_complete}
+
+
+def say_stood_for(n_never: int) -> list[str]:
+    """What a method that weights for the end of observation says of those never observed, who are among its people."""
+    if n_never == 0:
+        return []
+    return [
+        f"of {n_never} people of the design nothing was observed; they are among the people of this estimate, and "
+        "others stand for them"
+    ]
 
 
 def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Design, kind: str) -> tuple[Estimate, ...]:

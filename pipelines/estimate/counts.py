@@ -18,7 +18,7 @@ from models.results import FloatArray
 from models.times.events import Followed
 from pipelines import store
 from pipelines.errors import naming
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, say_stood_for, task_of
 from pipelines.estimate.times import BEFORE_DAY_1
 from pipelines.outcome_registry import is_counted, split_name
 from pipelines.protocol import Protocol
@@ -47,7 +47,7 @@ def estimate_rates(
         return
     counts, exposure = counts_and_exposure(accepted.row_id, observed, outcome, protocol.effects.time_at_risk)
     was_seen = ~np.isnan(exposure)
-    n_unobserved = int((~was_seen & (accepted.design.weights > 0)).sum())
+    n_never = int((~was_seen & (accepted.design.weights > 0)).sum())
     values, baseline, design = keep_observed(counts, accepted.baseline, accepted.design)
     freedom = degrees_of_freedom(baseline, design)
     for method in (name for name in protocol.effects.methods if name in methods_for("count")):
@@ -57,8 +57,10 @@ def estimate_rates(
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
             sample: tuple[Any, ...] = (values, exposure, baseline, design)
+            n_unobserved, said = n_never, list[str]()
             if options["censoring"] == "weights":
                 options["followed"] = until_when(accepted.row_id, of_rows, observed, outcome)
+                n_unobserved, said = 0, say_stood_for(n_never)
                 sample = (
                     *(np.where(was_seen, seen, 0.0) for seen in (counts, exposure)),
                     accepted.baseline,
@@ -72,7 +74,7 @@ def estimate_rates(
             else:
                 results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in found]
                 about = (accepted.contrast.name, outcome, accepted.design.method, method)
-                results.notes += [note_of(*about, remark) for remark in remarks_of(found)]
+                results.notes += [note_of(*about, remark) for remark in (*remarks_of(found), *said)]
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 

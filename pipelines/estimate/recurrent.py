@@ -12,7 +12,7 @@ from models.registry import EFFECTS, check_capability, methods_for
 from models.results import BoolArray, FloatArray, IntArray
 from pipelines import store
 from pipelines.errors import naming
-from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, task_of
+from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, say_stood_for, task_of
 from pipelines.estimate.times import BEFORE_DAY_1, curve_frame
 from pipelines.protocol import Protocol, recurrent_outcome
 from pipelines.store import RunFolder
@@ -40,7 +40,7 @@ def estimate_recurrent(
     last_day, died = end_of_observation(of_rows, protocol.follow_up.days)
     seen = last_day > 0
     _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
-    n_unobserved = int((~seen & (accepted.design.weights > 0)).sum())
+    n_never = int((~seen & (accepted.design.weights > 0)).sum())
     events = events_of_rows(accepted.row_id, readmissions)
     for method in (name for name in protocol.effects.methods if name in methods_for("recurrent")):
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, "recurrent")
@@ -49,7 +49,9 @@ def estimate_recurrent(
             if accepted.contrast.is_randomised and "weights_are" in options:
                 options["weights_are"] = "fixed"
             sample = (*events, last_day, died, baseline, design)
+            n_unobserved, said = n_never, list[str]()
             if options["censoring"] == "weights":
+                n_unobserved, said = 0, say_stood_for(n_never)
                 lost_at_once = np.where(seen, last_day, BEFORE_DAY_1)
                 sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
             options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
@@ -60,7 +62,7 @@ def estimate_recurrent(
                 refusal = str(error)
             else:
                 freedom = degrees_of_freedom(baseline, design)
-                _collect(found, accepted, outcome, method, n_unobserved, freedom, results)
+                _collect(found, accepted, outcome, method, n_unobserved, freedom, said, results)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
 
@@ -72,13 +74,14 @@ def _collect(
     method: str,
     n_unobserved: int,
     freedom: float,
+    also_said: list[str],
     results: Results,
 ) -> None:
     """`found` is estimates, or a record of estimates and the two arms' curves."""
     estimates = getattr(found, "estimates", found)
     results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) for item in estimates]
     about = (accepted.contrast.name, outcome, accepted.design.method, method)
-    results.notes += [note_of(*about, remark) for remark in remarks_of(estimates)]
+    results.notes += [note_of(*about, remark) for remark in (*remarks_of(estimates), *also_said)]
     for arm, curve in zip(accepted.contrast.name.split("_vs_"), getattr(found, "curves", ()), strict=False):
         results.mean_counts.append(curve_frame(accepted, outcome, method, arm, curve))
 

@@ -27,6 +27,7 @@ from pipelines.estimate.collected import (
     note_of,
     remarks_of,
     row_of,
+    say_stood_for,
     task_of,
 )
 from pipelines.estimate.forest import keep_forest
@@ -47,7 +48,7 @@ def estimate_times(
     seen = day > 0
     never_seen = np.where(seen, 0.0, np.nan)
     _, baseline, design = keep_observed(never_seen, accepted.baseline, accepted.design)
-    n_unobserved = int(((~seen) & (accepted.design.weights > 0)).sum())
+    n_never = int(((~seen) & (accepted.design.weights > 0)).sum())
     outcome = time_outcome(protocol)
     for method in (name for name in protocol.effects.methods if name in methods_for("time_to_event")):
         if EFFECTS[method].individual_effects and not accepted.is_primary:
@@ -58,7 +59,8 @@ def estimate_times(
                 codes = event if method != BY_KIND else with_kinds(event, of_rows, accepted.design)
                 if refusal is None:
                     sample = day, codes, baseline, design
-                    if _weights_censoring(method, protocol):
+                    is_weighted = _weights_censoring(method, protocol)
+                    if is_weighted:
                         of_forests = EFFECTS[method].individual_effects
                         covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
                         sample = np.where(seen, day, BEFORE_DAY_1), codes, covariates, accepted.design
@@ -66,7 +68,8 @@ def estimate_times(
                     if EFFECTS[method].individual_effects:
                         found = _keep_forests(found, accepted, sample[2], protocol, results, out)
                     freedom = degrees_of_freedom(*sample[2:])
-                    _collect(found, method, accepted, protocol, n_unobserved, freedom, results)
+                    n_unobserved, said = (0, say_stood_for(n_never)) if is_weighted else (n_never, [])
+                    _collect(found, method, accepted, protocol, n_unobserved, freedom, said, results)
         except Refused as error:
             refusal = str(error)
         if refusal is not None:
@@ -129,6 +132,7 @@ def _collect(
     protocol: Protocol,
     n_unobserved: int,
     freedom: float,
+    also_said: list[str],
     results: Results,
 ) -> None:
     """`found` as a method for times gives it (models/times/events.py)."""
@@ -142,7 +146,7 @@ def _collect(
             for arm, curve in zip(contrast.split("_vs_"), pair.curves, strict=True)
         ]
         results.differences.append(difference_frame(accepted, f"{pair.event}_{days}d", method, pair.difference))
-    said = [*found.remarks, *remarks_of(item for effect in found.effects for item in effect.estimates)]
+    said = [*found.remarks, *also_said, *remarks_of(item for effect in found.effects for item in effect.estimates)]
     about = (contrast, time_outcome(protocol), accepted.design.method, method)
     results.notes += [note_of(*about, remark) for remark in said]
 

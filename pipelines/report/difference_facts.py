@@ -19,7 +19,7 @@ def read_differences(
 ) -> list[Row]:
     """Treated minus control of the released curves, on their days. Half the width of the limits and of the band is
     taken up to the end of its six in as many people as the smaller group has, and at least as far as 0 where the exact
-    limits reach it. Nothing is said where a curve says nothing."""
+    limits reach it. Nothing is said where a curve says nothing. Where the curves are exact, so is all of it."""
     if curves is None or differences.is_empty():
         return []
     mine = differences.filter((pl.col("contrast") == contrast) & (pl.col("design") == protocol.design.methods[0]))
@@ -33,24 +33,31 @@ def read_differences(
             continue
         days, base = pair[0]["day"], min(starts)
         place = [bisect_right(part["day"].to_list(), day) - 1 for day in days]
-        both = zip(pair[0]["incidence"], pair[1]["incidence"], strict=True)
-        value = [None if one is None or other is None else one - other for one, other in both]
+        both = zip(pair[0]["incidence"], pair[1]["incidence"], part["value"][place], strict=True)
+        value = [
+            None if one is None or other is None else exact if dc.is_exact(log.rule) else one - other
+            for one, other, exact in both
+        ]
         edges = {
             name: [
-                None if mean is None else _half_width(exact, exact_mean, mean, base)
+                None if mean is None else _half_width(exact, exact_mean, mean, None if dc.is_exact(log.rule) else base)
                 for exact, exact_mean, mean in zip(part[name][place], part["value"][place], value, strict=True)
             ]
             for name in ("upper", "band_upper")
         }
         found.append({"outcome": outcome, "day": days, "value": _rounded(value), **_around(value, edges)})
-    log.note(store.SUMMARY, "effects/differences", dc.MIDPOINT)
+    if not dc.is_exact(log.rule):
+        log.note(store.SUMMARY, "effects/differences", dc.MIDPOINT)
     return found
 
 
-def _half_width(exact_upper: float | None, exact: float, released: float, base: int) -> float | None:
+def _half_width(exact_upper: float | None, exact: float, released: float, base: int | None) -> float | None:
+    """`base` None: as it is."""
     if exact_upper is None or math.isnan(exact_upper):
         return None
     half = exact_upper - exact
+    if base is None:
+        return half
     wide = dc.widest_of_six(half, base)
     return max(wide, abs(released)) if half >= abs(exact) else wide
 

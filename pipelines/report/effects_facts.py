@@ -232,8 +232,9 @@ def _curves(
         )
     if not lines:
         return None
-    log.note(FILE, "effects/curves" if figure == "incidence" else "effects/mean_counts", dc.MIDPOINT)
-    log.note(f"{store.FIGURES}/{figure}.svg", "all curves", dc.MIDPOINT)
+    if not dc.is_exact(log.rule):
+        log.note(FILE, "effects/curves" if figure == "incidence" else "effects/mean_counts", dc.MIDPOINT)
+        log.note(f"{store.FIGURES}/{figure}.svg", "all curves", dc.MIDPOINT)
     return {"lines": lines, "landmarks": [day for day in LANDMARKS if day <= days] or [days]}
 
 

@@ -289,8 +289,8 @@ def draw_incidence(summary: dict[str, Any]) -> str:
             figure,
             "incidence",
             f"Cumulative incidence: {mid(label(main))}",
-            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six, and their "
-            "difference with limits and band. The table below the figure gives the values.",
+            f"Step curves by group with limits{_rebuilt(summary)}, and their difference with limits and band. The "
+            "table below the figure gives the values.",
         )
 
 
@@ -306,9 +306,14 @@ def draw_mean_count(summary: dict[str, Any]) -> str:
             figure,
             "mean_count",
             "Mean number of readmissions by each day",
-            "Step curves by group with limits, rebuilt from counts rounded to the midpoint of six. The differences at "
-            "the end are in the table below the figure.",
+            f"Step curves by group with limits{_rebuilt(summary)}. The differences at the end are in the table below "
+            "the figure.",
         )
+
+
+def _rebuilt(summary: dict[str, Any]) -> str:
+    is_hidden = summary["disclosure"]["suppress_below"] > 1
+    return ", rebuilt from counts rounded to the midpoint of six" if is_hidden else ""
 
 
 def _draw_curves(axes: Axes, curves: dict[str, Any], outcome: str, factor: float = 100) -> None:

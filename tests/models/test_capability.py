@@ -58,14 +58,20 @@ def outcomes() -> dict[str, tuple[Any, ...]]:
         "binary": (happens.astype(float),),
         "continuous": (amount,),
         "count": (rng.poisson(2 * risk).astype(float), rng.uniform(0.3, 1.0, N)),
-        "recurrent": (rows, np.tile([20.0, 60.0], rows.size // 2), np.full(N, 365.0), np.zeros(N, dtype=np.bool_)),
+        "recurrent": (
+            rows,
+            np.tile([20.0, 60.0], rows.size // 2),
+            np.where(rng.random(N) < 0.2, 200.0, 365.0),
+            np.zeros(N, dtype=np.bool_),
+        ),
         "time_to_event": (day, event),
     }
 
 
-def call(effect: str, kind: str, design: Design) -> Any:
+def call(effect: str, kind: str, design: Design, **more: Any) -> Any:
+    """The method on the sample of a kind of outcome; `more` are options beyond the quick ones."""
     function: Callable[..., Any] = EFFECTS[effect].function
-    options = dict(QUICK.get(effect, {}))
+    options = QUICK.get(effect, {}) | more
     if kind in ("binary", "continuous") or EFFECTS[effect].individual_effects:
         options["rng"] = np.random.default_rng(5)
     if kind in ("binary", "continuous"):
@@ -114,6 +120,24 @@ def test_the_effective_number_is_that_of_the_arm_that_stands_in(effect: str) -> 
         assert estimate.effective_n < estimate.n_treated < estimate.n_control
         if effect in ("weighted_difference", "quasi_poisson", "cox", "cumulative_incidence", "lwyy"):
             assert estimate.effective_n == pytest.approx(weights.sum() ** 2 / (weights @ weights))
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATO"])
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_where_both_arms_stand_in_the_effective_number_is_the_smaller(effect: str, estimand: Estimand) -> None:
+    """Two fifths are treated, so theirs is the smaller; it must not be that of the controls."""
+    if estimand not in EFFECTS[effect].estimands:
+        return
+    design = design_of("propensity_weighting", estimand)
+    kish = [
+        design.weights[arm].sum() ** 2 / (design.weights[arm] ** 2).sum() for arm in (design.treated, ~design.treated)
+    ]
+    assert kish[0] < 0.9 * kish[1]
+    found = call(effect, EFFECTS[effect].kinds[0], design)
+    for estimate in getattr(found, "estimates", found):
+        assert estimate.effective_n <= estimate.n_treated < kish[1]
+        if effect in ("weighted_difference", "quasi_poisson", "cox", "cumulative_incidence", "lwyy"):
+            assert estimate.effective_n == pytest.approx(kish[0])
 
 
 def test_every_kind_of_outcome_has_a_sample() -> None:

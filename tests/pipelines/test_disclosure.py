@@ -237,6 +237,22 @@ def test_without_control_counts_pass_as_they_are() -> None:
     assert dc.release_running_left(20, [3, 4], off) == [17, 13]
 
 
+def test_a_curve_of_public_data_is_exact() -> None:
+    off = Disclosure(suppress_below=0, round_to=1)
+    day, share = [0.0, 3.0, 10.0], [0.0, 0.0123, 0.1577]
+    sides = [value / 2 for value in share], [value * 1.5 for value in share]
+    band = ([None, 0.001, 0.05], [None, 0.03, 0.3])
+    curve = dc.release_curve(day, share, *sides, [81, 80, 70.4], days=[0, 7, 10], rule=off, band=band)
+    assert curve is not None
+    assert curve.incidence == share
+    assert (curve.lower, curve.upper) == sides
+    assert curve.at_risk[:2] == [81, 80]  # one person had the event by then, and may be seen to have had it
+    assert (curve.band_lower[1:2], curve.band_upper[1:2]) == ([0.001], [0.03])
+    many = dc.release_curve(day, [0, 1.5, 2.5], *sides, [81, 80, 70], days=[0, 7], rule=off, most=float("inf"))
+    assert many is not None
+    assert many.incidence == [0, 1.5]
+
+
 def test_a_curve_of_mean_counts_may_exceed_one() -> None:
     # 100 people count as 99 (midpoint of 97 to 102); 150 events as 147 (145 to 150), so 147 / 99 and not 1.
     day, count, at_risk = [0.0, 7.0], [0.0, 1.5], [100.0, 100.0]

@@ -150,5 +150,6 @@ def test_where_censoring_is_weighted_for_only_whole_windows_count_and_others_sta
     # one of two was lost: (8/3 × 1 + 4/3 × 2) events in (8/3 × 365 + 4/3 × 100) days.
     control = (8 / 3 * 1 + 4 / 3 * 2) / (8 / 3 * 365 + 4 / 3 * 100) * 365.25
     assert results.estimates[0]["value"] == pytest.approx(3 / 4 / 365 * 365.25 - control)
-    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (4, 1)
+    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (4, 0)
     assert results.notes[0]["note"].startswith("only windows seen to their end or to death count")
+    assert results.notes[-1]["note"].startswith("of 1 people of the design nothing was observed")

@@ -102,5 +102,6 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
     # With a coefficient held at 0 row 7 is stood for by the other controls of its arm, alike.
     treated, control = counts[::2].mean(), counts[1::2][np.arange(20) != 3].mean()
     assert results.estimates[0]["value"] == pytest.approx(treated - control)
-    assert results.estimates[0]["n_control"] == 20
+    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (20, 0)
+    assert [note["note"] for note in results.notes if note["note"].startswith("of 1 people of the design nothing")]
     assert results.notes[0]["note"].startswith("weights for the end of observation by arm and covariates")

@@ -568,7 +568,7 @@ def test_what_is_said_of_those_lost_follows_the_remarks(accepted: RunFolder, tmp
     write_json(run.file(store.EFFECT_NOTES), [*notes, {**about, "method": "cumulative_incidence", "note": remark}])
     render_report(run, run.path, make_protocol(), FACTS)
     page = run.file(store.REPORT).read_text(encoding="utf-8")
-    assert page.count(said) == 2
+    assert page.count(said) == 3
 
 
 def test_a_difference_of_rounded_curves_leaves_0_only_where_the_exact_one_does() -> None:
@@ -587,6 +587,61 @@ def test_a_difference_of_rounded_curves_leaves_0_only_where_the_exact_one_does()
         assert (found[0]["lower"][1] <= 0) == reaches
         assert found[0]["upper"][1] - found[0]["value"][1] >= half
         assert found[0]["band_lower"][1] is None
+
+
+def test_curves_of_public_data_are_those_of_the_run(tmp_path: Path) -> None:
+    run, protocol = write_run(tmp_path), make_protocol(disclosure={"suppress_below": 0, "round_to": 1})
+    render_report(run, run.path, protocol, FACTS)
+    summary = json.loads(run.file("release/summary.json").read_text())
+    exact = run.read(store.CURVES).filter(pl.col("contrast") == "peer_vs_virtual")
+    lines = summary["effects"]["curves"]["lines"]
+    assert len(lines) >= 2
+    for line in lines:
+        mine = exact.filter((pl.col("outcome") == line["outcome"]) & (pl.col("arm") == line["arm"])).sort("day")
+        place = [mine["day"].search_sorted(day, side="right") - 1 for day in line["day"]]
+        for name in ("incidence", "lower", "upper"):
+            known = [(a, b) for a, b in zip(line[name], mine[name].gather(place), strict=True) if a is not None]
+            assert len(known) > 50
+            assert max(abs(a - b) for a, b in known) <= 0.00005001  # four decimals
+    everything = [run.path / f"release/{name}" for name in released(run)]
+    assert not [file.name for file in everything if "midpoint" in file.read_text(encoding="utf-8")]
+
+
+def test_effective_numbers_are_those_of_the_arms_that_stand_in(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    design = json.loads(run.file(store.DESIGN_SUMMARY).read_text())
+    first = design["contrasts"][0]["designs"][0]
+    first["overlap"] |= {"effective_n_treated": 123.4, "effective_n_controls": 456.7}
+    for estimand, said in {
+        "ATT": "Effective number of controls 455",
+        "ATC": "Effective number of treated 125",
+        "ATE": "Effective numbers: treated 125 and controls 455",
+        "ATO": "Effective numbers: treated 125 and controls 455",
+    }.items():
+        first["estimand"] = estimand
+        write_json(run.file(store.DESIGN_SUMMARY), design)
+        render_report(run, run.path, make_protocol(), FACTS)
+        page = run.file(store.REPORT).read_text(encoding="utf-8")
+        assert said in page
+        assert "125 / 455" in page
+        measures = pl.read_csv(run.path / store.RELEASED_DIAGNOSTICS).filter(pl.col("design") == first["method"])
+        told = dict(measures.filter(contrast=design["contrasts"][0]["contrast"]).select("measure", "value").rows())
+        assert (told["effective_n_treated"], told["effective_n_controls"]) == (125.0, 455.0)
+
+
+def test_a_difference_of_exact_curves_is_exact() -> None:
+    protocol, log = make_table_protocol(), DisclosureLog(Disclosure(suppress_below=0, round_to=1))
+    lines = [
+        {"outcome": "x", "arm": arm, "day": [0, 7], "incidence": [0.0, end], "at_risk": [300, 300]}
+        for arm, end in (("peer", 0.3457), ("virtual", 0.2222))
+    ]
+    place = {"contrast": "peer_vs_virtual", "outcome": "x", "design": protocol.design.methods[0], "method": "m"}
+    numbers = {"lower": 0.0234, "upper": 0.2234, "band_lower": -0.0766, "band_upper": 0.3234, "value": 0.1234}
+    rows = [{**place, "day": 0.0, **dict.fromkeys(numbers, 0.0)}, {**place, "day": 6.0, **numbers}]
+    exact = pl.DataFrame(rows, schema=DIFFERENCE_SCHEMA)
+    found = read_differences(exact, {"lines": lines}, "peer_vs_virtual", protocol, log)
+    assert {name: found[0][name][1] for name in numbers} == pytest.approx(numbers)
+    assert log.entries == []
 
 
 def test_the_page_says_how_far_back_earlier_stays_are_known(accepted: RunFolder) -> None:
