@@ -1,7 +1,7 @@
 """A protocol becomes the report's list of methods: name, what it does in a sentence or two, source."""
 
 from pipelines.method_settings.matching import FullMatchingSettings
-from pipelines.protocol import Protocol
+from pipelines.protocol import Protocol, weighing_the_unobserved
 
 _MODELS_OF_SCORES = {
     "logistic": "Logistic regression",
@@ -180,6 +180,15 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         rows += _limits_of_sets(protocol)
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
     rows += [chosen[name] for name in used if name in chosen]
+    if weighing_the_unobserved(protocol):
+        rows.append(
+            (
+                "Weights for outcomes not observed",
+                "Each outcome counts one over the probability, given group and covariates, that it was observed: a "
+                "logistic regression in each group, whose estimation is in the errors.",
+                "Robins, Rotnitzky & Zhao 1994, JASA 89:846; Seaman & White 2013, Stat Methods Med Res 22:278",
+            )
+        )
     if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:
         rows.append(
             (
