@@ -277,8 +277,10 @@ def _without_dates(dates: pl.Series, layout: SourceTable) -> pl.Series:
 
 def _recode(values: pl.Series, recoded: Mapping[str, str], letters: Letters | None) -> pl.Series:
     """Codes brought to one way of writing them; looking whether there are any to bring is much faster, and the letters
-    mostly tell it at once."""
-    if not recoded or (letters is not None and not any(map(letters.may_hold, recoded))):
+    of a file without small ones mostly tell it at once."""
+    if not recoded:
+        return values
+    if letters is not None and letters.highest < ord("a") and not any(map(letters.may_hold, recoded)):
         return values
     return values.replace(recoded) if values.is_in(list(recoded)).any() else values
 
