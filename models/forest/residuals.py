@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 from scipy.optimize import nnls
+from threadpoolctl import threadpool_limits
 
 from models.contrasts import Kind
 from models.cross_fitting import DIVISIONS, SURE
@@ -65,18 +66,20 @@ def find_residuals(
     columns, everyone = regression_columns(baseline, rows), np.ones_like(treated)
     divisions = [assign_folds(clusters, rows, design.treated, folds, rng) for _ in range(DIVISIONS)]
     fold = np.column_stack(divisions)
-    return Residuals(
-        rows=rows,
-        clusters=clusters,
-        x=np.ascontiguousarray(baseline.matrix[rows]),
-        y=y,
-        treated=treated,
-        score=np.clip(_foresee_treatment(columns, treated, fold), SURE, 1 - SURE),
-        expected=_foresee_outcome(columns, y, everyone, fold, kind),
-        if_treated=y if design.estimand == "ATT" else _foresee_outcome(columns, y, treated, fold, kind),
-        if_control=y if design.estimand == "ATC" else _foresee_outcome(columns, y, ~treated, fold, kind),
-        fold=divisions[0],
-    )
+    # One thread, so that sums have one order: trees split on the last bit of what is left.
+    with threadpool_limits(1):
+        return Residuals(
+            rows=rows,
+            clusters=clusters,
+            x=np.ascontiguousarray(baseline.matrix[rows]),
+            y=y,
+            treated=treated,
+            score=np.clip(_foresee_treatment(columns, treated, fold), SURE, 1 - SURE),
+            expected=_foresee_outcome(columns, y, everyone, fold, kind),
+            if_treated=y if design.estimand == "ATT" else _foresee_outcome(columns, y, treated, fold, kind),
+            if_control=y if design.estimand == "ATC" else _foresee_outcome(columns, y, ~treated, fold, kind),
+            fold=divisions[0],
+        )
 
 
 def _foresee_outcome(
@@ -114,20 +117,18 @@ def _surprise(score: FloatArray, treated: BoolArray) -> float:
 def _boosted(
     columns: FloatArray, y: FloatArray, learn_from: BoolArray, fold: IntArray, *, is_probability: bool = False
 ) -> FloatArray:
-    """(m,) predictions by boosted trees of the other folds. One thread, so that sums have one order."""
+    """(m,) predictions by boosted trees of the other folds."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
 
     predicted = np.empty(len(y))
-    with threadpool_limits(1):
-        for number in np.unique(fold):
-            here = fold == number
-            learn = learn_from & ~here
-            model: Any
-            if is_probability:
-                model = HistGradientBoostingClassifier(early_stopping=False, random_state=0, **TREATMENT_TREES)
-                predicted[here] = model.fit(columns[learn], y[learn]).predict_proba(columns[here])[:, 1]
-            else:
-                model = HistGradientBoostingRegressor(early_stopping=False, random_state=0, **OUTCOME_TREES)
-                predicted[here] = model.fit(columns[learn], y[learn]).predict(columns[here])
+    for number in np.unique(fold):
+        here = fold == number
+        learn = learn_from & ~here
+        model: Any
+        if is_probability:
+            model = HistGradientBoostingClassifier(early_stopping=False, random_state=0, **TREATMENT_TREES)
+            predicted[here] = model.fit(columns[learn], y[learn]).predict_proba(columns[here])[:, 1]
+        else:
+            model = HistGradientBoostingRegressor(early_stopping=False, random_state=0, **OUTCOME_TREES)
+            predicted[here] = model.fit(columns[learn], y[learn]).predict(columns[here])
     return predicted
