@@ -67,7 +67,8 @@ def cox(
                 covariates, which differs from the marginal one even without confounding.
 
     A ratio that is not finite (no event in an arm) is nan with a note. The note `proportional_hazards_p` is the p-value
-    of the robust test of models/times/proportional.py, where each arm has TREND_NEEDS events. Rows of weight 0 are not looked at.
+    of the robust test of models/times/proportional.py, where each arm has TREND_NEEDS events. Rows of weight 0 are not
+    looked at.
     Raises ValueError on days, events or designs out of range.
     """
     weighting = (censoring, censoring_penalty, largest_censoring_weight)
@@ -295,4 +296,5 @@ def _remark(event: Event, p_value: float, scale: Scale) -> str:
         if p_value < 0.05
         else "no change was found, and only a large one would have been"
     )
-    return f"{scale.replace('_', ' ')} of {WORDS[event]}: test of proportional hazards p = {p_value:.3f}, {verdict}"
+    shown = "< 0.001" if p_value < 0.0005 else f"= {p_value:.3f}"
+    return f"{scale.replace('_', ' ')} of {WORDS[event]}: test of proportional hazards p {shown}, {verdict}"

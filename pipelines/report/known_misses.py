@@ -6,7 +6,7 @@ The figures are those of simulations with known effects (bench/RESULTS.md, bench
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.protocol import Protocol
+from pipelines.protocol import Protocol, weighing_the_unobserved
 
 Concerns = Callable[["Chosen"], bool]
 
@@ -19,9 +19,9 @@ class Chosen:
     effects: frozenset[str]
     scores: frozenset[str]
     target: str
-    has_events: bool
     weighs_censored: bool
-    has_imputed: bool
+    weighs_unobserved: bool
+    has_filled: bool
     waits: bool
 
 
@@ -56,7 +56,7 @@ MISSES = (
     ),
     Miss(
         "Subclassification",
-        "leaves bias behind: 75 to 93 % for a continuous outcome, least where confounding is strong; 91 to 93 % in "
+        "bias is left behind: 75 to 93 % for a continuous outcome, least where confounding is strong; 91 to 93 % in "
         "places for risks.",
         lambda of: "subclassification" in of.designs,
     ),
@@ -83,6 +83,12 @@ MISSES = (
         "Rates with censoring weights",
         "92 % with 200 treated, half of whom were lost, those with most events first.",
         lambda of: bool(of.effects & {"quasi_poisson", "negative_binomial"}) and of.weighs_censored,
+    ),
+    Miss(
+        "Outcomes missing by covariates, otherwise in the two groups",
+        "a weighted difference that leaves those people out covered 34 %, with weights (unobserved = weights) 95 %; "
+        "the default leaves them out.",
+        lambda of: bool(of.effects & _PLAIN) and not of.weighs_unobserved,
     ),
     Miss(
         "Matching to untreated people (ATC)",
@@ -118,7 +124,7 @@ MISSES = (
         "bias, not width; 95 % intervals covered 22.5 % (a missing indicator) and 66.5 % (multiple imputation) with a "
         "third of it missing; regressions that see the outcome (covariates.imputation.regressions) covered 94.5 to "
         "95.5 %.",
-        lambda of: of.has_imputed,
+        lambda of: of.has_filled,
     ),
 )
 
@@ -132,11 +138,11 @@ def known_misses(protocol: Protocol) -> list[dict[str, str]]:
     chosen = Chosen(
         designs=frozenset(one.method for one in specifications),
         effects=frozenset(methods.values()),
-        scores=frozenset(one.propensity.method for one in specifications),
+        scores=frozenset(getattr(one.propensity, "method", "logistic") for one in specifications),
         target=protocol.estimand.target,
-        has_events=protocol.source.kind != "table",
         weighs_censored=any(getattr(one, "censoring", "none") == "weights" for one in settings),
-        has_imputed=bool(protocol.covariates.named_with("multiple_imputation")),
+        weighs_unobserved=bool(weighing_the_unobserved(protocol)),
+        has_filled=any(protocol.covariates.named_with(use) for use in ("indicator", "multiple_imputation")),
         waits=protocol.not_yet_treated,
     )
     return [{"where": miss.where, "text": miss.text} for miss in MISSES if miss.concerns(chosen)]

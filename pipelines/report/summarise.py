@@ -24,6 +24,7 @@ from pipelines.report import (
     sensitivity_facts,
     trial,
 )
+from pipelines.report.known_misses import known_misses
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -88,6 +89,7 @@ def summarise(
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
         "limits": assumptions.describe_limits(protocol),
         "methods": methods.describe_methods(protocol),
+        "misses": known_misses(protocol),
         "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
