@@ -94,7 +94,9 @@ DESIGN_WORDS: dict[str, Words] = {
     "full_matching": Words(
         "As nearest_neighbour; nobody within the limits is dropped, so the worst sets may be far apart.",
         OF_SETS,
-        "Very unequal sets leave few effective controls: read the effective number.",
+        "Very unequal sets leave few effective controls: read the effective number. `min_controls` and `max_controls` "
+        "bound them; where they cannot be kept without leaving somebody out, the design is refused and the nearest "
+        "limits that can are named.",
     ),
     "coarsened_exact": Words(
         "Within a bin of every covariate people are alike; covariates not named are not balanced.", OF_STRATA
