@@ -1,6 +1,6 @@
 """Settings of the effect methods for outcomes that are one number a person."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,17 @@ NUISANCES = (
     "better out of fold, for a few hundred treated or more where selection or outcome may bend (slower)"
 )
 
+Unobserved = Annotated[
+    Literal["left_out", "weights"],
+    Field(
+        description="left_out: people whose outcome was not observed leave the comparison, and those observed are "
+        "taken to be like them; weights: those observed who are alike in arm and covariates stand for them (inverse "
+        "probability of observation), so that the effect is that in everybody of the design"
+    ),
+]
+ObservationPenalty = Annotated[float, Field(ge=0, description="Ridge penalty of the model of who is observed")]
+LargestObservationWeight = Annotated[float, Field(gt=1, description="Where observation weights are capped")]
+
 
 class WeightedDifferenceSettings(Section):
     """Weighted means by arm with cluster-robust errors."""
@@ -18,12 +29,18 @@ class WeightedDifferenceSettings(Section):
     weights_are: Literal["estimated", "fixed"] = Field(
         "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
     )
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class GComputationSettings(Section):
     """A regression of the outcome in each arm, averaged over the people of the estimand."""
 
     l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class AdjustedRegressionSettings(Section):
@@ -33,6 +50,9 @@ class AdjustedRegressionSettings(Section):
     weights_are: Literal["estimated", "fixed"] = Field(
         "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
     )
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class AipwSettings(Section):
