@@ -29,7 +29,7 @@ class Overlap:
 
     n_treated, n_control_pool       rows before the design
     n_treated_kept, n_controls_kept rows with a weight above 0
-    effective_n_controls            Kish: (Σ weight)² / Σ weight² over the controls; 0 without controls
+    effective_n_treated, effective_n_controls  Kish: (Σ weight)² / Σ weight² over the arm; 0 without anybody
     share_treated_kept              n_treated_kept / n_treated
     overlap_coefficient             0..1, area common to the two score distributions before the design
     share_treated_in_control_range  treated rows whose score lies within the controls' range, before the design
@@ -44,6 +44,7 @@ class Overlap:
     n_control_pool: int
     n_treated_kept: int
     n_controls_kept: int
+    effective_n_treated: float
     effective_n_controls: float
     share_treated_kept: float
     overlap_coefficient: float
@@ -76,6 +77,7 @@ def measure_overlap(baseline: Baseline, design: Design, propensity: Propensity) 
         n_control_pool=int((~treated).sum()),
         n_treated_kept=n_treated_kept,
         n_controls_kept=int((control_weights > 0).sum()),
+        effective_n_treated=kish_effective_n(weights[treated]),
         effective_n_controls=kish_effective_n(control_weights),
         share_treated_kept=n_treated_kept / n_treated if n_treated else 0.0,
         overlap_coefficient=_overlap_coefficient(treated_linear, control_linear),

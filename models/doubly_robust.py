@@ -47,7 +47,7 @@ def aipw(
     is_randomised  the propensity is known to be the design's score and is not fitted: fitting it would only add noise
 
     Standard errors come from the joint influence function of the two means, summed over matched sets or persons.
-    `effective_n` and the note `max_control_weight_share` describe the odds the controls count with.
+    `effective_n` and the note `max_control_weight_share` describe the weights of the refitted score.
     Raises Refused when an arm has fewer clusters than folds, ValueError when the outcome is missing or not of its kind.
     """
     check_confidence(confidence)

@@ -83,7 +83,7 @@ def judge(
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
-        "min_effective_treated": found.detectable.effective_n_treated,
+        "min_effective_treated": found.overlap.effective_n_treated,
         "min_share_treated_kept": found.overlap.n_treated_kept / n_treated if n_treated else 0.0,
         "min_share_population_kept": share_kept(
             found.population, **before, n_treated_left=n_treated_left, n_control_left=left_pool

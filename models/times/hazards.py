@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from models.contrasts import check_confidence, effective_number, stands_in
+from models.contrasts import check_confidence, effective_n_of
 from models.estimated_weights import model_weights
 from models.influence import find_clusters, robust_covariance
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
@@ -269,7 +269,7 @@ class _Study:
             p_value=float(2 * ndtr(-abs(coefficient) / std_error)),
             n_treated=int(self.treated.sum()),
             n_control=int((~self.treated).sum()),
-            effective_n=effective_number(self.weights[stands_in(self.design)[self.used]]),
+            effective_n=effective_n_of(self.design),
             notes=notes,
         )
 

@@ -25,8 +25,8 @@ class Acceptance(Section):
         None,
         ge=0,
         description="Smallest effective number of treated people: under the ATE, ATC and ATO they carry weights too, "
-        "and a few may stand for everybody. Left out, it is set to min_effective_controls under the ATE and ATC, and "
-        "the protocol of the run says so",
+        "and a few may stand for everybody. Left out, it is set to min_effective_controls there, and the protocol of "
+        "the run says so",
     )
     min_share_treated_kept: Share = Field(
         0.8, description="Smallest share of treated people kept in the design (not asked under the ATC)"
@@ -53,7 +53,7 @@ class Acceptance(Section):
 
     def resolved(self, estimand: Estimand) -> Self:
         """With the threshold of the treated, where they stand in for others and it was left out: that of controls."""
-        if self.min_effective_treated is not None or estimand not in ("ATE", "ATC"):
+        if self.min_effective_treated is not None or estimand == "ATT":
             return self
         return self.model_copy(update={"min_effective_treated": self.min_effective_controls})
 

@@ -133,6 +133,7 @@ _LABELS = {
     "c_statistic_by_chance": "The latter in a randomised trial of this size, on average",
     "overlap_coefficient": "Overlap of the two propensity-score distributions",
     "equipoise": "Share of people in equipoise",
+    "effective_n_treated": "Effective number of treated people",
     "effective_n_controls": "Effective number of controls",
     "share_treated_kept": "Share of treated people kept in the design",
     "share_population_kept": "Share kept of the people the estimand is about",

@@ -611,6 +611,28 @@ def test_curves_of_public_data_are_those_of_the_run(tmp_path: Path) -> None:
     assert not [file.name for file in everything if "midpoint" in file.read_text(encoding="utf-8")]
 
 
+def test_effective_numbers_are_those_of_the_arms_that_stand_in(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    design = json.loads(run.file(store.DESIGN_SUMMARY).read_text())
+    first = design["contrasts"][0]["designs"][0]
+    first["overlap"] |= {"effective_n_treated": 123.4, "effective_n_controls": 456.7}
+    for estimand, said in {
+        "ATT": "Effective number of controls 455",
+        "ATC": "Effective number of treated 125",
+        "ATE": "Effective numbers: treated 125 and controls 455",
+        "ATO": "Effective numbers: treated 125 and controls 455",
+    }.items():
+        first["estimand"] = estimand
+        write_json(run.file(store.DESIGN_SUMMARY), design)
+        render_report(run, run.path, make_protocol(), FACTS)
+        page = run.file(store.REPORT).read_text(encoding="utf-8")
+        assert said in page
+        assert "125 / 455" in page
+        measures = pl.read_csv(run.path / store.RELEASED_DIAGNOSTICS).filter(pl.col("design") == first["method"])
+        told = dict(measures.filter(contrast=design["contrasts"][0]["contrast"]).select("measure", "value").rows())
+        assert (told["effective_n_treated"], told["effective_n_controls"]) == (125.0, 455.0)
+
+
 def test_a_difference_of_exact_curves_is_exact() -> None:
     protocol, log = make_table_protocol(), DisclosureLog(Disclosure(suppress_below=0, round_to=1))
     lines = [
