@@ -148,15 +148,15 @@ def bridge_participants(
 def _one_row_each(rows: pl.DataFrame, doubts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The first row of each person, and the others with their reason; nobody's whose rows disagree on what decides, or
     who is among `doubts` (person_id, doubt: a reason of DOUBTS)."""
-    reason = pl.when(pl.col("arm_code").n_unique().over("person_id") > 1).then(pl.lit("in_both_arms"))
+    reasons = [pl.when(pl.col("arm_code").n_unique().over("person_id") > 1).then(pl.lit("in_both_arms"))]
     for doubt, column in DOUBTS.items():
         people = doubts.filter(doubt=doubt)["person_id"].drop_nulls().unique()
         differs = pl.col("person_id").is_in(people.implode())
         if column in rows.columns:
             differs |= pl.col(column).n_unique().over("person_id") > 1
-        reason = reason.when(differs).then(pl.lit(doubt))
-    reason = reason.when(~pl.col("person_id").is_first_distinct()).then(pl.lit("duplicate_person"))
-    judged = rows.with_columns(reason=reason)
+        reasons.append(pl.when(differs).then(pl.lit(doubt)))
+    reasons.append(pl.when(~pl.col("person_id").is_first_distinct()).then(pl.lit("duplicate_person")))
+    judged = rows.with_columns(reason=pl.coalesce(reasons))
     return judged.filter(pl.col("reason").is_null()).drop("reason"), judged.filter(pl.col("reason").is_not_null())
 
 
