@@ -166,8 +166,8 @@ EFFECT_WORDS: dict[str, Words] = {
         STACKED,
     ),
     "aipw": Words(
-        "The refitted score or the regression of the outcome is right; the design chooses the sample, its set weights "
-        "are not used.",
+        'The refitted score or the regression of the outcome is right; with `nuisances = "boosted"` neither need be a '
+        "straight line. The design chooses the sample, its set weights are not used.",
         "Efficient influence function, cross-fitted, corrected for rows that carry much of a mean, by person and set.",
     ),
     "tmle": Words(

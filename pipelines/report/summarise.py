@@ -155,7 +155,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
     log.note(file, "data_account", dc.ROUNDED)
     return {
         "n_files": len(account["files"]),
-        "n_ignored_files": len(account.get("ignored_files", [])),
+        "ignored_files": account.get("ignored_files", []),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
         "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
