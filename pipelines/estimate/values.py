@@ -13,6 +13,7 @@ from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.errors import naming
+from pipelines.estimate.analysed import is_withheld
 from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
@@ -47,7 +48,8 @@ def estimate_values(
     results: Results,
     out: Path,
 ) -> None:
-    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order."""
+    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order.
+    Nothing where people leave and those left fall short of the protocol's thresholds."""
     values = outcome_values(of_rows, outcome)
     in_design = accepted.design.weights > 0
     n_unobserved = int((np.isnan(values) & in_design).sum())
@@ -55,6 +57,8 @@ def estimate_values(
     if not (observed[2].weights > 0).any():
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
+        return
+    if is_withheld(accepted, outcome, observed[2].weights, np.isfinite(values), protocol, results):
         return
     freedom = degrees_of_freedom(*observed[1:])
     apart = fewest_apart(of_rows, outcome, outcome_kinds(protocol), accepted.design)
