@@ -143,6 +143,33 @@ def faults_of_sites(protocol: "Protocol") -> list[str]:
     return problems
 
 
+def what_weights_for_the_unobserved_cannot_do(protocol: "Protocol") -> list[str]:
+    """A model of who is observed needs more people than a site has, and covariates that nobody's outcome touched."""
+    effects, problems = protocol.effects, []
+    sites = effects.sites
+    if sites.by is not None and getattr(getattr(effects, sites.method), "unobserved", "") == "weights":
+        problems.append(
+            f"effects.sites.method: {sites.method} with unobserved = 'weights' would need a model of who is observed "
+            "in every site; name another method there, or the weights under effects.also"
+        )
+    imputed = bool(protocol.covariates.named_with("multiple_imputation"))
+    if imputed and protocol.covariates.imputation.regressions == "with_outcome":
+        problems += [
+            f"effects.{name}: unobserved = 'weights' needs covariates that were imputed alike for people observed and "
+            "not observed, which covariates.imputation.regressions = 'with_outcome' does not; leave one of the two out"
+            for name in weighing_the_unobserved(protocol)
+            if effects.methods_by_name()[name] != "weighted_difference"
+        ]
+    return problems
+
+
+def weighing_the_unobserved(protocol: "Protocol") -> list[str]:
+    """Effect specifications that weigh people observed for those whose outcome was not."""
+    further = {name: getattr(one, one.methods[0]) for name, one in protocol.effects.of_specifications().items()}
+    chosen = {name: getattr(protocol.effects, name) for name in protocol.effects.methods} | further
+    return [name for name, settings in chosen.items() if getattr(settings, "unobserved", "left_out") == "weights"]
+
+
 def primary_is_known(protocol: "Protocol") -> bool:
     primary = protocol.outcomes.primary
     return primary in protocol.outcomes.columns if protocol.source.kind == "table" else family_of(primary) is not None

@@ -13,6 +13,7 @@ from pipelines.protocol_method_rules import (
     what_methods_cannot_measure,
     what_methods_cannot_target,
     what_power_cannot_say,
+    what_weights_for_the_unobserved_cannot_do,
 )
 from pipelines.protocol_sections import MAIN_ANALYSIS, NOT_IN_A_CDM, PLACEBO, PLACEBO_UNTIL_DAYS
 
@@ -69,6 +70,7 @@ def faults_between_sections(protocol: "Protocol") -> list[str]:
     problems += days_outside_follow_up(protocol)
     problems += what_methods_cannot_measure(protocol)
     problems += faults_of_sites(protocol)
+    problems += what_weights_for_the_unobserved_cannot_do(protocol)
     return problems
 
 

@@ -43,7 +43,7 @@ def _is_optimal(links: Links, chosen: IntArray, price_of_seeker: IntArray, price
 
 
 @njit(cache=True)
-def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
+def push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
     """A binary heap in two arrays, smallest (key, node) first; returns arrays (larger ones when full) and the size."""
     if size == keys.size:
         keys, nodes = np.concatenate((keys, np.empty_like(keys))), np.concatenate((nodes, np.empty_like(nodes)))
@@ -59,7 +59,7 @@ def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _pop(keys, nodes, size):  # type: ignore[no-untyped-def]
+def pop(keys, nodes, size):  # type: ignore[no-untyped-def]
     key, node = keys[0], nodes[0]
     size -= 1
     moved_key, moved = keys[size], nodes[size]
@@ -134,10 +134,10 @@ def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def
     keys, nodes = np.empty(256, dtype=np.int64), np.empty(256, dtype=np.int64)
     n_touched, size = 1, 0
     touched[0], reached[first] = first, 0
-    keys, nodes, size = _push(keys, nodes, size, 0, first)
+    keys, nodes, size = push(keys, nodes, size, 0, first)
     end, length = -1, FAR
     while size > 0:
-        so_far, node, size = _pop(keys, nodes, size)
+        so_far, node, size = pop(keys, nodes, size)
         if so_far >= length:
             break
         if settled[node] or so_far > reached[node]:
@@ -152,7 +152,7 @@ def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def
                     touched[n_touched] = holder
                     n_touched += 1
                 reached[holder], lost[holder] = onward, seat
-                keys, nodes, size = _push(keys, nodes, size, onward, holder)
+                keys, nodes, size = push(keys, nodes, size, onward, holder)
             continue
         is_last = n_empty[node] + 1 >= wanted[node]
         if_empty = so_far + (last_empty[node] if is_last else empty[node]) + price[node]
@@ -190,7 +190,7 @@ def _look_from(node, so_far, graph, state, search, n, end, length, n_touched, ke
             if owner[seat] < 0:
                 end, length = n + seat, onward
             else:
-                keys, nodes, size = _push(keys, nodes, size, onward, n + seat)
+                keys, nodes, size = push(keys, nodes, size, onward, n + seat)
     return end, length, n_touched, keys, nodes, size
 
 

@@ -2,8 +2,8 @@
 
 Choice made: outcomes are opened only when the primary design was accepted; further designs and contrasts are estimated
 only when they were accepted themselves. People whose outcome was not observed leave the estimate of that outcome and
-are counted, and those left are judged by the protocol's thresholds again; times to events use them until they were
-censored.
+are counted, unless people alike are weighed for them, and those left are judged by the protocol's thresholds again;
+times to events use them until they were censored.
 """
 
 from collections.abc import Iterator

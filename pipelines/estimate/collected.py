@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from models.results import Baseline, Design, Estimate, FloatArray
@@ -160,8 +161,8 @@ def say_stood_for(n_never: int, *, are_counted: bool = True) -> list[str]:
 
 def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Design, kind: str) -> tuple[Estimate, ...]:
     """The estimates of everybody in the design, told on how few people they rest: those above 0 in either arm, and for
-    a binary outcome those at 0. An estimate whose method tells keeps what it said."""
-    arms = [values[(design.weights > 0) & arm] for arm in (design.treated, ~design.treated)]
+    a binary outcome those at 0, of those observed. An estimate whose method tells keeps what it said."""
+    arms = [values[(design.weights > 0) & arm & np.isfinite(values)] for arm in (design.treated, ~design.treated)]
     counts = [(of_arm > 0).sum() for of_arm in arms]
     if kind == "binary":
         counts += [(of_arm == 0).sum() for of_arm in arms]

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from models.imputation import pool
+from models.observation import SAID as WEIGHTS_SAID
 from models.results import Estimate
 from pipelines import store
 from pipelines.estimate.analysed import worst_of_copies
@@ -89,7 +90,7 @@ class Collected:
 def pool_copies(copies: Sequence[Collected], protocol: Protocol) -> Collected:
     """One estimate for each that every copy has; notes of all, each once, and how much the copies differ."""
     primary = protocol.outcomes.primary
-    notes = list({tuple(note.items()): note for copy in copies for note in copy.notes}.values())
+    notes = _notes_of(copies)
     rows: list[dict[str, Any]] = []
     over_sites = _names_over_sites(protocol)
     estimates = pl.concat([copy.estimates for copy in copies]).filter(~pl.col("subgroup").is_in(over_sites))
@@ -109,6 +110,19 @@ def pool_copies(copies: Sequence[Collected], protocol: Protocol) -> Collected:
     prognostic = _mean_prognostic([copy.prognostic for copy in copies])
     analysed = worst_of_copies([copy.analysed for copy in copies]).to_dicts()
     return Collected.of(Results(estimates=rows, notes=notes, sites=sites, analysed=analysed), prognostic)
+
+
+def _notes_of(copies: Sequence[Collected]) -> list[dict[str, str]]:
+    """Each note once. Sentences on weights, whose figures differ from copy to copy, are those of the first."""
+    kept: dict[tuple[Any, ...], dict[str, str]] = {}
+    for number, copy in enumerate(copies, start=1):
+        for note in copy.notes:
+            if not note["note"].startswith(WEIGHTS_SAID):
+                kept[tuple(note.items())] = note
+            elif number == 1:
+                told = {**note, "note": f"{note['note']} (in the first imputation)"}
+                kept[tuple(told.items())] = told
+    return list(kept.values())
 
 
 def _names_over_sites(protocol: Protocol) -> list[str]:

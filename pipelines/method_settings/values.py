@@ -1,10 +1,21 @@
 """Settings of the effect methods for outcomes that are one number a person."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipelines.method_settings.section import Section
+
+Unobserved = Annotated[
+    Literal["left_out", "weights"],
+    Field(
+        description="left_out: people whose outcome was not observed leave the comparison, and those observed are "
+        "taken to be like them; weights: those observed who are alike in arm and covariates stand for them (inverse "
+        "probability of observation), so that the effect is that in everybody of the design"
+    ),
+]
+ObservationPenalty = Annotated[float, Field(ge=0, description="Ridge penalty of the model of who is observed")]
+LargestObservationWeight = Annotated[float, Field(gt=1, description="Where observation weights are capped")]
 
 
 class WeightedDifferenceSettings(Section):
@@ -13,12 +24,18 @@ class WeightedDifferenceSettings(Section):
     weights_are: Literal["estimated", "fixed"] = Field(
         "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
     )
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class GComputationSettings(Section):
     """A regression of the outcome in each arm, averaged over the people of the estimand."""
 
     l2_penalty: float = Field(1.0, ge=0, description="Ridge penalty on standardised covariates; 0 = none")
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class AdjustedRegressionSettings(Section):
@@ -28,6 +45,9 @@ class AdjustedRegressionSettings(Section):
     weights_are: Literal["estimated", "fixed"] = Field(
         "estimated", description="estimated: the error accounts for the fitted score; fixed: classical sandwich"
     )
+    unobserved: Unobserved = "left_out"
+    observation_penalty: ObservationPenalty = 1.0
+    largest_observation_weight: LargestObservationWeight = 10.0
 
 
 class AipwSettings(Section):

@@ -11,25 +11,27 @@ from pipelines import store
 Row = dict[str, Any]
 
 
-def read_analysed(table: pl.DataFrame, contrast: str, design: str, log: dc.DisclosureLog) -> dict[str, Row]:
-    """By outcome that people of one design leave because theirs was not observed:
+def read_analysed(
+    table: pl.DataFrame, contrast: str, design: str, method: str, log: dc.DisclosureLog
+) -> dict[str, Row]:
+    """By outcome that people of one design leave because theirs was not observed, of a method with weights of its own
+    for that, else of all methods that leave them out:
 
     n_unobserved  released number of those people
     max_abs_smd   largest standardised difference of those left, None where few left: beside that of everybody it would
                   tell of them
     effective_n   released effective number of controls left
     failed        names of the checks that those left fall short of; if any, the outcome was not estimated
-
-    Methods that have weights of their own, or use everybody until observation ends, are not among these.
     """
     if table.is_empty():
         return {}
     mine = table.filter(
-        (pl.col("contrast") == contrast) & (pl.col("design") == design) & (pl.col("method") == "")
-    ).to_dicts()
+        (pl.col("contrast") == contrast) & (pl.col("design") == design) & pl.col("method").is_in(["", method])
+    ).sort("method", maintain_order=True)
     found: dict[str, Row] = {}
-    for outcome in dict.fromkeys(row["outcome"] for row in mine):
-        checks = {row["check"]: row for row in mine if row["outcome"] == outcome}
+    for outcome in mine["outcome"].unique(maintain_order=True):
+        # By name, so that what was found of the method replaces what was of those that leave people out.
+        checks = {row["check"]: row for row in mine.filter(pl.col("outcome") == outcome).to_dicts()}
         place = f"effects/outcomes/{outcome}/analysed"
         lost = log.count(next(iter(checks.values()))["n_unobserved"], store.SUMMARY, f"{place}/n_unobserved")
         smd = checks["max_abs_smd"]["value"]

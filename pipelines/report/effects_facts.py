@@ -26,6 +26,8 @@ RATIOS = ("risk_ratio", "mean_ratio")
 CURVE_COLUMNS = ("day", "incidence", "lower", "upper", "at_risk")
 WEIGHTS_OF_OBSERVATION = "weights for the end of observation"
 """How remarks on censoring weights begin (models/times/censoring.py)."""
+WEIGHTS_FOR_UNOBSERVED = "weights for outcomes not observed"
+"""The same of weights for outcomes that were not observed (models/observation.py)."""
 BAND_COLUMNS = ("band_lower", "band_upper")
 LANDMARKS = (30, 90, 182, 365)
 N_EFFECT_BINS = 12
@@ -51,7 +53,7 @@ def read_effects(
     pick = Picker(rows, protocol.design.methods[0], method)
     headline = pick.one(contrasts[0], primary, DIFFERENCES)
     curves = _curves(private["curves"], contrasts[0], protocol, log)
-    analysed = read_analysed(private["analysed"], contrasts[0], protocol.design.methods[0], log)
+    analysed = read_analysed(private["analysed"], contrasts[0], protocol.design.methods[0], method, log)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
@@ -93,6 +95,7 @@ def read_effects(
         "heterogeneity": read_heterogeneity(private["heterogeneity"], rows, log),
         "individual": _individual(private["individual"], protocol, log),
         "notes": _notes(private["notes"], log),
+        "weighs_unobserved": any(note["note"].startswith(WEIGHTS_FOR_UNOBSERVED) for note in private["notes"]),
         "weighs_end_of_observation": any(WEIGHTS_OF_OBSERVATION in note["note"] for note in private["notes"]),
     }
 

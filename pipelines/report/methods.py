@@ -1,6 +1,7 @@
 """A protocol becomes the report's list of methods: name, what it does in a sentence or two, source."""
 
-from pipelines.protocol import Protocol
+from pipelines.method_settings.matching import FullMatchingSettings
+from pipelines.protocol import Protocol, weighing_the_unobserved
 
 _MODELS_OF_SCORES = {
     "logistic": "Logistic regression",
@@ -175,8 +176,19 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
     }
     designs = dict.fromkeys(one.method for one in protocol.design.specifications())
     rows += [DESIGNED_BY[name] for name in designs if name in DESIGNED_BY]
+    if "full_matching" in designs:
+        rows += _limits_of_sets(protocol)
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
     rows += [chosen[name] for name in used if name in chosen]
+    if weighing_the_unobserved(protocol):
+        rows.append(
+            (
+                "Weights for outcomes not observed",
+                "Each outcome counts one over the probability, given group and covariates, that it was observed: a "
+                "logistic regression in each group, whose estimation is in the errors.",
+                "Robins, Rotnitzky & Zhao 1994, JASA 89:846; Seaman & White 2013, Stat Methods Med Res 22:278",
+            )
+        )
     if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:
         rows.append(
             (
@@ -187,3 +199,25 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             )
         )
     return [{"name": name, "text": text, "source": source} for name, text, source in rows]
+
+
+def _limits_of_sets(protocol: Protocol) -> list[tuple[str, str, str]]:
+    """One row where a full matching of the protocol limits how many controls a treated person may have; else none."""
+    limits = []
+    for one in protocol.design.specifications():
+        if isinstance(one.settings, FullMatchingSettings):
+            low, high = (_as_ratio(ratio) for ratio in (one.settings.min_controls, one.settings.max_controls))
+            named = [f"{word} {ratio}" for word, ratio in (("at least", low), ("at most", high)) if ratio]
+            limits += [f"{one.name}: {' and '.join(named)}"] if named else []
+    if not limits:
+        return []
+    text = (
+        f"Controls for each treated person in a set of full matching ({'; '.join(limits)}). Nobody is left out for it."
+    )
+    return [("Limits on matched sets", text, "Hansen & Klopfer 2006, J Comput Graph Stat 15:609")]
+
+
+def _as_ratio(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio:.0f}" if ratio >= 1 else f"1/{1 / ratio:.0f}"

@@ -13,6 +13,7 @@ from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.counts import counts_and_exposure, estimate_rates, until_when
 from pipelines.method_settings import Effects
 from pipelines.method_settings.acceptance import Acceptance
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.spec.eligible_person import ELIGIBLE, FIRST, readmitted
 from tests.spec.text_tables import write_world
 
@@ -37,7 +38,6 @@ OBSERVED = pl.DataFrame(
 )
 FATE = {"index_date": pl.Date, "died_day": pl.Int64, "censored_day": pl.Int64}
 NOBODY_DIED = pl.DataFrame({name: [None] * 4 for name in FATE}, schema=FATE)
-WHOEVER_IS_LEFT = Acceptance(max_abs_smd=1e9, min_effective_controls=0.0, max_share_unobserved=1.0)
 ROWS = pl.Series("row_id", [3, 4, 2, 1], dtype=pl.Int64)
 
 

@@ -16,13 +16,11 @@ from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.sites import estimate_sites
 from pipelines.method_settings import Effects
 from pipelines.method_settings.acceptance import Acceptance
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.models.contract_estimates import rows_of, rows_of_design
 
 OUTCOME = "readmitted_365d"
 SITES = np.repeat(["A", "B", "C", "D"], [60, 50, 40, 12])
-
-
-WHOEVER_IS_LEFT = Acceptance(max_abs_smd=1e9, min_effective_controls=0.0, max_share_unobserved=1.0)
 
 
 def _sample() -> tuple[AcceptedDesign, pl.DataFrame, pl.DataFrame]:
