@@ -131,8 +131,8 @@ def refuse_end_of_data(
         if share > MOST_CUT_BY_THE_END:
             raise Refused(
                 f"the end of the data cuts the windows of {100 * share:.0f} % of the {name}: whole windows are those "
-                "of early recruits, and weights for the end of observation cannot make late ones of them; take a window "
-                "that the data cover, or censoring = 'none'"
+                "of early recruits, and weights for the end of observation cannot make late ones of them; take a "
+                "window that the data cover, or censoring = 'none'"
             )
 
 
