@@ -47,6 +47,8 @@ def show_lake(lake: "Lake", console: Console) -> None:
         rows = [(file["file"], rule, n) for file in files for rule, n in file[name].items()]
         if rows:
             console.print(_rules(title, rows))
+    if unread := lake.manifest["ignored_files"]:
+        console.print(Text(f"Not read as a table: {', '.join(unread)}"), soft_wrap=True)
     for note, n in lake.manifest["notes"].items():
         console.print(Text(f"Note: {note}: {n:,}"))
     used = {rule for file in files for name in RULES for rule in file[name]}

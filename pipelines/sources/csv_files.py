@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,8 @@ PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
-_SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
+_SCHEMA = r"(?:\w+\.)?dbo\."  # what SQL Server writes before a table's name
+_SUFFIX = r"(?:\d[^/]*|[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
 _NO_TEXT = {
     b"PK\x03\x04": "is a zip archive or a workbook, whatever its name says",
     b"\xff\xfe": "is UTF-16 text",
@@ -123,9 +124,16 @@ class Batch:
 
 
 def match_table(file_name: str, tables: Sequence[str]) -> str | None:
-    """Which of `tables` a file's name starts with (case ignored; the longest wins), or None."""
-    fits = [table for table in tables if re.fullmatch(re.escape(table) + _SUFFIX, file_name, re.IGNORECASE)]
+    """Which of `tables` a file's name starts with (case and separators within the name ignored; the longest wins), or
+    None. A schema (dbo.) may stand before it; digits, or a separator and anything, after it."""
+    fits = [table for table in tables if _name_of(table).fullmatch(file_name)]
     return max(fits, key=len, default=None)
+
+
+@cache
+def _name_of(table: str) -> re.Pattern[str]:
+    letters = [re.escape(letter) for letter in table if letter.isalnum()]
+    return re.compile(f"(?:{_SCHEMA})?" + r"[_\- ]?".join(letters) + _SUFFIX, re.IGNORECASE)
 
 
 def read_header(path: File) -> Header:

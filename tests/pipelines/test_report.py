@@ -225,6 +225,10 @@ def test_the_page_says_what_it_is(accepted: RunFolder, table: RunFolder) -> None
     assert "No row describes a real person" not in visible(page(table))
 
 
+def test_the_page_names_the_files_that_were_not_read(accepted: RunFolder) -> None:
+    assert "Not read as a table of records: README.txt." in accepted.file(store.REPORT).read_text(encoding="utf-8")
+
+
 def test_sections_come_in_reading_order(accepted: RunFolder) -> None:
     ids = re.findall(r'<section id="(\w+)"', page(accepted))
     assert ids == ["verdict", "result", "triad", "trial", "flow", "table1", "balance", "incidence", "estimates",
