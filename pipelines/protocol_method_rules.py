@@ -90,8 +90,8 @@ def what_methods_cannot_measure(protocol: "Protocol") -> list[str]:
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary) if primary_is_known(protocol) else None
     if kind is not None and not set(methods).intersection(methods_for(kind)):
         problems.append(
-            f"effects.methods: none can work with the {kind} outcome {protocol.outcomes.primary}; those that can: "
-            f"{', '.join(methods_for(kind))}"
+            f"effects.methods: the headline compares the {kind} outcome {protocol.outcomes.primary} as a value, which "
+            f"needs one of {', '.join(methods_for(kind))}; methods for times, rates and repeated events stand beside it"
         )
     rates = [name for name in methods if name in methods_for("count")]
     if rates and protocol.source.kind == "table":

@@ -17,17 +17,17 @@ FAR = np.iinfo(np.int64).max // 4
 BLOCK = 64
 
 
-def cheapest_pairs(links: Links, wanted: IntArray, empty: IntArray, last_empty: IntArray) -> IntArray:
+def cheapest_pairs(links: Links, wanted: IntArray, empty: IntArray, last_empty: IntArray, needed: int = 1) -> IntArray:
     """(s, k) links chosen for each seeker (positions in links.member), -1 for places left empty.
 
     wanted             (s,) places of each seeker
-    empty, last_empty  (s,) what an empty place costs, and the last filled place of a seeker when it is emptied too
-                       (last_empty >= empty: the first place is worth most)
+    empty, last_empty  (s,) what an empty place costs, and one of the `needed` last places of a seeker when it is empty
+                       too (last_empty >= empty: the first places are worth most)
 
     No server is chosen twice. The sum of the costs of chosen links and of empty places is the smallest possible.
     """
     chosen, price_of_seeker, price_of_server = _fill_places(
-        links.start, links.member, links.cost, links.server, links.n_servers, wanted, empty, last_empty
+        links.start, links.member, links.cost, links.server, links.n_servers, wanted, empty, last_empty, needed
     )
     assert _is_optimal(links, chosen, price_of_seeker, price_of_server), "the prices do not prove the matching optimal"
     return np.asarray(chosen, dtype=np.int64)
@@ -80,7 +80,7 @@ def pop(keys, nodes, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_empty):  # type: ignore[no-untyped-def]
+def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_empty, needed):  # type: ignore[no-untyped-def]
     """(chosen links, prices of seekers, prices of servers). Prices: cost + price[seeker] - price[server] >= 0 for links
     not chosen, <= 0 for chosen ones; servers still free have price 0.
 
@@ -111,7 +111,7 @@ def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_emp
             end, length, n_touched = _search(
                 first,
                 (start, member, cost, server, first_block, highest),
-                (wanted, empty, last_empty, n_empty),
+                (wanted, empty, last_empty, n_empty, needed),
                 (owner, by_link, price),
                 (reached, settled, touched, came_by, came_from, lost),
             )
@@ -127,7 +127,7 @@ def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_emp
 @njit(cache=True)
 def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def]
     """(end, length, nodes touched) of the cheapest path from a seeker to a free server or a place left empty."""
-    wanted, empty, last_empty, n_empty = places
+    wanted, empty, last_empty, n_empty, needed = places
     owner, by_link, price = state
     reached, settled, touched, _, _, lost = search
     cost, n = graph[2], wanted.size
@@ -154,7 +154,7 @@ def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def
                 reached[holder], lost[holder] = onward, seat
                 keys, nodes, size = push(keys, nodes, size, onward, holder)
             continue
-        is_last = n_empty[node] + 1 >= wanted[node]
+        is_last = n_empty[node] + needed >= wanted[node]
         if_empty = so_far + (last_empty[node] if is_last else empty[node]) + price[node]
         if if_empty < length:
             end, length = node, if_empty

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, model_validator
 from pipelines.method_settings.section import Section
 
 DistanceName = Literal["log_odds", "mahalanobis", "robust_mahalanobis"]
+OrNone = Annotated[float | None, BeforeValidator(lambda value: None if value == "none" else value)]
+"""A limit that TOML, which has no empty value, can switch off."""
 
 
 def _as_number(ratio: Any) -> Any:
@@ -27,7 +29,7 @@ class PairLimits(Section):
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
     )
     distance_covariates: tuple[str, ...] = Field((), description="Covariates of a Mahalanobis distance; none: all")
-    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    caliper: OrNone = Field(0.2, gt=0, description='In standard deviations of the log-odds; "none" for no limit')
     covariate_calipers: dict[str, NonNegativeFloat] | None = Field(
         None, description="Largest differences in single covariates, in their units: {age = 5}"
     )
@@ -136,7 +138,7 @@ class RiskSetMatchingSettings(Section):
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
     )
     distance_covariates: tuple[str, ...] = Field((), description="Covariates of a Mahalanobis distance; none: all")
-    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    caliper: OrNone = Field(0.2, gt=0, description='In standard deviations of the log-odds; "none" for no limit')
     covariate_calipers: dict[str, NonNegativeFloat] | None = Field(
         None, description="Largest differences in single covariates, in their units: {age = 5}"
     )

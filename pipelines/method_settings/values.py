@@ -6,6 +6,11 @@ from pydantic import Field
 
 from pipelines.method_settings.section import Section
 
+NUISANCES = (
+    "regressions: logistic and linear; boosted: regressions and boosted trees, whichever foresee treatment and outcome "
+    "better out of fold, for a few hundred treated or more where selection or outcome may bend (slower)"
+)
+
 Unobserved = Annotated[
     Literal["left_out", "weights"],
     Field(
@@ -55,6 +60,7 @@ class AipwSettings(Section):
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+    nuisances: Literal["regressions", "boosted"] = Field("regressions", description=NUISANCES)
 
 
 class TmleSettings(Section):
@@ -62,6 +68,7 @@ class TmleSettings(Section):
 
     folds: int = Field(5, ge=2, le=50, description="Folds of cross-fitting")
     l2_penalty: float = Field(1.0, gt=0, description="Ridge penalty of both nuisance models")
+    nuisances: Literal["regressions", "boosted"] = Field("regressions", description=NUISANCES)
 
 
 class ClusterBootstrapSettings(Section):

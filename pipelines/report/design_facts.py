@@ -142,6 +142,7 @@ def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[
                     "accepted": bool(entry["accepted"]),
                     "failed": [v["check"] for v in verdicts if not v["passed"]],
                     "is_judged": bool(verdicts),
+                    "may_be_larger": entry.get("notes", {}).get("is_proven_within_gap") == "no",
                     "refused": next((v["words"] for v in verdicts if v["words"]), None),
                     "max_abs_smd": worst,
                     **{name: overlap.get(name) for name in (*OVERLAP_COUNTS, "overlap_coefficient")},

@@ -9,6 +9,13 @@ _MODELS_OF_SCORES = {
     "47:2005)",
     "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
 }
+_BOTH = "the root of the groups’ mean variance"
+_DIVIDED_BY = {
+    "ATT": "the treated group’s standard deviation",
+    "ATC": "the untreated group’s standard deviation",
+    "ATE": _BOTH,
+    "ATO": _BOTH,
+}
 DESIGNED_BY = {
     "matching_weights": (
         "Matching weights",
@@ -32,7 +39,8 @@ DESIGNED_BY = {
     ),
     "nearest_neighbour": (
         "Nearest-neighbour matching",
-        "Treated people take the nearest free controls within the limits, one after the other.",
+        "The people the effect is about take the nearest free people of the other group within the limits, one after "
+        "the other.",
         "Rubin 1973, Biometrics 29:159; Austin 2011, Pharm Stat 10:150",
     ),
     "optimal_matching": (
@@ -58,7 +66,7 @@ DESIGNED_BY = {
     ),
     "cardinality_matching": (
         "Cardinality matching",
-        "The largest set of people whose balance is as good as was asked for.",
+        "The largest set of people whose balance is as good as was asked for, as far as the search went.",
         "Zubizarreta, Paredes & Rosenbaum 2014, Ann Appl Stat 8:204",
     ),
     "risk_set_matching": (
@@ -85,8 +93,8 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         (
             "Propensity score",
             f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; "
-            "balance is the standardised mean difference, divided by the treated group’s standard deviation before the "
-            "design.",
+            f"balance is the standardised mean difference, divided by {_DIVIDED_BY[protocol.estimand.target]} before "
+            "the design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
     ]
@@ -167,6 +175,32 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Cause-specific Cox models",
             "Ratios of the hazards of readmission, and of death, among people without either so far.",
             "Lin & Wei 1989, JASA 84:1074",
+        ),
+        "two_part": (
+            "Two-part model",
+            "Whether there was any, by logistic regression, and how much among those with any, by a gamma "
+            "regression with a log link; the two multiplied and averaged over the people the effect is about.",
+            "Duan, Manning, Morris & Newhouse 1983, J Bus Econ Stat 1:115",
+        ),
+        "quasi_poisson": (
+            "Rates (quasi-Poisson)",
+            "Events over days at risk in each group, with errors that allow for people who have many.",
+            "McCullagh & Nelder 1989, Generalized Linear Models",
+        ),
+        "negative_binomial": (
+            "Rates (negative binomial)",
+            "The same, with people’s own rates spread around the group’s.",
+            "Lawless 1987, Can J Stat 15:209",
+        ),
+        "mean_cumulative_count": (
+            "Mean cumulative count",
+            "Readmissions per person by each day; nobody is readmitted after death.",
+            "Ghosh & Lin 2000, Biometrics 56:554",
+        ),
+        "lwyy": (
+            "Lin-Wei-Yang-Ying rate ratio",
+            "Ratio of the rates of readmission among the living, all readmissions counting.",
+            "Lin, Wei, Yang & Ying 2000, J R Stat Soc B 62:711",
         ),
         "fine_gray": (
             "Fine-Gray model",

@@ -24,6 +24,7 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "whole": wording.whole,
         "number": wording.number,
         "mid": wording.mid,
+        "p_value": wording.p_value,
         "percent": wording.percent,
         "interval": wording.interval,
         "effect": wording.effect,

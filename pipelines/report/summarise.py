@@ -24,6 +24,7 @@ from pipelines.report import (
     sensitivity_facts,
     trial,
 )
+from pipelines.report.known_misses import known_misses
 from pipelines.sources.submissions import MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
 from pipelines.store import RunFolder
 
@@ -89,6 +90,7 @@ def summarise(
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
         "limits": assumptions.describe_limits(protocol),
         "methods": methods.describe_methods(protocol),
+        "misses": known_misses(protocol),
         "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},

@@ -247,9 +247,12 @@ def arm_label(name: str) -> str:
     return "Candidates" if name == "virtual" else ARM_LABELS.get(name, label(name))
 
 
+NAMES = ("HoNOS", "Kaplan", "Cox", "Fine-Gray")
+
+
 def mid(text: str) -> str:
-    """The text as it reads in the middle of a sentence: small first letter, except of acronyms and HoNOS."""
-    starts_name = (len(text) > 1 and text[1].isupper()) or text.startswith("HoNOS")
+    """The text as it reads in the middle of a sentence: small first letter, except of acronyms and names."""
+    starts_name = (len(text) > 1 and text[1].isupper()) or text.startswith(NAMES)
     return text if starts_name else text[:1].lower() + text[1:]
 
 
@@ -257,6 +260,11 @@ def contrast_label(name: str) -> str:
     """'peer_vs_virtual' becomes 'Peer support vs virtual controls'."""
     first, _, second = name.partition("_vs_")
     return f"{ARM_LABELS.get(first, label(first))} vs {mid(ARM_LABELS.get(second, label(second)))}"
+
+
+def p_value(value: float | None) -> str:
+    """To three digits after the point, but never 0."""
+    return "< 0.001" if value is not None and value < 0.0005 else number(value, 3)
 
 
 def whole(value: float | None) -> str:
