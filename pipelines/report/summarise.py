@@ -99,6 +99,7 @@ def summarise(
     if accepted:
         private = {
             "estimates": _read(run, store.ESTIMATES),
+            "analysed": _read(run, store.ANALYSED),
             "curves": _read(run, store.CURVES),
             "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),

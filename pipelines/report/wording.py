@@ -121,6 +121,7 @@ _LABELS = {
     "min_effective_treated": "Effective number of treated people",
     "min_share_treated_kept": "Share of treated people kept in the design",
     "min_share_population_kept": "Share kept of the people the estimand is about",
+    "max_share_unobserved": "Share of an arm whose outcome was not observed",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",
     "max_abs_smd_products": "Largest difference of a square or product after the design",
