@@ -116,6 +116,10 @@ class SourceTable:
         """How many headers stand under the release's own names."""
         return sum(column.n_own(header) for column in self.columns)
 
+    def lacks(self, name: str, header: Header) -> bool:
+        """Whether the release has this canonical column, but a file with this header does not."""
+        return any(column.column.name == name and not column.headers(header) for column in self.columns)
+
     def may_lack(self, name: str, header: Header) -> bool:
         """Whether the release has this canonical column, but rows of a file with this header may be without it."""
         return any(
