@@ -24,6 +24,7 @@ def find_thin(counts: Sequence[int], below: float, chance: float, minimum: float
     it (at either end, of the side there is). Ordinary are months with at least `below` times the median of all months
     that hold anything. A month is thin where its count is less than `below` times the usual number, and a Poisson
     count would be as small with a probability of less than `chance`, both numbers divided by the series' dispersion.
+    Nothing is said of a series of which fewer than half of the months are ordinary.
 
     Args:
         counts: rows of each month, in order.
@@ -31,9 +32,9 @@ def find_thin(counts: Sequence[int], below: float, chance: float, minimum: float
         chance: 1 leaves only the share to decide.
         minimum: a month whose usual number is smaller is not judged.
     """
-    if below == 0:
-        return [False] * len(counts)
     ordinary = _ordinary_months(counts, below)
+    if below == 0 or 2 * len(ordinary) < len(counts):
+        return [False] * len(counts)
     spread = dispersion(counts) if len(ordinary) >= ENOUGH_FOR_DISPERSION else 1.0
     return [
         usual >= minimum and count < below * usual and _is_rare(count, usual, spread, chance)

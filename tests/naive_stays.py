@@ -75,7 +75,7 @@ def is_too_low(counts: Mapping[int, int], month: int, below: float, chance: floa
     for side in ([m for m in ordinary if m < month][-12:], [m for m in ordinary if m > month][:12]):
         if side:
             medians.append(median(counts[m] for m in side))
-    if not medians or below == 0:
+    if not medians or below == 0 or len(ordinary) < len(counts) / 2:
         return False
     usual, n = min(medians), counts[month]
     if usual < minimum or n >= below * usual:
