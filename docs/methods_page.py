@@ -12,6 +12,7 @@ from models.registry import DESIGNS, EFFECTS, EVERY_ESTIMAND, EVERY_KIND, Method
 from models.results import Scale
 from pipelines.method_settings import CandidateDischarges, DesignSection
 from pipelines.protocol import Protocol
+from pipelines.report.known_misses import MISSES
 
 METHODS_PAGE = Path(__file__).with_name("methods.md")
 OPENING = """# Methods
@@ -32,30 +33,7 @@ of the people kept; the report says how many and how they differ.
 
 Intervals are nominal 95 % and normal. In simulations with known truth:
 
-- **Individual effects of the forests**: where effects really differ between people intervals covered 0.41 (500 people,
-  an effect in steps) to 0.70 (4,800 people, an effect that hangs a little on each of many covariates), 0.80 (a straight
-  one) and 0.92 (a curved one) in the worlds of bench/forest_worlds.py. They are pointwise, describe a pattern and
-  decide nothing; effects of groups and the mean effect do not rest on them.
-- **Stable balancing**: weights are taken as fixed; in the worlds of bench/RESULTS.md the errors were up to 1.25 times
-  the spread, so that intervals are rather too wide, while the tolerance leaves a little bias (92 to 97 %).
-- **Subclassification** leaves bias behind: in those worlds 75 to 93 % for a continuous outcome, least where
-  confounding is strong.
-- **Weak overlap**: where a few controls carry most of the weight, weighted rates and mean counts covered 88 %,
-  their ratios 91 % (a warning names the share of the largest weight), and matching within a caliper leaves
-  differences behind.
-- **Observation that ends early for people unlike the others**: without censoring weights rates and mean counts covered
-  91 to 93 %, their ratios 93 to 94 %. Every method for times, counts and repeated events has them
-  (`censoring = "weights"`); the default is none. One coefficient of each covariate serves both arms: where a covariate
-  acts on silence differently in the two, weights leave some of the bias.
-- **Matching to untreated people (ATC)** with few treated to choose from: the weighted difference covered 81 to 87 %;
-  adjustment by regression, AIPW or TMLE after it 95 to 96 %.
-- **Hazard ratios of a rare event**: that of death (5 % die) after weighting for the ATC or ATE covered 90 to 91 %.
-- **Scores by elastic net or boosting** (`design.propensity.method`): weights are taken as fixed. For the ATE that is
-  conservative where the score is right, for the ATT mostly but not always (Reifeis & Hudgens 2022, Am J Epidemiol
-  191:1092).
-- **Missing values of a strong confounder**: bias, not width; 95 % intervals covered 22.5 % (`indicator`) and 66.5 %
-  (`multiple_imputation`) with a third of it missing; regressions that see the outcome
-  (`covariates.imputation.regressions`) covered 94.5 to 95.5 % ([missing.md](missing.md)).
+{misses}
 - **Nothing here covers bias**: an interval holds the truth as often as it says only if the design's assumptions hold.
 
 The note `variance` of an estimate says which error was used. Errors are always clustered by person.
@@ -92,7 +70,9 @@ DESIGN_WORDS: dict[str, Words] = {
     "full_matching": Words(
         "As nearest_neighbour; nobody within the limits is dropped, so the worst sets may be far apart.",
         OF_SETS,
-        "Very unequal sets leave few effective controls: read the effective number.",
+        "Very unequal sets leave few effective controls: read the effective number. `min_controls` and `max_controls` "
+        "bound them; where they cannot be kept without leaving somebody out, the design is refused and the nearest "
+        "limits that can are named.",
     ),
     "coarsened_exact": Words(
         "Within a bin of every covariate people are alike; covariates not named are not balanced.", OF_STRATA
@@ -164,15 +144,30 @@ CENSORED_AT_RANDOM = (
     "who is lost to observation is like those who stay in the arm (`censoring = weights`: given covariates)"
 )
 
+UNOBSERVED_AT_RANDOM = (
+    "people whose outcome was not observed are like those of their arm who were (`unobserved = weights`: like those of "
+    "their arm and covariates)"
+)
+
 EFFECT_WORDS: dict[str, Words] = {
-    "weighted_difference": Words("The design alone has made the arms alike.", BY_INFLUENCE),
-    "g_computation": Words(
-        "The regression of the outcome is right in both arms: the design only chooses the people.", STACKED
+    "weighted_difference": Words(
+        f"The design alone has made the arms alike; {UNOBSERVED_AT_RANDOM}.",
+        f"{BY_INFLUENCE} Observation weights count as estimated.",
+        "Outcomes left out that covariates foretell otherwise in the two arms: see above.",
     ),
-    "adjusted_regression": Words("The design or the regression of the outcome is right.", STACKED),
+    "g_computation": Words(
+        "The regression of the outcome is right in both arms: the design only chooses the people. Who was not observed "
+        "is none of the people of the estimand, with `unobserved = weights` one of them.",
+        STACKED,
+    ),
+    "adjusted_regression": Words(
+        "The design or the regression of the outcome is right. `unobserved = weights`: the design and the model of who "
+        "is observed, or the regression; the people of the estimand are all of them, observed or not.",
+        STACKED,
+    ),
     "aipw": Words(
-        "The refitted score or the regression of the outcome is right; the design chooses the sample, its set weights "
-        "are not used.",
+        'The refitted score or the regression of the outcome is right; with `nuisances = "boosted"` neither need be a '
+        "straight line. The design chooses the sample, its set weights are not used.",
         "Efficient influence function, cross-fitted, corrected for rows that carry much of a mean, by person and set.",
     ),
     "tmle": Words(
@@ -195,7 +190,8 @@ EFFECT_WORDS: dict[str, Words] = {
     "quasi_poisson": Words(
         "Events come as fast late as early, so that short and long follow-up may be added up; who is lost to "
         "observation is like those who stay in the arm. `censoring = weights`: neither is asked, given covariates, "
-        "but only windows seen to their end or to death count.",
+        "but only windows seen to their end or to death count, and are its people; refused where the end of the data "
+        "cuts more than a twentieth of the windows of an arm, since the others are those of early recruits.",
         "Sandwich, by person and set: over-dispersion widens it.",
         "`censoring = weights`: 92 % with 200 treated, half of whom were lost, those with most events first.",
     ),
@@ -243,7 +239,8 @@ EFFECT_WORDS: dict[str, Words] = {
 
 def methods_page() -> str:
     """The page of the methods as Markdown."""
-    return "\n".join([OPENING, *_designs(), *_effects()]).rstrip() + "\n"
+    misses = "\n".join(f"- **{miss.where}**: {miss.text}" for miss in MISSES)
+    return "\n".join([OPENING.replace("{misses}", misses), *_designs(), *_effects()]).rstrip() + "\n"
 
 
 def _designs() -> list[str]:

@@ -41,10 +41,14 @@ def show_lake(lake: "Lake", console: Console) -> None:
     """Print the account of a lake: counts of rows only, file by file and rule by rule."""
     files: list[dict[str, Any]] = lake.manifest["files"]
     console.print(_files(files))
-    for name, title in zip(RULES, ("Rows deduplicated", "Rows quarantined", "Cells emptied, row kept"), strict=True):
+    for name, title in zip(
+        RULES, ("Rows deduplicated", "Rows quarantined", "Cells without a value of their kind, row kept"), strict=True
+    ):
         rows = [(file["file"], rule, n) for file in files for rule, n in file[name].items()]
         if rows:
             console.print(_rules(title, rows))
+    if unread := lake.manifest["ignored_files"]:
+        console.print(Text(f"Not read as a table: {', '.join(unread)}"), soft_wrap=True)
     for note, n in lake.manifest["notes"].items():
         console.print(Text(f"Note: {note}: {n:,}"))
     used = {rule for file in files for name in RULES for rule in file[name]}

@@ -29,7 +29,7 @@ class Overlap:
 
     n_treated, n_control_pool       rows before the design
     n_treated_kept, n_controls_kept rows with a weight above 0
-    effective_n_controls            Kish: (Σ weight)² / Σ weight² over the controls; 0 without controls
+    effective_n_treated, effective_n_controls  Kish: (Σ weight)² / Σ weight² over the arm; 0 without anybody
     share_treated_kept              n_treated_kept / n_treated
     overlap_coefficient             0..1, area common to the two score distributions before the design
     share_treated_in_control_range  treated rows whose score lies within the controls' range, before the design
@@ -44,6 +44,7 @@ class Overlap:
     n_control_pool: int
     n_treated_kept: int
     n_controls_kept: int
+    effective_n_treated: float
     effective_n_controls: float
     share_treated_kept: float
     overlap_coefficient: float
@@ -52,15 +53,19 @@ class Overlap:
     c_statistic_before: float
 
 
-def measure_balance(baseline: Baseline, design: Design) -> tuple[BalanceRow, ...]:
+def measure_balance(baseline: Baseline, design: Design, *, with_distances: bool = True) -> tuple[BalanceRow, ...]:
     """One BalanceRow per column of `baseline.matrix`, in its order. "Before" is every row with weight 1.
+
+    with_distances  False leaves the Kolmogorov-Smirnov distances, for which rows are sorted, at nan
 
     Variance ratios are treated / control, with weighted variances corrected for the effective number of rows
     (Σw (x - mean)² × Σw / ((Σw)² - Σw²)); nan for binary covariates, whose variance follows from their mean, and where
     an arm counts fewer than two rows. An arm left without rows has mean nan, standardised difference infinite and
     Kolmogorov-Smirnov distance 1.
     """
-    return tuple(_balance(name, baseline.matrix[:, j], design) for j, name in enumerate(baseline.columns))
+    return tuple(
+        _balance(name, baseline.matrix[:, j], design, with_distances) for j, name in enumerate(baseline.columns)
+    )
 
 
 def measure_overlap(baseline: Baseline, design: Design, propensity: Propensity) -> Overlap:
@@ -76,6 +81,7 @@ def measure_overlap(baseline: Baseline, design: Design, propensity: Propensity) 
         n_control_pool=int((~treated).sum()),
         n_treated_kept=n_treated_kept,
         n_controls_kept=int((control_weights > 0).sum()),
+        effective_n_treated=kish_effective_n(weights[treated]),
         effective_n_controls=kish_effective_n(control_weights),
         share_treated_kept=n_treated_kept / n_treated if n_treated else 0.0,
         overlap_coefficient=_overlap_coefficient(treated_linear, control_linear),
@@ -91,14 +97,16 @@ def kish_effective_n(weights: FloatArray) -> float:
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
+def _balance(name: str, values: FloatArray, design: Design, with_distances: bool) -> BalanceRow:
     arms = (design.treated, ~design.treated)
     size = float(np.abs(values).max())
     is_binary = bool(np.isin(values, (0.0, 1.0)).all())
     before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, size) for arm in arms]
     after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, size) for arm in arms]
     sd = float(sd_for_standardising(np.array(before[0][1]), np.array(before[1][1]), design.estimand))
-    distances = [_ks(values, arms, by, is_binary) for by in (np.ones(len(values)), design.weights)]
+    distances = [np.nan, np.nan]
+    if with_distances:
+        distances = [_ks(values, arms, by, is_binary) for by in (np.ones(len(values)), design.weights)]
     return BalanceRow(
         covariate=name,
         mean_treated_before=before[0][0],

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 
 from models.influence import Clusters, robust_covariance
 from models.refusals import Refused
-from models.results import BoolArray, Design, Estimate, FloatArray, Scale
+from models.results import Design, Estimand, Estimate, FloatArray, Scale
 
 Kind = Literal["binary", "continuous"]
 
@@ -90,7 +90,7 @@ def contrast_arms(
     covariance = robust_covariance(means.influence, means.clusters)
     inside = design.weights > 0
     n_treated, n_control = int((inside & design.treated).sum()), int((inside & ~design.treated).sum())
-    effective_n = effective_number(_standing_in(means, design))
+    effective_n = effective_n_of(design, means.treated_weights, means.control_weights)
     warnings = (
         _warn_of_few("treated", means.treated_weights, n_treated),
         _warn_of_few("control", means.control_weights, n_control),
@@ -142,7 +142,7 @@ def log_ratio(
         p_value=float(2 * ndtr(-abs(log_value) / std_error)),
         n_treated=int((inside & design.treated).sum()),
         n_control=int((inside & ~design.treated).sum()),
-        effective_n=effective_number(np.where(stands_in(design), design.weights, 0.0)),
+        effective_n=effective_n_of(design),
         notes=facts,
     )
 
@@ -156,16 +156,20 @@ def scales_for(kind: Kind, outcome: FloatArray, means: tuple[float, float]) -> t
     return ("mean_difference",)
 
 
-def stands_in(design: Design) -> BoolArray:
-    """(n,) the arm whose effective number an estimate tells: the one that stands in for the people of the estimand.
-    Under the ATC that is the treated; under the ATE and the ATO, where both do, the controls'."""
-    return design.treated if design.estimand == "ATC" else ~design.treated
+def effective_n_of(
+    design: Design, treated_weights: FloatArray | None = None, control_weights: FloatArray | None = None
+) -> float:
+    """Kish's effective number of the arm that stands in for the people of the estimand; under the ATE and the ATO,
+    where both do, the smaller of the two. (n,) weights that make the arms' means, the design's where None."""
+    treated = np.where(design.treated, design.weights, 0.0) if treated_weights is None else treated_weights
+    control = np.where(design.treated, 0.0, design.weights) if control_weights is None else control_weights
+    return smaller_effective_number(design.estimand, treated, control)
 
 
-def _standing_in(means: ArmMeans, design: Design) -> FloatArray:
-    if design.estimand != "ATC":
-        return means.control_weights
-    return np.where(design.treated, design.weights, 0.0) if means.treated_weights is None else means.treated_weights
+def smaller_effective_number(estimand: Estimand, treated: FloatArray, control: FloatArray) -> float:
+    """As `effective_n_of`, from the weights of the two arms; 0 where an arm has none."""
+    arms = {"ATT": (control,), "ATC": (treated,)}.get(estimand, (treated, control))
+    return min(effective_number(weights) if weights.any() else 0.0 for weights in arms)
 
 
 def effective_number(weights: FloatArray) -> float:

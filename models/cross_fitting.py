@@ -1,21 +1,28 @@
 """Turns a designed sample into what doubly robust methods need: cross-fitted, recalibrated scores and outcomes.
 
 Choice made: folds are dealt out DIVISIONS times over and the predictions averaged, so that the effect does not hang
-on one deal; then they are recalibrated (models/nuisance.py). The rows are the designed sample, the score is the
-sample's own, refitted: about one half after 1:1 matching, and it carries what the matching left unbalanced.
+on one deal; then they are recalibrated (models/nuisance.py). They come from regressions, which a few hundred treated
+can carry, or, where selection or outcome bends, from regressions and boosted trees together (models/foreseeing.py). The
+rows are the designed sample, the score is the sample's own, refitted: about one half after 1:1 matching, and it carries
+what the matching left unbalanced.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
 from models.contrasts import Kind
 from models.fold_regressions import cross_predict_all
+from models.foreseeing import foresee_outcome, foresee_treatment
 from models.influence import Clusters, find_clusters
 from models.nuisance import assign_folds, recalibrate, regression_columns, rows_in_order
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray
+
+Nuisances = Literal["regressions", "boosted"]
+"""What foresees treatment and outcome; "boosted": regressions and boosted trees, whichever foresee better."""
 
 DIVISIONS = 5
 """Divisions into folds over which predictions are averaged. One alone moves the NHEFS effect by a fifth of its standard
@@ -23,6 +30,10 @@ error from seed to seed."""
 
 SURE = 1e-9
 """Scores stay this far from 0 and 1."""
+
+
+SAID_OF: dict[Nuisances, str] = {"regressions": "", "boosted": ", foreseen by regressions and boosted trees"}
+"""What a note on the error adds."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ def cross_fit(
     folds: int,
     l2_penalty: float,
     is_randomised: bool,
+    nuisances: Nuisances,
 ) -> CrossFitted:
     """Cross-fitted predictions for every row of the design; rng deals out the folds.
 
@@ -61,6 +73,8 @@ def cross_fit(
     Raises Refused when an arm has fewer clusters than folds, and for matching weights, whose people are others than
     those of overlap weights.
     """
+    if nuisances not in ("regressions", "boosted"):
+        raise ValueError(f'nuisances must be "regressions" or "boosted", not {nuisances!r}')
     refuse_other_people(design)
     clusters = find_clusters(baseline, design)
     rows = rows_in_order(values, baseline, design)
@@ -72,16 +86,25 @@ def cross_fit(
         predicted = cross_predict_all(matrix, target, learn_from, fold, target_kind, l2_penalty)
         return recalibrate(predicted, target, learn_from, target_kind)
 
-    known = design.score[rows]
-    score = known if is_randomised else predict(treated.astype(np.float64), np.ones_like(treated), "binary")
+    def outcome_from(learn_from: BoolArray) -> FloatArray:
+        if nuisances == "boosted":
+            return foresee_outcome(matrix, y, learn_from, fold, fold, kind, l2_penalty)
+        return predict(y, learn_from, kind)
+
+    if is_randomised:
+        score = design.score[rows]
+    elif nuisances == "boosted":
+        score = foresee_treatment(matrix, treated, fold, fold, l2_penalty)
+    else:
+        score = predict(treated.astype(np.float64), np.ones_like(treated), "binary")
     return CrossFitted(
         rows=rows,
         clusters=clusters,
         y=y,
         treated=treated,
         score=np.clip(score, SURE, 1 - SURE),
-        if_treated=y if design.estimand == "ATT" else predict(y, treated, kind),
-        if_control=y if design.estimand == "ATC" else predict(y, ~treated, kind),
+        if_treated=y if design.estimand == "ATT" else outcome_from(treated),
+        if_control=y if design.estimand == "ATC" else outcome_from(~treated),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.random import Generator
 
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.cross_fitting import balancing_weights, cross_fit
+from models.cross_fitting import SAID_OF, Nuisances, balancing_weights, cross_fit
 from models.influence import Clusters
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, Estimate, FloatArray, IntArray
@@ -37,23 +37,34 @@ def aipw(
     confidence: float = 0.95,
     folds: int = 5,
     l2_penalty: float = 1.0,
+    nuisances: Nuisances = "regressions",
     is_randomised: bool = False,
 ) -> tuple[Estimate, ...]:
     """Cross-fitted doubly robust effect in the people of the design's estimand, on the rows with positive weight.
 
     outcome     (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
     folds       number of folds; matched sets and persons stay whole; rng deals them out, DIVISIONS times over
-    l2_penalty  of both models, on standardised columns
+    l2_penalty  of both regressions, on standardised columns
+    nuisances   "boosted": treatment and outcome are foreseen by regressions and boosted trees, whichever foresee better
+                out of fold (models/foreseeing.py); twenty to a hundred times as slow
     is_randomised  the propensity is known to be the design's score and is not fitted: fitting it would only add noise
 
     Standard errors come from the joint influence function of the two means, summed over matched sets or persons.
-    `effective_n` and the note `max_control_weight_share` describe the odds the controls count with.
+    `effective_n` and the note `max_control_weight_share` describe the weights of the refitted score.
     Raises Refused when an arm has fewer clusters than folds, ValueError when the outcome is missing or not of its kind.
     """
     check_confidence(confidence)
     values = outcome_in_design(outcome, design, kind)
     fit = cross_fit(
-        values, baseline, design, rng=rng, kind=kind, folds=folds, l2_penalty=l2_penalty, is_randomised=is_randomised
+        values,
+        baseline,
+        design,
+        rng=rng,
+        kind=kind,
+        folds=folds,
+        l2_penalty=l2_penalty,
+        is_randomised=is_randomised,
+        nuisances=nuisances,
     )
     means = doubly_robust_means(
         fit.y, fit.treated, fit.score, fit.if_treated, fit.if_control, design.estimand, fit.clusters, fit.rows
@@ -65,7 +76,7 @@ def aipw(
         scales=scales_for(kind, fit.y, (means.treated, means.control)),
         confidence=confidence,
         notes={
-            "variance": "influence function of the cross-fitted score",
+            "variance": "influence function of the cross-fitted score" + SAID_OF[nuisances],
             "max_control_weight_share": largest_share(means.control_weights),
         },
     )

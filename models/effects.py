@@ -21,6 +21,7 @@ from models.contrasts import (
 )
 from models.estimated_weights import WeightsAre, is_scaled_within_groups, model_weights
 from models.influence import find_clusters
+from models.observation import Unobserved, observation_weights
 from models.results import Baseline, BoolArray, Design, Estimate, FloatArray
 
 
@@ -33,6 +34,9 @@ def weighted_difference(
     kind: Kind,
     confidence: float = 0.95,
     weights_are: WeightsAre = "estimated",
+    unobserved: Unobserved = "left_out",
+    observation_penalty: float = 1.0,
+    largest_observation_weight: float = 10.0,
 ) -> tuple[Estimate, ...]:
     """Compare weighted means: risk difference, risk ratio and odds ratio, or mean difference (and mean ratio).
 
@@ -41,25 +45,35 @@ def weighted_difference(
                  1/e and 1/(1-e) (ATE) (Lunceford & Davidian 2004); "fixed" is the classical sandwich. Matched designs
                  are clustered by set either way. The notes' `variance` says which was used: weights that are not of
                  that form fall back to fixed.
+    unobserved   "left_out": the design comes without the people whose outcome was not observed (`keep_observed`);
+                 "weights": the design comes as it was made, their outcome is NaN, and those observed stand for them
+                 (models/observation.py), with that model's ridge penalty and cap
     rng          not used (no randomness here), taken so that all effect methods are called alike
 
     Intervals are normal; over G matched sets the variance has the factor G/(G-1).
     Raises ValueError on outcomes or designs that cannot be compared.
     """
     check_confidence(confidence)
-    values = outcome_in_design(outcome, design, kind)
-    treated, gain_treated = _weighted_mean(values, design.weights, design.treated)
-    control, gain_control = _weighted_mean(values, design.weights, ~design.treated)
+    seen = observation_weights(
+        outcome, baseline, design, unobserved, l2_penalty=observation_penalty, largest=largest_observation_weight
+    )
+    values = outcome_in_design(outcome, seen.weighted, kind)
+    weights = seen.weighted.weights
+    treated, gain_treated = _weighted_mean(values, weights, design.treated)
+    control, gain_control = _weighted_mean(values, weights, ~design.treated)
     model = model_weights(baseline, design, weights_are)
     means = ArmMeans(
         treated=treated,
         control=control,
         influence=np.hstack(
-            [model.influence(gain_treated, design.treated), model.influence(gain_control, ~design.treated)]
+            [
+                model.influence(seen.per_row(gain_treated), design.treated),
+                model.influence(seen.per_row(gain_control), ~design.treated),
+            ]
         ),
         clusters=find_clusters(baseline, design),
-        control_weights=np.where(design.treated, 0.0, design.weights),
-        treated_weights=np.where(design.treated, design.weights, 0.0),
+        control_weights=np.where(design.treated, 0.0, weights),
+        treated_weights=np.where(design.treated, weights, 0.0),
     )
     return contrast_arms(
         means,
@@ -67,7 +81,7 @@ def weighted_difference(
         method="weighted_difference",
         scales=scales_for(kind, values, (treated, control)),
         confidence=confidence,
-        notes={"variance": model.says},
+        notes={"variance": model.says, **seen.notes},
     )
 
 
@@ -85,7 +99,8 @@ def keep_observed(outcome: FloatArray, baseline: Baseline, design: Design) -> tu
 
     Unbiased where outcomes are missing whatever the covariates are, or depend on them alike in both arms (then for the
     people observed); where they depend on them otherwise in either arm, only methods that fit the outcome or the score
-    to the people observed adjust for it (aipw, tmle, g_computation, adjusted_regression, forests).
+    to the people observed adjust for it (aipw, tmle, g_computation, adjusted_regression, forests), and those that weigh
+    for being observed (`unobserved = "weights"`), which take the design as it was and not what this function leaves.
     """
     observed, inside = np.isfinite(outcome), design.weights > 0
     if observed[inside].all():

@@ -101,7 +101,8 @@ class Estimate:
 
     `value`, `lower`, `upper` are on the scale itself (a risk ratio of 1 is no effect); `std_error` is on the scale
     for differences and on the log scale for ratios. `effective_n` is Kish's effective number of those who stand in for
-    the people of the estimand: of controls, under the ATC of the treated.
+    the people of the estimand: of controls under the ATT, of the treated under the ATC, and under the ATE and the ATO,
+    where both arms stand in, the smaller of the two.
     """
 
     method: str

@@ -26,6 +26,7 @@ from models.doubly_robust import largest_share
 from models.estimated_weights import WeightsAre, model_weights
 from models.influence import find_clusters
 from models.nuisance import fit_coefficients, regression_columns, solve_symmetric
+from models.observation import ObservationWeights, Unobserved, observation_weights
 from models.penalty import penalty_of_weighted
 from models.refusals import Refused
 from models.results import Baseline, Design, Estimate, FloatArray
@@ -45,11 +46,16 @@ def g_computation(
     kind: Kind,
     confidence: float = 0.95,
     l2_penalty: float = 1.0,
+    unobserved: Unobserved = "left_out",
+    observation_penalty: float = 1.0,
+    largest_observation_weight: float = 10.0,
 ) -> tuple[Estimate, ...]:
     """Regress the outcome in each arm on the covariates and average both predictions over the estimand's people.
 
     outcome     (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
     l2_penalty  of the regressions, on standardised columns; 0 is maximum likelihood (least squares)
+    unobserved  as for weighted_difference: with "weights" the regressions weigh people observed for those who were
+                not, and the people of the estimand are all of them, observed or not
     rng         not used (no randomness here), taken so that all effect methods are called alike
 
     The people are the treated (ATT), everybody (ATE) or the controls (ATC) among the rows with positive weight, each
@@ -57,7 +63,8 @@ def g_computation(
     Exact groups enter as indicators. Raises Refused on outcomes or designs that cannot be compared, and when a
     regression without a penalty does not exist.
     """
-    return _standardise("g_computation", outcome, baseline, design, kind, confidence, l2_penalty, None)
+    weighting = _Weighting(None, unobserved, observation_penalty, largest_observation_weight)
+    return _standardise("g_computation", outcome, baseline, design, kind, confidence, l2_penalty, weighting)
 
 
 def adjusted_regression(
@@ -70,6 +77,9 @@ def adjusted_regression(
     confidence: float = 0.95,
     l2_penalty: float = 1.0,
     weights_are: WeightsAre = "estimated",
+    unobserved: Unobserved = "left_out",
+    observation_penalty: float = 1.0,
+    largest_observation_weight: float = 10.0,
 ) -> tuple[Estimate, ...]:
     """Adjust a matched or weighted comparison for what imbalance the design left.
 
@@ -78,11 +88,23 @@ def adjusted_regression(
     l2_penalty   0 adjusts in full; the larger, the nearer to weighted_difference. It stands beside the effective number
                  of people of an arm (models/penalty.py)
     weights_are  as in weighted_difference: "estimated" lets the error know of the fitted propensity score
+    unobserved   as in g_computation
 
     Raises Refused on outcomes or designs that cannot be compared, and when a regression without a penalty does not
     exist.
     """
-    return _standardise("adjusted_regression", outcome, baseline, design, kind, confidence, l2_penalty, weights_are)
+    weighting = _Weighting(weights_are, unobserved, observation_penalty, largest_observation_weight)
+    return _standardise("adjusted_regression", outcome, baseline, design, kind, confidence, l2_penalty, weighting)
+
+
+@dataclass(frozen=True)
+class _Weighting:
+    """With what weight rows count in the regressions; `weights_are` None: not with the design's."""
+
+    weights_are: WeightsAre | None
+    unobserved: Unobserved
+    penalty: float
+    largest: float
 
 
 @dataclass(frozen=True)
@@ -110,20 +132,30 @@ def _standardise(
     kind: Kind,
     confidence: float,
     l2_penalty: float,
-    weights_are: WeightsAre | None,
+    weighting: _Weighting,
 ) -> tuple[Estimate, ...]:
-    """weights_are None: the regressions do not use the weights."""
     check_confidence(confidence)
     if not (np.isfinite(l2_penalty) and l2_penalty >= 0):
         raise ValueError(f"l2_penalty must be a finite number of at least 0, not {l2_penalty}")
-    values = outcome_in_design(outcome, design, kind)
+    weights_are = weighting.weights_are
+    counted = (design.weights > 0).astype(np.float64) if weights_are is None else design.weights
+    seen = observation_weights(
+        outcome,
+        baseline,
+        design,
+        weighting.unobserved,
+        l2_penalty=weighting.penalty,
+        largest=weighting.largest,
+        counted=counted,
+    )
+    values = outcome_in_design(outcome, seen.weighted, kind)
     columns = _columns(baseline, design)
     target = _target_weights(design)
-    in_fit = (design.weights > 0).astype(np.float64) if weights_are is None else design.weights
+    in_fit = counted * seen.factor
     treated, control = (
         _mean_over(values, columns, in_fit * arm, target, kind, l2_penalty) for arm in (design.treated, ~design.treated)
     )
-    influence, says = _influence(treated, control, baseline, design, target, weights_are)
+    influence, says = _influence(treated, control, baseline, seen, target, weights_are)
     clusters = find_clusters(baseline, design)
     means = ArmMeans(treated.mean, control.mean, influence, clusters, control.leans_on, treated.leans_on)
     return contrast_arms(
@@ -132,7 +164,7 @@ def _standardise(
         method=method,
         scales=scales_for(kind, values, (means.treated, means.control)),
         confidence=confidence,
-        notes={"variance": says, "max_control_weight_share": largest_share(np.abs(control.leans_on))},
+        notes={"variance": says, "max_control_weight_share": largest_share(np.abs(control.leans_on)), **seen.notes},
     )
 
 
@@ -198,12 +230,13 @@ def _influence(
     treated: _StandardisedMean,
     control: _StandardisedMean,
     baseline: Baseline,
-    design: Design,
+    seen: ObservationWeights,
     target: FloatArray,
     weights_are: WeightsAre | None,
 ) -> tuple[FloatArray, str]:
     """(n, 2) influence on both means, and what was taken into account."""
-    by_fit = np.column_stack([treated.by_fit, control.by_fit])
+    design = seen.design
+    by_fit = seen.per_row(np.column_stack([treated.by_fit, control.by_fit]))
     by_target = np.column_stack([treated.by_target, control.by_target])
     influence = np.column_stack([treated.inflation, control.inflation])
     by_weight = np.zeros_like(influence)

@@ -16,7 +16,7 @@ from numpy.random import Generator
 from scipy.special import expit, logit
 
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.cross_fitting import CrossFitted, balancing_weights, cross_fit
+from models.cross_fitting import SAID_OF, CrossFitted, Nuisances, balancing_weights, cross_fit
 from models.doubly_robust import largest_share, refuse_one_for_all, weighted_mean
 from models.nuisance import fit_coefficients
 from models.results import Baseline, Design, Estimand, Estimate, FloatArray
@@ -35,13 +35,16 @@ def tmle(
     confidence: float = 0.95,
     folds: int = 5,
     l2_penalty: float = 1.0,
+    nuisances: Nuisances = "regressions",
     is_randomised: bool = False,
 ) -> tuple[Estimate, ...]:
     """Cross-fitted targeted maximum likelihood in the people of the design's estimand, on rows with positive weight.
 
     outcome     (n,) 0/1 for kind "binary", a number for "continuous"; rows of weight 0 are not looked at
     folds       number of folds; matched sets and persons stay whole; rng deals them out, several times over
-    l2_penalty  of both models, on standardised columns
+    l2_penalty  of both regressions, on standardised columns
+    nuisances   "boosted": treatment and outcome are foreseen by regressions and boosted trees, whichever foresee better
+                out of fold (models/foreseeing.py); twenty to a hundred times as slow
     is_randomised  the propensity is known to be the design's score and is not fitted
 
     Standard errors come from the efficient influence function at the targeted predictions, summed over matched sets or
@@ -50,7 +53,15 @@ def tmle(
     check_confidence(confidence)
     values = outcome_in_design(outcome, design, kind)
     fit = cross_fit(
-        values, baseline, design, rng=rng, kind=kind, folds=folds, l2_penalty=l2_penalty, is_randomised=is_randomised
+        values,
+        baseline,
+        design,
+        rng=rng,
+        kind=kind,
+        folds=folds,
+        l2_penalty=l2_penalty,
+        is_randomised=is_randomised,
+        nuisances=nuisances,
     )
     means = targeted_means(fit, design.estimand)
     return contrast_arms(
@@ -60,7 +71,7 @@ def tmle(
         scales=scales_for(kind, fit.y, (means.treated, means.control)),
         confidence=confidence,
         notes={
-            "variance": "influence function of the targeted, cross-fitted predictions",
+            "variance": "influence function of the targeted, cross-fitted predictions" + SAID_OF[nuisances],
             "max_control_weight_share": largest_share(means.control_weights),
         },
     )

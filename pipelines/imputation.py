@@ -68,13 +68,26 @@ def complete_given_outcome(rows: pl.DataFrame, outcome: FloatArray, protocol: Pr
     """The rows whose outcome was observed ((n,) numbers, NaN where not), completed as a copy is, with the outcome and
     its product with each arm among the predictors. For regressions of that outcome only, never for a design.
 
-    Raises Refused where a covariate has no value at all.
+    Raises Refused where a covariate has no value among them: how many were observed is not known before outcomes are
+    opened, so that this is no error of the protocol.
     """
     observed = rows.with_columns(pl.Series(OUTCOME, outcome)).filter(pl.col(OUTCOME).is_finite())
+    _refuse_empty(observed, protocol)
     ordered, _ = _in_their_order(observed, protocol)
     values, arms = ordered[OUTCOME].to_numpy()[:, None], _arms(ordered)
     predictors = np.column_stack([_predictors(ordered, protocol), values, values * arms])
     return _complete(ordered, predictors, protocol, rng).drop(":place", OUTCOME)
+
+
+def _refuse_empty(observed: pl.DataFrame, protocol: Protocol) -> None:
+    chosen = protocol.covariates
+    named = dict.fromkeys((*chosen.numeric, *chosen.categorical, *protocol.design.exact))
+    empty = [name for name in named if name in observed.columns and observed[name].is_null().all()]
+    if empty:
+        raise Refused(
+            f"covariates cannot be imputed with this outcome: nobody in whom it was observed has a value of "
+            f"{', '.join(empty)}"
+        )
 
 
 def _in_their_order(rows: pl.DataFrame, protocol: Protocol) -> tuple[pl.DataFrame, pl.DataFrame]:

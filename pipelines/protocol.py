@@ -18,7 +18,13 @@ from pipelines.method_settings import DesignSection, Effects
 from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.method_settings.section import Section
 from pipelines.outcome_registry import is_counted
-from pipelines.protocol_method_rules import can_measure, outcome_kinds, recurrent_outcome, time_outcome
+from pipelines.protocol_method_rules import (
+    can_measure,
+    outcome_kinds,
+    recurrent_outcome,
+    time_outcome,
+    weighing_the_unobserved,
+)
 from pipelines.protocol_rules import faults_between_sections
 from pipelines.protocol_sections import (
     CODE_PREFIX,
@@ -66,6 +72,7 @@ __all__ = [
     "recurrent_outcome",
     "time_outcome",
     "variants_of",
+    "weighing_the_unobserved",
     "with_variant",
 ]
 

@@ -90,8 +90,8 @@ def what_methods_cannot_measure(protocol: "Protocol") -> list[str]:
     kind = outcome_kinds(protocol).get(protocol.outcomes.primary) if primary_is_known(protocol) else None
     if kind is not None and not set(methods).intersection(methods_for(kind)):
         problems.append(
-            f"effects.methods: none can work with the {kind} outcome {protocol.outcomes.primary}; those that can: "
-            f"{', '.join(methods_for(kind))}"
+            f"effects.methods: the headline compares the {kind} outcome {protocol.outcomes.primary} as a value, which "
+            f"needs one of {', '.join(methods_for(kind))}; methods for times, rates and repeated events stand beside it"
         )
     rates = [name for name in methods if name in methods_for("count")]
     if rates and protocol.source.kind == "table":
@@ -141,6 +141,33 @@ def faults_of_sites(protocol: "Protocol") -> list[str]:
     if sites.by is not None and min(sites.min_treated, sites.min_controls) < protocol.disclosure.suppress_below:
         problems.append("effects.sites: min_treated and min_controls must be at least disclosure.suppress_below")
     return problems
+
+
+def what_weights_for_the_unobserved_cannot_do(protocol: "Protocol") -> list[str]:
+    """A model of who is observed needs more people than a site has, and covariates that nobody's outcome touched."""
+    effects, problems = protocol.effects, []
+    sites = effects.sites
+    if sites.by is not None and getattr(getattr(effects, sites.method), "unobserved", "") == "weights":
+        problems.append(
+            f"effects.sites.method: {sites.method} with unobserved = 'weights' would need a model of who is observed "
+            "in every site; name another method there, or the weights under effects.also"
+        )
+    imputed = bool(protocol.covariates.named_with("multiple_imputation"))
+    if imputed and protocol.covariates.imputation.regressions == "with_outcome":
+        problems += [
+            f"effects.{name}: unobserved = 'weights' needs covariates that were imputed alike for people observed and "
+            "not observed, which covariates.imputation.regressions = 'with_outcome' does not; leave one of the two out"
+            for name in weighing_the_unobserved(protocol)
+            if effects.methods_by_name()[name] != "weighted_difference"
+        ]
+    return problems
+
+
+def weighing_the_unobserved(protocol: "Protocol") -> list[str]:
+    """Effect specifications that weigh people observed for those whose outcome was not."""
+    further = {name: getattr(one, one.methods[0]) for name, one in protocol.effects.of_specifications().items()}
+    chosen = {name: getattr(protocol.effects, name) for name in protocol.effects.methods} | further
+    return [name for name, settings in chosen.items() if getattr(settings, "unobserved", "left_out") == "weights"]
 
 
 def primary_is_known(protocol: "Protocol") -> bool:

@@ -13,8 +13,10 @@ from pipelines.protocol_method_rules import (
     what_methods_cannot_measure,
     what_methods_cannot_target,
     what_power_cannot_say,
+    what_weights_for_the_unobserved_cannot_do,
 )
 from pipelines.protocol_sections import MAIN_ANALYSIS, NOT_IN_A_CDM, PLACEBO, PLACEBO_UNTIL_DAYS
+from pipelines.protocol_unused_options import options_without_effect
 
 if TYPE_CHECKING:
     from pipelines.protocol import Protocol
@@ -65,10 +67,11 @@ def faults_between_sections(protocol: "Protocol") -> list[str]:
     problems += what_power_cannot_say(protocol)
     problems += what_cannot_be_pooled(protocol)
     problems += what_a_table_lacks(protocol) if is_table else []
-    problems += faults_of_design_options(protocol)
+    problems += faults_of_design_options(protocol) + options_without_effect(protocol)
     problems += days_outside_follow_up(protocol)
     problems += what_methods_cannot_measure(protocol)
     problems += faults_of_sites(protocol)
+    problems += what_weights_for_the_unobserved_cannot_do(protocol)
     return problems
 
 

@@ -323,6 +323,7 @@ def _entry(
             "n_control_pool": n_pool,
             "n_treated_kept": kept,
             "n_controls_kept": controls,
+            "effective_n_treated": float(kept),
             "effective_n_controls": effective,
             "share_treated_kept": kept / n_treated,
             "overlap_coefficient": 0.437,

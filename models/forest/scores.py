@@ -31,7 +31,8 @@ class EffectScores:
 
     count           (m,) how much a row counts among the people of the estimand
     contribution    (m,) effect of a group = sum of contribution / sum of count
-    stand_in_weight (m,) weight with which a control (ATC: a treated row) stands in for the people of the estimand
+    stand_in_weight (m,) weight with which a row stands in for the people of the estimand: controls under the ATT,
+                    treated rows under the ATC, 0 for those whose arm is these people; all rows under the ATE and ATO
     treated         (m,) arm
     cluster         (m,) independent units
     outcome         (m,) what was observed, so that a group can tell on how few events it rests; None where not known
@@ -73,7 +74,7 @@ def effect_scores(
     below = y - if_control - np.average(y - if_control, weights=backward)
     # y - above and y - below are the predictions, moved.
     contribution = count * (below - above) + forward * above - backward * below
-    stand_in = forward if estimand == "ATC" else backward
+    stand_in = {"ATT": backward, "ATC": forward}.get(estimand, forward + backward)
     return EffectScores(count, np.asarray(contribution, dtype=np.float64), stand_in, treated, cluster, y)
 
 

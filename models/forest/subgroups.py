@@ -101,14 +101,13 @@ def group_effects(
     effects = []
     for name, (n_treated, n_control) in sizes.items():
         at = large.index(name) if name in large else -1
-        weight = scores.stand_in_weight[groups[name]]
         effects.append(
             GroupEffect(
                 name,
                 *_numbers(found, at),
                 n_treated=n_treated,
                 n_control=n_control,
-                effective_n=effective_number(weight) if weight.any() else 0.0,
+                effective_n=_effective_n(scores, groups[name]),
                 fewest_events=_fewest_events(scores, groups[name]),
             )
         )
@@ -116,6 +115,13 @@ def group_effects(
         return tuple(effects), float("nan")
     contrast = np.diff(np.eye(len(large)), axis=0)
     return tuple(effects), wald_test(contrast @ found.value, contrast @ found.covariance @ contrast.T)
+
+
+def _effective_n(scores: EffectScores, inside: BoolArray) -> float:
+    """Of the arm that stands in, the smaller where both do; 0 where nobody of such an arm is in the group."""
+    weight, whole = scores.stand_in_weight, (scores.treated, ~scores.treated)
+    arms = [weight[inside & arm] for arm in whole if weight[arm].any()]
+    return min(effective_number(of_arm) if of_arm.any() else 0.0 for of_arm in arms)
 
 
 def _fewest_events(scores: EffectScores, inside: BoolArray) -> float:

@@ -17,17 +17,17 @@ FAR = np.iinfo(np.int64).max // 4
 BLOCK = 64
 
 
-def cheapest_pairs(links: Links, wanted: IntArray, empty: IntArray, last_empty: IntArray) -> IntArray:
+def cheapest_pairs(links: Links, wanted: IntArray, empty: IntArray, last_empty: IntArray, needed: int = 1) -> IntArray:
     """(s, k) links chosen for each seeker (positions in links.member), -1 for places left empty.
 
     wanted             (s,) places of each seeker
-    empty, last_empty  (s,) what an empty place costs, and the last filled place of a seeker when it is emptied too
-                       (last_empty >= empty: the first place is worth most)
+    empty, last_empty  (s,) what an empty place costs, and one of the `needed` last places of a seeker when it is empty
+                       too (last_empty >= empty: the first places are worth most)
 
     No server is chosen twice. The sum of the costs of chosen links and of empty places is the smallest possible.
     """
     chosen, price_of_seeker, price_of_server = _fill_places(
-        links.start, links.member, links.cost, links.server, links.n_servers, wanted, empty, last_empty
+        links.start, links.member, links.cost, links.server, links.n_servers, wanted, empty, last_empty, needed
     )
     assert _is_optimal(links, chosen, price_of_seeker, price_of_server), "the prices do not prove the matching optimal"
     return np.asarray(chosen, dtype=np.int64)
@@ -43,7 +43,7 @@ def _is_optimal(links: Links, chosen: IntArray, price_of_seeker: IntArray, price
 
 
 @njit(cache=True)
-def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
+def push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
     """A binary heap in two arrays, smallest (key, node) first; returns arrays (larger ones when full) and the size."""
     if size == keys.size:
         keys, nodes = np.concatenate((keys, np.empty_like(keys))), np.concatenate((nodes, np.empty_like(nodes)))
@@ -59,7 +59,7 @@ def _push(keys, nodes, size, key, node):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _pop(keys, nodes, size):  # type: ignore[no-untyped-def]
+def pop(keys, nodes, size):  # type: ignore[no-untyped-def]
     key, node = keys[0], nodes[0]
     size -= 1
     moved_key, moved = keys[size], nodes[size]
@@ -80,7 +80,7 @@ def _pop(keys, nodes, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_empty):  # type: ignore[no-untyped-def]
+def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_empty, needed):  # type: ignore[no-untyped-def]
     """(chosen links, prices of seekers, prices of servers). Prices: cost + price[seeker] - price[server] >= 0 for links
     not chosen, <= 0 for chosen ones; servers still free have price 0.
 
@@ -111,7 +111,7 @@ def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_emp
             end, length, n_touched = _search(
                 first,
                 (start, member, cost, server, first_block, highest),
-                (wanted, empty, last_empty, n_empty),
+                (wanted, empty, last_empty, n_empty, needed),
                 (owner, by_link, price),
                 (reached, settled, touched, came_by, came_from, lost),
             )
@@ -127,17 +127,17 @@ def _fill_places(start, member, cost, server, n_servers, wanted, empty, last_emp
 @njit(cache=True)
 def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def]
     """(end, length, nodes touched) of the cheapest path from a seeker to a free server or a place left empty."""
-    wanted, empty, last_empty, n_empty = places
+    wanted, empty, last_empty, n_empty, needed = places
     owner, by_link, price = state
     reached, settled, touched, _, _, lost = search
     cost, n = graph[2], wanted.size
     keys, nodes = np.empty(256, dtype=np.int64), np.empty(256, dtype=np.int64)
     n_touched, size = 1, 0
     touched[0], reached[first] = first, 0
-    keys, nodes, size = _push(keys, nodes, size, 0, first)
+    keys, nodes, size = push(keys, nodes, size, 0, first)
     end, length = -1, FAR
     while size > 0:
-        so_far, node, size = _pop(keys, nodes, size)
+        so_far, node, size = pop(keys, nodes, size)
         if so_far >= length:
             break
         if settled[node] or so_far > reached[node]:
@@ -152,9 +152,9 @@ def _search(first, graph, places, state, search):  # type: ignore[no-untyped-def
                     touched[n_touched] = holder
                     n_touched += 1
                 reached[holder], lost[holder] = onward, seat
-                keys, nodes, size = _push(keys, nodes, size, onward, holder)
+                keys, nodes, size = push(keys, nodes, size, onward, holder)
             continue
-        is_last = n_empty[node] + 1 >= wanted[node]
+        is_last = n_empty[node] + needed >= wanted[node]
         if_empty = so_far + (last_empty[node] if is_last else empty[node]) + price[node]
         if if_empty < length:
             end, length = node, if_empty
@@ -190,7 +190,7 @@ def _look_from(node, so_far, graph, state, search, n, end, length, n_touched, ke
             if owner[seat] < 0:
                 end, length = n + seat, onward
             else:
-                keys, nodes, size = _push(keys, nodes, size, onward, n + seat)
+                keys, nodes, size = push(keys, nodes, size, onward, n + seat)
     return end, length, n_touched, keys, nodes, size
 
 

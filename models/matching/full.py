@@ -4,7 +4,8 @@ Choice made: full matching (Rosenbaum 1991, J R Stat Soc B 53:597; Hansen & Klop
 without limits on the size of sets is the cheapest way of giving every row at least one partner: a minimum-cost edge
 cover, whose parts are always stars. That is solved exactly as a matching: whoever is not matched takes the nearest
 partner, and a pair is worth making where it costs less than the two nearest partners together. So only such pairs are
-searched, which are few, and the prices of the flow prove the answer.
+searched, which are few, and the prices of the flow prove the answer. Limits on the size of sets that this answer
+does not keep already lead to a flow of its own (`set_sizes.py`, `bounded_flow.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from models.matching.rules import (
     make_rules,
     pooled_sd,
 )
+from models.matching.set_sizes import ANY_SIZE, SetSizes, set_sizes
 from models.matching.sets import number_sets, weights_of_sets
 from models.propensity import comparable_rows
 from models.results import Baseline, BoolArray, Design, Estimand, IntArray, Propensity
@@ -44,22 +46,29 @@ def full_matching(
     covariate_calipers: Mapping[str, float] | None = None,
     calendar_days: int | None = None,
     anti_exact: Sequence[str] = (),
+    min_controls: float | None = None,
+    max_controls: float | None = None,
 ) -> Design:
     """Put every row that has anybody within the limits into a set with one treated or one untreated row, so that the
     distances between the one and the others of all sets sum to the least possible.
 
-    Options as in `nearest_neighbour`. Of an untreated person's rows only the one nearest to any treated row takes
+    min_controls  the smallest number of controls for each treated row in a set; 1/k: one control for up to k of them
+    max_controls  the largest number; 1/k: one control for at least k treated rows
+
+    Other options as in `nearest_neighbour`. Of an untreated person's rows only the one nearest to any treated row takes
     part. `rng` is not used; the order of rows does not matter.
 
     Returns the weights of stratification by set: under the ATT 1 for the treated and n_treated / n_control of the set
     for its controls; the mirror image under the ATC; (n_treated + n_control) / n of the own arm under the ATE. The note
     `total_distance` is the sum.
 
-    Raises ValueError for limits that make no sense and for more pairs within the limits than can be held in memory.
+    Raises ValueError for limits that make no sense; Refused for more pairs within the limits than can be held in
+    memory, and where `min_controls` or `max_controls` would leave somebody over who has anybody within the others.
     """
     check_days("calendar_days", calendar_days)
     if estimand not in ("ATT", "ATC", "ATE"):
         raise ValueError(f"full_matching targets the ATT, the ATC or the ATE, not the {estimand}")
+    sizes = set_sizes(min_controls, max_controls)
     from models.matching.links import link, nearest_row_a_server  # compiled when first used
 
     usable = comparable_rows(baseline, treated)
@@ -78,7 +87,7 @@ def full_matching(
     links = nearest_row_a_server(
         link(rules, place, as_codes(baseline.person), rows, seekers, pool), as_codes(baseline.person)
     )
-    seat, used, total = cover_everybody(links)
+    seat, used, total = cover_everybody(links, sizes)
     member = links.pool[links.member[used]]
     matched_set = number_sets(links.seekers[seat], member[:, None], len(treated))
     weights = weights_of_sets(matched_set, treated, estimand)
@@ -94,17 +103,30 @@ def full_matching(
         "n_sets": int(matched_set.max()) + 1,
         "mean_controls_per_set": float((in_set & ~treated).sum()) / max(int(matched_set.max()) + 1, 1),
         "n_controls_used": int((in_set & ~treated).sum()),
+        **({} if min_controls is None else {"min_controls": sizes.min_controls}),
+        **({} if max_controls is None else {"max_controls": sizes.max_controls}),
     }
     return Design("full_matching", estimand, treated, propensity.score, weights, matched_set, notes)
 
 
-def cover_everybody(links: "Links") -> tuple[IntArray, IntArray, float]:
+def cover_everybody(links: "Links", sizes: SetSizes = ANY_SIZE) -> tuple[IntArray, IntArray, float]:
     """(seekers, links) of the cheapest cover, entry by entry (positions), and the sum of its distances. Of several that
-    cost the same, one whose sets are of even sizes (`ties.py`)."""
-    from models.matching.ties import pair_at_no_cost, spread
-
+    cost the same, one whose sets are of even sizes (`ties.py`). Raises Refused as `full_matching` does."""
     n, n_pool = len(links.seekers), len(links.pool)
     seat = np.repeat(np.arange(n), np.diff(links.start))
+    used = _cheapest_cover(links, seat)
+    if not sizes.hold(np.bincount(seat[used], minlength=n), np.bincount(links.member[used], minlength=n_pool)):
+        from models.matching.bounded_sets import cheapest_sets
+
+        used = cheapest_sets(links, sizes)
+    return seat[used], used, float(links.cost[used].sum()) / 10.0**DECIMALS
+
+
+def _cheapest_cover(links: "Links", seat: IntArray) -> IntArray:
+    """Positions of the links that give everybody a partner, without any limit on sizes."""
+    from models.matching.ties import pair_at_no_cost, spread, without_idle
+
+    n, n_pool = len(links.seekers), len(links.pool)
     nearest_of_seeker = np.full(n, -1, dtype=np.int64)
     has_any = np.diff(links.start) > 0
     nearest_of_seeker[has_any] = links.start[:-1][has_any]
@@ -126,8 +148,7 @@ def cover_everybody(links: "Links") -> tuple[IntArray, IntArray, float]:
         spread(seat, links.member, tied_of_seeker, ~covered_seeker, load[1]),
         spread(links.member, seat, tied_of_member, ~covered_member, load[0]),
     ]
-    used = _without_idle(np.unique(np.concatenate([picked, *others])), seat, links.member, n, n_pool)
-    return seat[used], used, float(links.cost[used].sum()) / 10.0**DECIMALS
+    return without_idle(np.unique(np.concatenate([picked, *others])), seat, links.member, n, n_pool)
 
 
 def _cheapest_link(links: "Links", n_pool: int) -> IntArray:
@@ -155,17 +176,3 @@ def _most_saved(links: "Links", seat: IntArray, saved: NDArray[np.int64]) -> Int
     nothing = np.full(len(links.seekers), most, dtype=np.int64)
     picked = cheapest_pairs(reduced, np.ones(len(links.seekers), dtype=np.int64), nothing, nothing)
     return np.asarray(worth[order[picked[picked >= 0]]], dtype=np.int64)
-
-
-def _without_idle(used: IntArray, seat: IntArray, member: NDArray[np.int32], n: int, n_pool: int) -> IntArray:
-    """Links without those both of whose ends have others: they cost nothing, or the cover were not the cheapest."""
-    of_seeker = np.bincount(seat[used], minlength=n)
-    of_member = np.bincount(member[used], minlength=n_pool)
-    kept = np.ones(len(used), dtype=np.bool_)
-    for k in np.flatnonzero((of_seeker[seat[used]] > 1) & (of_member[member[used]] > 1)):
-        s, m = seat[used[k]], member[used[k]]
-        if of_seeker[s] > 1 and of_member[m] > 1:
-            of_seeker[s] -= 1
-            of_member[m] -= 1
-            kept[k] = False
-    return used[kept]

@@ -1,8 +1,9 @@
 """Baseline and propensity → matched sets whose distances sum to the least possible: optimal pair and ratio matching.
 
-Choice made: as many treated rows as possible get a control, then as many places as possible are filled, and among all
-ways of doing that the sum of distances is the smallest (Rosenbaum 1989, J Am Stat Assoc 84:1024). Minimum-cost flow on
-the graph of pairs within the caliper (`links.py`, `flow.py`); the prices of the flow prove it, in every run.
+Choice made: as many treated rows as possible get a control (or as many of the controls they need at least, where that
+is more than one), then as many places as possible are filled, and among all ways of doing that the sum of distances is
+the smallest (Rosenbaum 1989, J Am Stat Assoc 84:1024). Minimum-cost flow on the graph of pairs within the caliper
+(`links.py`, `flow.py`); the prices of the flow prove it, in every run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,8 @@ def optimal_matching(
     """Match each treated row with up to `ratio` controls so that the distances of all pairs sum to the least possible.
 
     Options as in `nearest_neighbour`. A set smaller than `ratio` exists only where the limits and the number of
-    controls leave no other way; those below `min_ratio` are dissolved afterwards. No person serves twice: of a
+    controls leave no other way. The first `min_ratio` controls of everybody come before any further one, so all keep
+    their set where that is possible; sets below `min_ratio` are dissolved afterwards. No person serves twice: of a
     person's rows the one nearest to the treated row stands for the person. `rng` is not used; the order of rows does
     not matter.
 
@@ -82,7 +84,7 @@ def optimal_matching(
     person = as_codes(baseline.person)
     links = link(rules, place, person, person, seekers, np.flatnonzero(usable & ~treated))
     wanted = np.full(len(seekers), ratio, dtype=np.int64)
-    picked = pick_cheapest(links, wanted)
+    picked = pick_cheapest(links, wanted, min_ratio)
     chosen = np.where(picked >= 0, np.append(links.pool[links.member], -1)[picked], -1)
     total = float(links.cost[picked[picked >= 0]].sum()) / 10.0**DECIMALS
     chosen[(chosen >= 0).sum(axis=1) < min_ratio] = -1
@@ -99,9 +101,9 @@ def optimal_matching(
     return Design("optimal_matching", estimand, treated, propensity.score, weights, matched_set, notes)
 
 
-def pick_cheapest(links: "Links", wanted: IntArray) -> IntArray:
-    """`flow.cheapest_pairs` with penalties by which first the number of seekers served, then the number of places
-    filled is the largest possible."""
+def pick_cheapest(links: "Links", wanted: IntArray, needed: int) -> IntArray:
+    """`flow.cheapest_pairs` with penalties by which first the number of places filled among the `needed` first ones of
+    the seekers, then the number of all places filled is the largest possible."""
     from models.matching.flow import cheapest_pairs
 
     n_places = int(wanted.sum())
@@ -109,4 +111,4 @@ def pick_cheapest(links: "Links", wanted: IntArray) -> IntArray:
     if penalty > np.iinfo(np.int64).max // 64:
         raise Refused("the distances within the limits are too large to be summed exactly: set a narrower caliper")
     empty = np.full(len(wanted), penalty, dtype=np.int64)
-    return cheapest_pairs(links, wanted, empty, 2 * empty)
+    return cheapest_pairs(links, wanted, empty, 2 * empty, needed)

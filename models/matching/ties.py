@@ -54,3 +54,50 @@ def _to_the_least(start, other, load):  # type: ignore[no-untyped-def]
             load[other[best]] += 1
             picked.append(best)
     return np.array(picked, dtype=np.int64)
+
+
+def without_idle(used: IntArray, seat: Numbers, member: Numbers, n: int, n_pool: int) -> IntArray:
+    """Links without those both of whose ends have others: they cost nothing, or the cover were not the cheapest."""
+    of_seeker = np.bincount(seat[used], minlength=n)
+    of_member = np.bincount(member[used], minlength=n_pool)
+    kept = np.ones(len(used), dtype=np.bool_)
+    for k in np.flatnonzero((of_seeker[seat[used]] > 1) & (of_member[member[used]] > 1)):
+        s, m = seat[used[k]], member[used[k]]
+        if of_seeker[s] > 1 and of_member[m] > 1:
+            of_seeker[s] -= 1
+            of_member[m] -= 1
+            kept[k] = False
+    return used[kept]
+
+
+@njit(cache=True)
+def even_out(start, other, cost, hub_of_leaf, number, fewest, most, may_receive):  # type: ignore[no-untyped-def]
+    """Move leaves to hubs as near that have fewer leaves, until nobody's move makes two sets more alike. Changes
+    hub_of_leaf and number.
+
+    start, other, cost  links of the leaves, each one's by rising cost
+    hub_of_leaf         (leaves,) the hub, -1 for who is no leaf; number (hubs,) leaves of each, `fewest` to `most`
+    may_receive         (hubs,) whether another leaf leaves the set a star
+    """
+    moved = True
+    while moved:
+        moved = False
+        for leaf in range(hub_of_leaf.size):
+            hub, best, own_cost = hub_of_leaf[leaf], -1, -1
+            if hub < 0 or number[hub] <= max(fewest, 1):
+                continue
+            for k in range(start[leaf], start[leaf + 1]):
+                if other[k] == hub:
+                    own_cost = cost[k]
+                    break
+            for k in range(start[leaf], start[leaf + 1]):
+                to = other[k]
+                if cost[k] == own_cost and may_receive[to] and number[to] < most and to != hub:
+                    if best < 0 or number[to] < number[best]:
+                        best = to
+                elif cost[k] > own_cost:
+                    break
+            if best >= 0 and number[best] + 1 < number[hub]:
+                hub_of_leaf[leaf], moved = best, True
+                number[hub] -= 1
+                number[best] += 1

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from models.contrasts import check_confidence, effective_number, stands_in
+from models.contrasts import check_confidence, effective_n_of
 from models.estimated_weights import model_weights
 from models.influence import find_clusters, robust_covariance
 from models.results import Baseline, Design, Estimate, FloatArray, IntArray, Scale
@@ -30,6 +30,10 @@ from models.times.cox import AtRisk, CoxFit, NotEstimableError, Ties, fit_cox
 from models.times.events import CENSORED, DIED, FEWEST, READMITTED, Event, TimeEffect, TimeEffects, within_horizon
 from models.times.fine_gray import CensoringBy, fit_fine_gray
 from models.times.proportional import proportional_hazards_p, trend_p
+
+TREND_NEEDS = 10
+"""Events in each arm before proportional hazards are tested: on one or two the statistic is the same on whatever days
+they fall, and its p-value tells how few they are."""
 
 WORDS: dict[Event, str] = {
     "readmitted": "readmission",
@@ -63,7 +67,8 @@ def cox(
                 covariates, which differs from the marginal one even without confounding.
 
     A ratio that is not finite (no event in an arm) is nan with a note. The note `proportional_hazards_p` is the p-value
-    of the robust test of models/times/proportional.py, where it can be made. Rows of weight 0 are not looked at.
+    of the robust test of models/times/proportional.py, where each arm has TREND_NEEDS events. Rows of weight 0 are not
+    looked at.
     Raises ValueError on days, events or designs out of range.
     """
     weighting = (censoring, censoring_penalty, largest_censoring_weight)
@@ -220,8 +225,11 @@ class _Study:
             except NotEstimableError as error:
                 made.append(TimeEffect(event, self.horizon, (self._estimate(method, scale, why_not=str(error)),)))
                 continue
+            fewest = min(self._n_events(causes))
+            if fewest < TREND_NEEDS:
+                p_value = float("nan")
             estimate = self._estimate(method, scale, float(coefficients[0]), per_weight[:, 0], p_value)
-            estimate = replace(estimate, notes={**estimate.notes, FEWEST: float(min(self._n_events(causes)))})
+            estimate = replace(estimate, notes={**estimate.notes, FEWEST: float(fewest)})
             made.append(TimeEffect(event, self.horizon, (estimate,)))
             if np.isfinite(p_value):
                 remarks.append(_remark(event, p_value, scale))
@@ -269,7 +277,7 @@ class _Study:
             p_value=float(2 * ndtr(-abs(coefficient) / std_error)),
             n_treated=int(self.treated.sum()),
             n_control=int((~self.treated).sum()),
-            effective_n=effective_number(self.weights[stands_in(self.design)[self.used]]),
+            effective_n=effective_n_of(self.design),
             notes=notes,
         )
 
@@ -284,6 +292,9 @@ class _Study:
 
 def _remark(event: Event, p_value: float, scale: Scale) -> str:
     verdict = (
-        "the ratio changes during follow-up and is an average over it" if p_value < 0.05 else "no sign of a change"
+        "the ratio changes during follow-up and is an average over it"
+        if p_value < 0.05
+        else "no change was found, and only a large one would have been"
     )
-    return f"{scale.replace('_', ' ')} of {WORDS[event]}: test of proportional hazards p = {p_value:.3f}, {verdict}"
+    shown = "< 0.001" if p_value < 0.0005 else f"= {p_value:.3f}"
+    return f"{scale.replace('_', ' ')} of {WORDS[event]}: test of proportional hazards p {shown}, {verdict}"

@@ -8,15 +8,17 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
+from models.observation import OBSERVATION_NOTE, observation_weights
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.errors import naming
+from pipelines.estimate.analysed import is_withheld
 from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
-from pipelines.protocol import Protocol, can_measure, outcome_kinds
+from pipelines.protocol import Protocol, can_measure, outcome_kinds, weighing_the_unobserved
 
 WHEN_RANDOMISED: dict[str, dict[str, Any]] = {
     "weighted_difference": {"weights_are": "fixed"},
@@ -33,8 +35,8 @@ NOT_ADJUSTED = ("weighted_difference", "cluster_bootstrap")
 MANY_UNOBSERVED = 0.05
 UNOBSERVED = (
     "the outcome of more than a twentieth of the design was not observed: this method takes those observed as they "
-    "are, and is biased where covariates foretell that differently in the two arms; aipw, tmle, g_computation and "
-    "adjusted_regression adjust for such covariates"
+    "are, and is biased where covariates foretell that differently in the two arms; unobserved = 'weights' of "
+    "weighted_difference, and aipw, tmle, g_computation and adjusted_regression adjust for such covariates"
 )
 
 
@@ -47,24 +49,44 @@ def estimate_values(
     results: Results,
     out: Path,
 ) -> None:
-    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order."""
+    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order.
+    Nothing where people leave and those left fall short of the protocol's thresholds."""
     values = outcome_values(of_rows, outcome)
     in_design = accepted.design.weights > 0
     n_unobserved = int((np.isnan(values) & in_design).sum())
+    is_many = n_unobserved > MANY_UNOBSERVED * in_design.sum()
     observed = keep_observed(values, accepted.baseline, accepted.design)
     if not (observed[2].weights > 0).any():
         note = "no observed outcome in the design"
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
-    freedom = degrees_of_freedom(*observed[1:])
+    everybody = (values, accepted.baseline, accepted.design)
+    is_seen = np.isfinite(values)
+    methods = _methods_for(accepted, outcome, kind, protocol)
+    weighing = [method for method in methods if method in weighing_the_unobserved(protocol)]
+    if len(weighing) < len(methods) and is_withheld(accepted, outcome, observed[2].weights, is_seen, protocol, results):
+        methods = weighing
+    freedom = dict.fromkeys(methods, degrees_of_freedom(*observed[1:]))
+    if weighing:
+        freedom |= dict.fromkeys(weighing, degrees_of_freedom(*everybody[1:]))
     apart = fewest_apart(of_rows, outcome, outcome_kinds(protocol), accepted.design)
-    for method in _methods_for(accepted, outcome, kind, protocol):
+    for method in methods:
         refusal = check_capability(accepted.design.method, method, accepted.design.estimand, kind)
         estimates: tuple[Estimate, ...] = ()
         if refusal is None:
             try:
                 with naming(task_of(accepted, outcome, method)):
-                    known = observed
+                    known = everybody if method in weighing else observed
+                    if method in weighing and is_withheld(
+                        accepted,
+                        outcome,
+                        _weights_of_observed(method, everybody, protocol),
+                        is_seen,
+                        protocol,
+                        results,
+                        method,
+                    ):
+                        continue
                     if EFFECTS[method].individual_effects:
                         known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
                     found = _run(method, accepted, outcome, kind, known, protocol, results, out)
@@ -73,13 +95,31 @@ def estimate_values(
                 refusal = str(error)
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
-        told = {"fewest_apart": apart}
-        results.estimates += [row_of(accepted, outcome, item, n_unobserved, freedom) | told for item in estimates]
+        for item in estimates:
+            n_left_out = 0 if method in weighing else n_unobserved
+            row = row_of(accepted, outcome, item, n_left_out, freedom[method])
+            results.estimates.append(row | {"fewest_apart": apart})
         remarks = remarks_of(estimates, outcome == protocol.outcomes.primary)
-        if estimates and method in NOT_ADJUSTED and n_unobserved > MANY_UNOBSERVED * in_design.sum():
+        if estimates and method in NOT_ADJUSTED and method not in weighing and is_many:
             remarks.append(UNOBSERVED)
         for remark in remarks:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
+
+
+def _weights_of_observed(method: str, everybody: tuple[FloatArray, Baseline, Design], protocol: Protocol) -> FloatArray:
+    """(n,) weights of the design times those for being observed, 0 where the outcome was not."""
+    values, baseline, design = everybody
+    options = getattr(protocol.effects, method)
+    seen = observation_weights(
+        values,
+        baseline,
+        design,
+        "weights",
+        l2_penalty=options.observation_penalty,
+        largest=options.largest_observation_weight,
+        counted=(design.weights > 0).astype(np.float64) if method == "g_computation" else None,
+    )
+    return seen.weighted.weights
 
 
 def remarks_of(estimates: tuple[Estimate, ...], is_primary: bool) -> list[str]:
@@ -88,7 +128,7 @@ def remarks_of(estimates: tuple[Estimate, ...], is_primary: bool) -> list[str]:
     if not estimates:
         return []
     notes = estimates[0].notes
-    remarks = [str(notes["warning"])] if "warning" in notes else []
+    remarks = [str(notes[key]) for key in (OBSERVATION_NOTE, "warning") if key in notes]
     if is_primary and "variance" in notes:
         remarks.append(f"standard errors: {notes['variance']}")
     return remarks

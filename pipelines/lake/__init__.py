@@ -12,7 +12,7 @@ manifest names the generation that is current; a newer one takes its place in on
 from pipelines.lake.buckets import bucket_of
 from pipelines.lake.reading import Lake, find_damage, open_lake
 from pipelines.lake.writing import update_lake, write_lake
-from pipelines.sources.extract import check_source, fingerprint_source
+from pipelines.sources.extract import check_source, fingerprint_source, problems_of_study
 
 __all__ = [
     "Lake",
@@ -21,6 +21,7 @@ __all__ = [
     "find_damage",
     "fingerprint_source",
     "open_lake",
+    "problems_of_study",
     "update_lake",
     "write_lake",
 ]

@@ -31,6 +31,8 @@ RULES = {
     "no_month": "a submission whose period ends before it begins, is longer than a month, or begins more than a year "
     "from the month that its number says",
     "missing:COLUMN": "a column that a row cannot do without is empty",
+    "written_as_missing:HEADER": "kept, the cell empty: the file writes a word for no value there (NULL, \\N, NA, NaN, "
+    "a full stop)",
     "bad_KIND:COLUMN": "such a column holds something that is no date, number or code of its kind",
     "team_without_type": "kept: no file describes the team of the referral",
     "assessment_without_contact": "kept, without a date: the contact of the assessment is not there",

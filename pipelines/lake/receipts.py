@@ -28,7 +28,7 @@ from pipelines.sources.extract import RawFile, aliases_version
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 5  # of parts and tables; either is made again when it changes
+FORMAT = 6  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:

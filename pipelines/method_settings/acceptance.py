@@ -1,4 +1,5 @@
-"""What a design must reach before any outcome is opened: `[acceptance]` and `[power]` of a protocol."""
+"""What a design must reach before any outcome is opened, and what must be left of it where outcomes were not observed:
+`[acceptance]` and `[power]` of a protocol."""
 
 from typing import Self
 
@@ -10,7 +11,8 @@ from pipelines.method_settings.section import Probability, Section, Share
 
 class Acceptance(Section):
     """What a design must reach before any outcome is opened (Rubin 2008). A threshold left out is measured and shown
-    all the same, and lets every value pass."""
+    all the same, and lets every value pass. Of each outcome that some people leave because theirs was not observed, the
+    thresholds of balance and of effective numbers must hold among those analysed as well, or it is not estimated."""
 
     max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
     max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")
@@ -25,8 +27,8 @@ class Acceptance(Section):
         None,
         ge=0,
         description="Smallest effective number of treated people: under the ATE, ATC and ATO they carry weights too, "
-        "and a few may stand for everybody. Left out, it is set to min_effective_controls under the ATE and ATC, and "
-        "the protocol of the run says so",
+        "and a few may stand for everybody. Left out, it is set to min_effective_controls there, and the protocol of "
+        "the run says so",
     )
     min_share_treated_kept: Share = Field(
         0.8, description="Smallest share of treated people kept in the design (not asked under the ATC)"
@@ -50,10 +52,16 @@ class Acceptance(Section):
         description="A fall in risk to this ratio must be found with the power of `[power]`: the detectable ratio "
         "below 1 must be at least this. Needs power.baseline_risk",
     )
+    max_share_unobserved: Share = Field(
+        0.2,
+        description="Largest share of either arm of the design, by weight, whose outcome was not observed; above it "
+        "that outcome is not estimated. Also asked of randomised arms; not of methods that use everybody until "
+        "observation ends (times to events, mean counts)",
+    )
 
     def resolved(self, estimand: Estimand) -> Self:
         """With the threshold of the treated, where they stand in for others and it was left out: that of controls."""
-        if self.min_effective_treated is not None or estimand not in ("ATE", "ATC"):
+        if self.min_effective_treated is not None or estimand == "ATT":
             return self
         return self.model_copy(update={"min_effective_treated": self.min_effective_controls})
 

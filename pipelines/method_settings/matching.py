@@ -1,12 +1,25 @@
 """Settings of the design methods that make matched sets or strata."""
 
-from typing import Literal, Self
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, model_validator
 
 from pipelines.method_settings.section import Section
 
 DistanceName = Literal["log_odds", "mahalanobis", "robust_mahalanobis"]
+OrNone = Annotated[float | None, BeforeValidator(lambda value: None if value == "none" else value)]
+"""A limit that TOML, which has no empty value, can switch off."""
+
+
+def _as_number(ratio: Any) -> Any:
+    """1/3 for "1/3", which no decimal number is."""
+    if isinstance(ratio, str) and ratio.startswith("1/") and ratio[2:].isdecimal() and int(ratio[2:]) > 0:
+        return float(Fraction(ratio))
+    return ratio
+
+
+RatioOfControls = Annotated[float, BeforeValidator(_as_number), Field(gt=0)]
 
 
 class PairLimits(Section):
@@ -16,7 +29,7 @@ class PairLimits(Section):
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
     )
     distance_covariates: tuple[str, ...] = Field((), description="Covariates of a Mahalanobis distance; none: all")
-    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    caliper: OrNone = Field(0.2, gt=0, description='In standard deviations of the log-odds; "none" for no limit')
     covariate_calipers: dict[str, NonNegativeFloat] | None = Field(
         None, description="Largest differences in single covariates, in their units: {age = 5}"
     )
@@ -61,6 +74,23 @@ class OptimalMatchingSettings(PairLimits):
 
 class FullMatchingSettings(PairLimits):
     """Full matching: sets of one treated person and several controls or the other way round, everybody used."""
+
+    min_controls: RatioOfControls | None = Field(
+        None,
+        description='Fewest controls per treated person in a set; "1/3": one control for up to three. Left out: no '
+        "limit. Limits that would leave somebody over are refused, with the nearest ones that do not",
+    )
+    max_controls: RatioOfControls | None = Field(
+        None, description='Most controls per treated person in a set; "1/3": one control for three or more'
+    )
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.min_controls is not None or self.max_controls is not None:
+            from models.matching.set_sizes import set_sizes  # which brings scipy
+
+            set_sizes(self.min_controls, self.max_controls)
+        return self
 
 
 class CoarsenedExactSettings(Section):
@@ -108,7 +138,7 @@ class RiskSetMatchingSettings(Section):
         "log_odds", description="Nearness; Mahalanobis with a caliper is matching within propensity calipers"
     )
     distance_covariates: tuple[str, ...] = Field((), description="Covariates of a Mahalanobis distance; none: all")
-    caliper: float | None = Field(0.2, gt=0, description="In standard deviations of the log-odds")
+    caliper: OrNone = Field(0.2, gt=0, description='In standard deviations of the log-odds; "none" for no limit')
     covariate_calipers: dict[str, NonNegativeFloat] | None = Field(
         None, description="Largest differences in single covariates, in their units: {age = 5}"
     )

@@ -66,5 +66,6 @@ class StableBalancingSettings(Section):
         0.02,
         ge=0,
         description="Largest distance of an arm's mean of a covariate from the population's, in the population's "
-        "standard deviations (ATE: the two arms may differ by twice that)",
+        "standard deviations (ATE: the two arms may differ by twice that; the report's standardised difference divides "
+        "by the arms' own, and may be larger)",
     )

@@ -1,8 +1,8 @@
 """A protocol becomes the report's assumptions and limits in plain words."""
 
 from pipelines.estimate.collected import REGRESSIONS
-from pipelines.protocol import Protocol
-from pipelines.report.wording import label, mid
+from pipelines.protocol import Protocol, weighing_the_unobserved
+from pipelines.report.wording import label, mid, specification_label
 
 _OF_MISSING = {
     "indicator": "Filled with the mean and flagged ({names}): assumes that a value not recorded influenced who "
@@ -57,6 +57,24 @@ _NOT_YET_TREATED = (
 )
 
 
+def _unobserved_outcomes(protocol: Protocol) -> list[tuple[str, str]]:
+    """What weights for outcomes not observed assume, where a specification has them."""
+    named, weighing = protocol.effects.methods_by_name(), weighing_the_unobserved(protocol)
+    if not weighing:
+        return []
+    methods = ", ".join(mid(specification_label(name, named)) for name in weighing)
+    return [
+        (
+            "Outcomes not observed",
+            f"For {methods} people whose outcome was observed stand for those of their group who are alike in the "
+            "covariates and whose outcome was not; the effect is that in everybody of the design. It assumes that, "
+            "given group and covariates, who was observed has nothing to do with the outcome (missing at random), and "
+            "that nobody was sure not to be observed. Neither can be seen in the data. How many were not observed in "
+            "each group, and the largest weight, is among the remarks of the methods.",
+        )
+    ]
+
+
 def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
     """The identifying assumptions in plain words: name, text."""
     rows = [
@@ -69,6 +87,7 @@ def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
         ("Consistency", "The intervention and usual care mean the same thing for everybody to whom they are ascribed."),
         ("No interference", "One person’s allocation does not change another person’s outcome."),
         *_missing_covariates(protocol),
+        *_unobserved_outcomes(protocol),
         *([_NOT_YET_TREATED] if protocol.not_yet_treated else []),
         ("Honest records", "The records find events equally well in both groups; silence is not read as health."),
     ]

@@ -17,7 +17,14 @@ FILE = store.SUMMARY
 MAX_LEVELS_IN_TABLE = 12
 BIN_STEPS = (1, 2, 3, 5)  # divisors of the 30 bins that the design stage makes
 MAX_WITHHELD_SHARE = 0.15  # more than this in withheld bins and the figure no longer shows the distribution
-OVERLAP_COUNTS = ("n_treated", "n_control_pool", "n_treated_kept", "n_controls_kept", "effective_n_controls")
+OVERLAP_COUNTS = (
+    "n_treated",
+    "n_control_pool",
+    "n_treated_kept",
+    "n_controls_kept",
+    "effective_n_treated",
+    "effective_n_controls",
+)
 
 
 def released_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[str, Any]:
@@ -26,7 +33,7 @@ def released_overlap(entry: Mapping[str, Any], log: dc.DisclosureLog) -> dict[st
     if not exact:
         return {}
     released: dict[str, Any] = {
-        name: log.count(exact[name], FILE, f"overlap/{name_of(entry)}/{name}") for name in OVERLAP_COUNTS
+        name: log.count(exact.get(name), FILE, f"overlap/{name_of(entry)}/{name}") for name in OVERLAP_COUNTS
     }
     released["share_treated_kept"] = dc.release_share(exact["n_treated_kept"], exact["n_treated"], log.rule)
     for name in ("overlap_coefficient", "c_statistic_before"):
@@ -135,6 +142,7 @@ def list_designs(design: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[
                     "accepted": bool(entry["accepted"]),
                     "failed": [v["check"] for v in verdicts if not v["passed"]],
                     "is_judged": bool(verdicts),
+                    "may_be_larger": entry.get("notes", {}).get("is_proven_within_gap") == "no",
                     "refused": next((v["words"] for v in verdicts if v["words"]), None),
                     "max_abs_smd": worst,
                     **{name: overlap.get(name) for name in (*OVERLAP_COUNTS, "overlap_coefficient")},
@@ -163,6 +171,7 @@ def draw_up_flow(design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.Dis
         "columns": columns,
         "arms": [{"label": ARM_LABELS.get(arm["arm"], label(arm["arm"])), "n": arm["n"]} for arm in arms],
         "method": name_of(primary),
+        "estimand": primary["estimand"],
         "accepted": bool(primary["accepted"]),
         **overlap,
     }

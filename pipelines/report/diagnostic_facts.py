@@ -37,7 +37,14 @@ KEPT_SCHEMA = {
     "smd_kept_vs_all": pl.Float64,
     "smd_left_out_vs_kept": pl.Float64,
 }
-COUNTS = ("effective_n_controls", "effective_n_treated", "effective_n_control", "n_left_out", "n_outside_exact_groups")
+COUNTS = (
+    "effective_n_treated",
+    "effective_n_controls",
+    "detectable_n_treated",
+    "detectable_n_control",
+    "n_left_out",
+    "n_outside_exact_groups",
+)
 SHARES = ("share_treated_kept", "share_population_kept", "equipoise", "equipoise_treated", "equipoise_control")
 MOST_DESIGNS = 4  # columns that a page has room for
 GATES = {  # threshold of the protocol → the measure it is about
@@ -68,6 +75,7 @@ SHOWN = (  # what the page lists, in this order; the file has every measure
     "c_statistic_by_chance",
     "overlap_coefficient",
     "equipoise",
+    "effective_n_treated",
     "effective_n_controls",
     "share_treated_kept",
     "share_population_kept",
@@ -127,7 +135,8 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         "share_products_over": products["share_over"],
         "share_products_over_before": products["share_over_before"],
         "share_products_over_by_chance": products["share_over_by_chance"],
-        **{name: overlap[name] for name in ("effective_n_controls", "share_treated_kept", "overlap_coefficient")},
+        **{name: overlap.get(name) for name in ("effective_n_treated", "effective_n_controls")},
+        **{name: overlap[name] for name in ("share_treated_kept", "overlap_coefficient")},
         "share_population_kept": _population_kept(entry),
         "n_outside_exact_groups": entry.get("outside_exact_groups", 0),
         "c_statistic_before": overlap["c_statistic_before"],
@@ -135,7 +144,7 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         "generalisability_index": kept["index"],
         "n_left_out": kept["n_left_out"] + kept.get("n_incomplete", 0),
         "max_abs_smd_kept_vs_all": kept["max_abs_smd"],
-        **{name: detectable[name] for name in ("effective_n_treated", "effective_n_control")},
+        **{f"detectable_n_{arm}": detectable[f"effective_n_{arm}"] for arm in ("treated", "control")},
         "detectable_sd_difference": detectable["sd_difference"],
         "detectable_risk_ratio_below": detectable["risk_ratio_below"],
         "detectable_risk_ratio_above": detectable["risk_ratio_above"],

@@ -69,9 +69,16 @@ def _draw_design(parts: list[str], flow: dict[str, Any], study: dict[str, Any], 
         f"{treated} in the design: {whole(flow.get('n_treated_kept'))} of {whole(flow.get('n_treated'))}",
         f"Virtual controls chosen: {whole(flow.get('n_controls_kept'))} "
         f"from {whole(flow.get('n_control_pool'))} discharges",
-        f"Effective number of controls: {whole(flow.get('effective_n_controls'))}",
+        _effective_numbers(flow),
     ]
     return _box(parts, 0, top, WIDTH, lines) + 2
+
+
+def _effective_numbers(flow: dict[str, Any]) -> str:
+    """Of the arm that stands in for the people of the estimand, or of both."""
+    arms = {"ATT": ("controls",), "ATC": ("treated",)}.get(flow["estimand"], ("treated", "controls"))
+    of_arms = " and ".join(f"{arm} {whole(flow.get(f'effective_n_{arm}'))}" for arm in arms)
+    return f"Effective numbers: {of_arms}" if len(arms) > 1 else f"Effective number of {of_arms}"
 
 
 def _box(parts: list[str], x: float, y: float, width: float, lines: list[str], is_side: bool = False) -> float:

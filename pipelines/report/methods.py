@@ -1,12 +1,20 @@
 """A protocol becomes the report's list of methods: name, what it does in a sentence or two, source."""
 
-from pipelines.protocol import Protocol
+from pipelines.method_settings.matching import FullMatchingSettings
+from pipelines.protocol import Protocol, weighing_the_unobserved
 
 _MODELS_OF_SCORES = {
     "logistic": "Logistic regression",
     "elastic_net": "Logistic regression with a cross-validated elastic-net penalty (Tian et al. 2018, Int J Epidemiol "
     "47:2005)",
     "boosting": "Boosted trees, cross-fitted and calibrated (McCaffrey et al. 2004, Psychol Methods 9:403),",
+}
+_BOTH = "the root of the groups’ mean variance"
+_DIVIDED_BY = {
+    "ATT": "the treated group’s standard deviation",
+    "ATC": "the untreated group’s standard deviation",
+    "ATE": _BOTH,
+    "ATO": _BOTH,
 }
 DESIGNED_BY = {
     "matching_weights": (
@@ -31,7 +39,8 @@ DESIGNED_BY = {
     ),
     "nearest_neighbour": (
         "Nearest-neighbour matching",
-        "Treated people take the nearest free controls within the limits, one after the other.",
+        "The people the effect is about take the nearest free people of the other group within the limits, one after "
+        "the other.",
         "Rubin 1973, Biometrics 29:159; Austin 2011, Pharm Stat 10:150",
     ),
     "optimal_matching": (
@@ -57,7 +66,7 @@ DESIGNED_BY = {
     ),
     "cardinality_matching": (
         "Cardinality matching",
-        "The largest set of people whose balance is as good as was asked for.",
+        "The largest set of people whose balance is as good as was asked for, as far as the search went.",
         "Zubizarreta, Paredes & Rosenbaum 2014, Ann Appl Stat 8:204",
     ),
     "risk_set_matching": (
@@ -84,8 +93,8 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
         (
             "Propensity score",
             f"{_MODELS_OF_SCORES[protocol.design.propensity.method]} for being a participant on the covariates; "
-            "balance is the standardised mean difference, divided by the treated group’s standard deviation before the "
-            "design.",
+            f"balance is the standardised mean difference, divided by {_DIVIDED_BY[protocol.estimand.target]} before "
+            "the design.",
             "Rosenbaum & Rubin 1983, Biometrika 70:41; Stuart 2010, Stat Sci 25:1",
         ),
     ]
@@ -167,6 +176,32 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             "Ratios of the hazards of readmission, and of death, among people without either so far.",
             "Lin & Wei 1989, JASA 84:1074",
         ),
+        "two_part": (
+            "Two-part model",
+            "Whether there was any, by logistic regression, and how much among those with any, by a gamma "
+            "regression with a log link; the two multiplied and averaged over the people the effect is about.",
+            "Duan, Manning, Morris & Newhouse 1983, J Bus Econ Stat 1:115",
+        ),
+        "quasi_poisson": (
+            "Rates (quasi-Poisson)",
+            "Events over days at risk in each group, with errors that allow for people who have many.",
+            "McCullagh & Nelder 1989, Generalized Linear Models",
+        ),
+        "negative_binomial": (
+            "Rates (negative binomial)",
+            "The same, with people’s own rates spread around the group’s.",
+            "Lawless 1987, Can J Stat 15:209",
+        ),
+        "mean_cumulative_count": (
+            "Mean cumulative count",
+            "Readmissions per person by each day; nobody is readmitted after death.",
+            "Ghosh & Lin 2000, Biometrics 56:554",
+        ),
+        "lwyy": (
+            "Lin-Wei-Yang-Ying rate ratio",
+            "Ratio of the rates of readmission among the living, all readmissions counting.",
+            "Lin, Wei, Yang & Ying 2000, J R Stat Soc B 62:711",
+        ),
         "fine_gray": (
             "Fine-Gray model",
             "Ratio of the subdistribution hazards of readmission, which orders the cumulative incidences.",
@@ -175,8 +210,19 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
     }
     designs = dict.fromkeys(one.method for one in protocol.design.specifications())
     rows += [DESIGNED_BY[name] for name in designs if name in DESIGNED_BY]
+    if "full_matching" in designs:
+        rows += _limits_of_sets(protocol)
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
     rows += [chosen[name] for name in used if name in chosen]
+    if weighing_the_unobserved(protocol):
+        rows.append(
+            (
+                "Weights for outcomes not observed",
+                "Each outcome counts one over the probability, given group and covariates, that it was observed: a "
+                "logistic regression in each group, whose estimation is in the errors.",
+                "Robins, Rotnitzky & Zhao 1994, JASA 89:846; Seaman & White 2013, Stat Methods Med Res 22:278",
+            )
+        )
     if len(protocol.design.specifications()) * len(protocol.effects.methods_by_name()) > 1:
         rows.append(
             (
@@ -187,3 +233,25 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             )
         )
     return [{"name": name, "text": text, "source": source} for name, text, source in rows]
+
+
+def _limits_of_sets(protocol: Protocol) -> list[tuple[str, str, str]]:
+    """One row where a full matching of the protocol limits how many controls a treated person may have; else none."""
+    limits = []
+    for one in protocol.design.specifications():
+        if isinstance(one.settings, FullMatchingSettings):
+            low, high = (_as_ratio(ratio) for ratio in (one.settings.min_controls, one.settings.max_controls))
+            named = [f"{word} {ratio}" for word, ratio in (("at least", low), ("at most", high)) if ratio]
+            limits += [f"{one.name}: {' and '.join(named)}"] if named else []
+    if not limits:
+        return []
+    text = (
+        f"Controls for each treated person in a set of full matching ({'; '.join(limits)}). Nobody is left out for it."
+    )
+    return [("Limits on matched sets", text, "Hansen & Klopfer 2006, J Comput Graph Stat 15:609")]
+
+
+def _as_ratio(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio:.0f}" if ratio >= 1 else f"1/{1 / ratio:.0f}"

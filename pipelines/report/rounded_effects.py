@@ -57,11 +57,12 @@ def round_effects(by_scale: Mapping[str, Row], rule: Disclosure) -> dict[str, Nu
 
     `by_scale` are the rows of estimates.parquet of one design, method, outcome and subgroup.
     """
+    by_scale = {scale: {**row, **{name: _finite(row[name]) for name in NUMBERS}} for scale, row in by_scale.items()}
     if is_exact(rule):
-        return {scale: {name: _finite(row[name]) for name in NUMBERS} for scale, row in by_scale.items()}
+        return {scale: {name: row[name] for name in NUMBERS} for scale, row in by_scale.items()}
     released = {}
     for scale, row in by_scale.items():
-        if _finite(row["value"]) is None:
+        if row["value"] is None:
             released[scale] = dict.fromkeys(NUMBERS)
             continue
         is_ratio = scale.endswith("ratio")
@@ -102,7 +103,7 @@ def _arms(by_scale: Mapping[str, Row], difference: Row, enough: int) -> _Arms | 
     """None where the difference stands alone, so that it does not solve. `enough` people have an outcome, and have it
     not, or the estimate is withheld."""
     ratio = by_scale.get(PLAIN_RATIO.get(difference["scale"], ""))
-    gap, factor = _finite(difference["value"]), None if ratio is None else _finite(ratio["value"])
+    gap, factor = difference["value"], None if ratio is None else ratio["value"]
     if ratio is None or gap is None or factor is None or factor <= 0:
         return None
     is_share = difference["scale"] == "risk_difference"
@@ -153,7 +154,7 @@ def _ends(
 
 
 def _difference(row: Row, arms: _Arms | None) -> Numbers:
-    step, error = step_of_difference(row), _finite(row["std_error"])
+    step, error = step_of_difference(row), row["std_error"]
     if error is not None and arms is not None and arms.is_table:
         error = _error_from(row, arms, None, None)
     wider = None if error is None else math.sqrt(error**2 + step**2 / 12)  # what the rounding adds
@@ -171,7 +172,7 @@ def _error_from(row: Row, arms: _Arms, exact: float | None, released: float | No
 def _ratio(row: Row, difference: Row | None, arms: _Arms | None) -> Numbers | None:
     if difference is None:
         return _on_log_grid(row)
-    error = _finite(row["std_error"])
+    error = row["std_error"]
     if arms is None:
         return _on_log_grid(row) if row["value"] > 0 and abs(math.log(row["value"])) < 1e-9 else None
     treated, control = (_odds(p) for p in arms.counted) if row["scale"] == "odds_ratio" else arms.counted
@@ -191,7 +192,7 @@ def _on_log_grid(row: Row) -> Numbers:
     """A ratio that stands alone. One person adds about std_error² to the logarithm of a ratio of events (1/k where k
     people have one), and about std_error over the root of n to that of a ratio of means. The step is the larger,
     rounded up: as it is it would tell the error."""
-    error, value = _finite(row["std_error"]), row["value"]
+    error, value = row["std_error"], row["value"]
     if value <= 0:
         return dict.fromkeys(NUMBERS)
     people = max(min(row["n_treated"], row["n_control"]), 1)
@@ -203,11 +204,11 @@ def _on_log_grid(row: Row) -> Numbers:
 def _with_limits(row: Row, value: float, error: float | None) -> Numbers:
     """Limits and p-value of the released value and error, as far from it in errors as the exact ones are. Where the
     exact interval holds no effect, the error is as large as it takes for the released one to hold it too."""
-    before, exact_p = _finite(row["std_error"]), _finite(row["p_value"])
+    before, exact_p = row["std_error"], row["p_value"]
     on, back = (math.log, math.exp) if row["scale"].endswith("ratio") else (float, float)
     released: Numbers = {**dict.fromkeys(NUMBERS), "value": _tidy(value)}
     centre, moved = on(row["value"]), on(value)
-    limits = {name: _finite(row[name]) for name in ("lower", "upper")}
+    limits = {name: row[name] for name in ("lower", "upper")}
     known = {name: on(x) for name, x in limits.items() if x is not None and (on is not math.log or x > 0)}
     away = {name: round((x - centre) / before, 3) for name, x in known.items()} if before and error else {}  # quantiles
     if error:

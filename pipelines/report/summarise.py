@@ -24,6 +24,7 @@ from pipelines.report import (
     sensitivity_facts,
     trial,
 )
+from pipelines.report.known_misses import known_misses
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -88,6 +89,7 @@ def summarise(
         "sensitivity": sensitivity_facts.read_sensitivity(run, tables, protocol, log),
         "limits": assumptions.describe_limits(protocol),
         "methods": methods.describe_methods(protocol),
+        "misses": known_misses(protocol),
         "assumptions": assumptions.describe_assumptions(protocol),
         "glossary": trial.GLOSSARY,
         "provenance": {name: facts[name] for name in ("run_id", "protocol_hash", "code", "versions", "inputs")},
@@ -96,6 +98,7 @@ def summarise(
     if accepted:
         private = {
             "estimates": _read(run, store.ESTIMATES),
+            "analysed": _read(run, store.ANALYSED),
             "curves": _read(run, store.CURVES),
             "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),
@@ -153,7 +156,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
     log.note(file, "data_account", dc.ROUNDED)
     return {
         "n_files": len(account["files"]),
-        "n_ignored_files": len(account.get("ignored_files", [])),
+        "ignored_files": account.get("ignored_files", []),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
         "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),

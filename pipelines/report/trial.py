@@ -161,7 +161,8 @@ GLOSSARY = {
     "Emulation": "An observational study laid out like the trial one would have liked to run. Nobody was randomised.",
     "Overlap": "How far participants and candidates are alike in propensity score, from 0 to 1.",
     "Propensity score": "The probability of being a participant, given what was known at time zero.",
-    "SMD": "Standardised mean difference: the difference in means in units of the treated group’s standard deviation.",
+    "SMD": "Standardised mean difference: the difference in means in units of a standard deviation taken before the "
+    "design: the treated group’s (ATT), the untreated group’s (ATC), or the root of their mean variance (ATE, ATO).",
     "Time zero": "The day follow-up starts, when eligibility and allocation are already fixed.",
     "Virtual controls": "Candidates chosen so that, together, they resemble the participants at time zero.",
 }

@@ -54,6 +54,9 @@ _LABELS = {
     "stay_stopped_arriving": "Records of the stay stopped arriving",
     "duplicate_person": "Listed more than once",
     "in_both_arms": "Listed in both arms",
+    "arm_in_doubt": "Listed again with an arm that cannot be read",
+    "consent_in_doubt": "Listed with and without consent",
+    "allocation_in_doubt": "Listed with different days of allocation",
     "zero_day": "Zero-day stay",
     "place_of_safety_only": "Place of safety only",
     "died_in_hospital": "Died in hospital",
@@ -118,6 +121,7 @@ _LABELS = {
     "min_effective_treated": "Effective number of treated people",
     "min_share_treated_kept": "Share of treated people kept in the design",
     "min_share_population_kept": "Share kept of the people the estimand is about",
+    "max_share_unobserved": "Share of an arm whose outcome was not observed",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",
     "max_abs_smd_products": "Largest difference of a square or product after the design",
@@ -133,6 +137,7 @@ _LABELS = {
     "c_statistic_by_chance": "The latter in a randomised trial of this size, on average",
     "overlap_coefficient": "Overlap of the two propensity-score distributions",
     "equipoise": "Share of people in equipoise",
+    "effective_n_treated": "Effective number of treated people",
     "effective_n_controls": "Effective number of controls",
     "share_treated_kept": "Share of treated people kept in the design",
     "share_population_kept": "Share kept of the people the estimand is about",
@@ -243,9 +248,12 @@ def arm_label(name: str) -> str:
     return "Candidates" if name == "virtual" else ARM_LABELS.get(name, label(name))
 
 
+NAMES = ("HoNOS", "Kaplan", "Cox", "Fine-Gray")
+
+
 def mid(text: str) -> str:
-    """The text as it reads in the middle of a sentence: small first letter, except of acronyms and HoNOS."""
-    starts_name = (len(text) > 1 and text[1].isupper()) or text.startswith("HoNOS")
+    """The text as it reads in the middle of a sentence: small first letter, except of acronyms and names."""
+    starts_name = (len(text) > 1 and text[1].isupper()) or text.startswith(NAMES)
     return text if starts_name else text[:1].lower() + text[1:]
 
 
@@ -253,6 +261,11 @@ def contrast_label(name: str) -> str:
     """'peer_vs_virtual' becomes 'Peer support vs virtual controls'."""
     first, _, second = name.partition("_vs_")
     return f"{ARM_LABELS.get(first, label(first))} vs {mid(ARM_LABELS.get(second, label(second)))}"
+
+
+def p_value(value: float | None) -> str:
+    """To three digits after the point, but never 0."""
+    return "< 0.001" if value is not None and value < 0.0005 else number(value, 3)
 
 
 def whole(value: float | None) -> str:

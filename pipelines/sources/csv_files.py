@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -40,7 +41,8 @@ PIECE_BYTES = 96 << 20  # of a large file that is a task of its own
 DELIMITERS = (",", "|", "\t")
 ENCODINGS = ("utf-8", "cp1252")  # every file from SQL Server or Excel seen so far is one of the two
 _SPACE, _LESS_THAN, _DELETE = b" <\x7f"
-_SUFFIX = r"(?:[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
+_SCHEMA = r"(?:\w+\.)?dbo\."  # what SQL Server writes before a table's name
+_SUFFIX = r"(?:\d[^/]*|[_\-. ][^/]*)?\.(?:csv|txt|tsv)(?:\.gz|\.zstd?)?"
 _NO_TEXT = {
     b"PK\x03\x04": "is a zip archive or a workbook, whatever its name says",
     b"\xff\xfe": "is UTF-16 text",
@@ -94,21 +96,44 @@ class Piece:
     has_quotes: bool = True
 
 
+class Letters(NamedTuple):
+    """Of the cells of a column that are not empty: the lowest and the highest byte, the fewest and the most bytes in a
+    cell (all 0: there is none)."""
+
+    lowest: int
+    highest: int
+    shortest: int
+    longest: int
+
+    def may_hold(self, text: str) -> bool:
+        """Whether a cell might be this text."""
+        letters = text.encode()
+        fits = self.lowest <= min(letters) and max(letters) <= self.highest
+        return fits and self.shortest <= len(letters) <= self.longest
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some rows of a file: `rows` has a text column for each (case-folded) header name, null where nothing stands,
     and `_line` (Int64); `malformed` holds (line, text) of the lines with another number of fields. `printable` names
-    the columns that hold nothing but printable ASCII without spaces and '<', each with its highest byte."""
+    the columns that hold nothing but printable ASCII without spaces and '<', each with what is known of its letters."""
 
     rows: pl.DataFrame
     malformed: tuple[tuple[int, str], ...]
-    printable: Mapping[str, int]
+    printable: Mapping[str, Letters]
 
 
 def match_table(file_name: str, tables: Sequence[str]) -> str | None:
-    """Which of `tables` a file's name starts with (case ignored; the longest wins), or None."""
-    fits = [table for table in tables if re.fullmatch(re.escape(table) + _SUFFIX, file_name, re.IGNORECASE)]
+    """Which of `tables` a file's name starts with (case and separators within the name ignored; the longest wins), or
+    None. A schema (dbo.) may stand before it; digits, or a separator and anything, after it."""
+    fits = [table for table in tables if _name_of(table).fullmatch(file_name)]
     return max(fits, key=len, default=None)
+
+
+@cache
+def _name_of(table: str) -> re.Pattern[str]:
+    letters = [re.escape(letter) for letter in table if letter.isalnum()]
+    return re.compile(f"(?:{_SCHEMA})?" + r"[_\- ]?".join(letters) + _SUFFIX, re.IGNORECASE)
 
 
 def read_header(path: File) -> Header:
@@ -371,7 +396,7 @@ def _number_lines(first: int, n_rows: int, skipped: Sequence[int]) -> np.ndarray
     return lines[~np.isin(lines, gaps)][:n_rows]
 
 
-def _swallowing(rows: pl.DataFrame, header: Header, printable: Mapping[str, int]) -> np.ndarray:
+def _swallowing(rows: pl.DataFrame, header: Header, printable: Mapping[str, Letters]) -> np.ndarray:
     """Whether a cell of each row holds a line break and so many delimiters that it is the rest of a row with the
     beginning of another: two stray quotes took what lies between them for a cell, and the row has its right width."""
     found = np.zeros(rows.height, dtype=bool)
@@ -400,18 +425,22 @@ def _without_empty(column: pa.StringArray) -> pa.StringArray:
     return pa.Array.from_buffers(pa.string(), len(column), [valid, offsets, text], offset=column.offset)
 
 
-def _printable(block: pa.RecordBatch) -> dict[str, int]:
+def _printable(block: pa.RecordBatch) -> dict[str, Letters]:
     """See Batch. Raises ArrowInvalid where bytes are no text; look_through has seen to it that none are."""
     found = {}
     for name, column in zip(block.schema.names, block.columns, strict=True):
-        first, last = _offsets(column)[[0, -1]]
+        offsets = _offsets(column)
+        first, last = offsets[[0, -1]]
         text = column.buffers()[2]
         letters = np.frombuffer(text, np.uint8)[first:last] if text is not None else np.empty(0, np.uint8)
-        highest = int(letters.max(initial=0))
+        highest, lowest = int(letters.max(initial=0)), int(letters.min(initial=_DELETE))
         if highest > _DELETE:
             column.validate(full=True)
-        elif highest < _DELETE and letters.min(initial=_DELETE) > _SPACE and not (letters == _LESS_THAN).any():
-            found[name] = highest
+        elif highest < _DELETE and lowest > _SPACE and not (letters == _LESS_THAN).any():
+            lengths = np.diff(offsets)
+            longest = int(lengths.max(initial=0))
+            shortest = int(lengths.min(initial=longest)) or int(lengths.min(initial=longest, where=lengths > 0))
+            found[name] = Letters(min(lowest, highest), highest, shortest, longest)
     return found
 
 

@@ -18,7 +18,8 @@ from pipelines.errors import SourceError
 from pipelines.sources import csv_files, hes, mhsds
 from pipelines.sources.aliases import SourceTable, aliases_digest, choose_layouts, load_aliases
 from pipelines.sources.csv_files import Batch, Content, Header, Piece
-from pipelines.sources.packed import Member, list_members
+from pipelines.sources.packed import Member, list_members, no_files
+from pipelines.sources.unread import judge_file, judge_other
 from pipelines.tables import TABLES
 
 DESCRIPTION = "extract_manifest.json"
@@ -136,6 +137,8 @@ def _examine_folder(folder: Path) -> Extract:
     for member in list_members(folder, problems):
         table = None if member.is_of_macos else csv_files.match_table(member.file_name, list(by_name))
         if table is None:
+            refusal = judge_file(member, layouts) if member.name != DESCRIPTION else None
+            problems += [refusal] if refusal is not None else []
             ignored += [member.name] if member.name != DESCRIPTION else []
             continue
         try:
@@ -144,6 +147,10 @@ def _examine_folder(folder: Path) -> Extract:
             problems += error.problems
             continue
         found.append((member, header, by_name[table]))
+    for other in no_files(folder):
+        refusal = judge_other(other, layouts)
+        problems += [refusal] if refusal is not None else []
+        ignored.append(f"{other.name}/" if other.is_dir() else other.name)
     chosen = choose_layouts([(header, choices) for _, header, choices in found])
     files = [SourceFile(member, header, layout) for (member, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in missing_columns(file)]
@@ -155,7 +162,11 @@ def _examine_folder(folder: Path) -> Extract:
 def check_source(source: Path | Source) -> list[str]:
     """Everything that keeps a study from using a source folder, from the headers alone. Hospital data alone can be
     loaded (see `examine`), but a study needs the MHSDS tables that its stays come from."""
-    extract = examine(source)
+    return problems_of_study(examine(source))
+
+
+def problems_of_study(extract: Extract) -> list[str]:
+    """check_source, of a source that was examined."""
     return [*extract.problems, *(_mandatory_tables(extract.files) if _is_hospital_data(extract.files) else [])]
 
 

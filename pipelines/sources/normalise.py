@@ -1,6 +1,7 @@
 """Text rows of a raw file -> typed canonical rows, and the rows that cannot be used, each with its reason.
 
-Values are trimmed; nothing and '<...>' placeholders are null; codes are upper case; a date is read in whichever
+Values are trimmed; nothing, '<...>' placeholders and what programs write for no value (MISSING_TEXTS) are null, the
+last counted; codes are upper case; a date is read in whichever
 accepted format its shape says, so a file that mixes formats is read value by value; of a timestamp the date is kept.
 '01/02/2019' has the day first, always: whether a column shows the month to be first is counted (DateOrder) and judged
 when the whole file was seen, and such a file is refused.
@@ -19,10 +20,13 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
-from pipelines.sources.csv_files import Header
+from pipelines.sources.csv_files import Header, Letters
 from pipelines.tables import month_id
 
-NOTHING_KNOWN: Mapping[str, int] = MappingProxyType({})
+NOTHING_KNOWN: Mapping[str, Letters] = MappingProxyType({})
+MISSING_TEXTS = ("NULL", "null", "Null", "\\N", "NA", "NaN", "nan", "NaT", ".")
+"""What SQL Server, PostgreSQL and MySQL, R, pandas and SAS write where they have no value. None is a code of any list
+that is read, and as an id one of them would make a person of all rows that name nobody."""
 _ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"
 _DATE_CHARACTERS = 10
 _LIMITS = {"month_id": (1, month_id(2199, 12))}  # months are counted through, so a mistyped one must not be far away
@@ -57,12 +61,12 @@ class Normalised:
 
 
 def normalise(
-    raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, int] = NOTHING_KNOWN
+    raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, Letters] = NOTHING_KNOWN
 ) -> Normalised:
     """One batch of a raw file (csv_files.Batch, with its `printable`) in the canonical form of its layout."""
-    sent = _tidy(raw, header, layout, printable)
+    sent, said_missing = _tidy(raw, header, layout, printable)
     texts, refused = _refuse(sent, header, layout)
-    no_lower_case = {name for name, highest in printable.items() if highest < ord("a")}
+    no_lower_case = {name for name, letters in printable.items() if letters.highest < ord("a")}
     present = [column for column in layout.columns if column.headers(header)]
     typed = {column.column.name: _column(texts, header, layout, column, no_lower_case) for column in present}
     rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
@@ -78,7 +82,7 @@ def normalise(
         rows=rows.drop("_reason"),
         unresolved=apart.filter(pl.col("_reason").is_null()).drop("_reason"),
         quarantined=apart.filter(pl.col("_reason").is_not_null()).select(line="_line", reason="_reason", raw="raw"),
-        nulled=refused + sum((emptied for _, emptied in typed.values()), Counter()),
+        nulled=said_missing + refused + sum((emptied for _, emptied in typed.values()), Counter()),
         date_orders=_date_orders(texts, raw["_line"], header, layout),
     )
 
@@ -90,9 +94,10 @@ def hash_rows(raw: pl.DataFrame) -> pl.Series:
 
 
 def stands_for_nothing(text: pl.Series, layout: SourceTable) -> pl.Series:
-    """Whether a trimmed value is a placeholder: nothing, '<...>', or one of the layout's codes for missing."""
+    """Whether a trimmed value is a placeholder: nothing, '<...>', one of MISSING_TEXTS, or one of the layout's codes
+    for missing."""
     empty = (text == "") | (text.str.starts_with("<") & text.str.ends_with(">"))
-    return empty | text.is_in(layout.missing_codes) if layout.missing_codes else empty
+    return empty | text.is_in([*MISSING_TEXTS, *layout.missing_codes])
 
 
 def add_date_orders(parts: Sequence[DateOrder]) -> tuple[DateOrder, ...]:
@@ -153,18 +158,26 @@ def _parse_iso(texts: pl.Series) -> pl.Series | None:
     return dates if earliest is None or (isinstance(earliest, date) and earliest.year >= _FIRST_YEAR) else None
 
 
-def _tidy(raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, int]) -> dict[str, pl.Series]:
-    """The raw columns that are needed, trimmed, null where a placeholder stands."""
+def _tidy(
+    raw: pl.DataFrame, header: Header, layout: SourceTable, printable: Mapping[str, Letters]
+) -> tuple[dict[str, pl.Series], Counter[str]]:
+    """The raw columns that are needed, trimmed, null where a placeholder stands; and how many cells said in words that
+    they hold nothing."""
     needed = {name for column in layout.columns for name in column.headers(header)}
-    texts = {}
+    written = dict(zip(header.folded, header.names, strict=True))
+    texts, said_missing = {}, Counter[str]()
     for name in sorted(needed):
-        if name in printable and not layout.missing_codes:
+        if name in printable and not any(map(printable[name].may_hold, (*MISSING_TEXTS, *layout.missing_codes))):
             texts[name] = raw[name]
             continue
-        text = raw[name].str.strip_chars()
+        text = raw[name] if name in printable else raw[name].str.strip_chars()
         empty = stands_for_nothing(text, layout)
-        texts[name] = text.set(empty.fill_null(False), None) if empty.any() else text
-    return texts
+        if not empty.any():
+            texts[name] = text
+            continue
+        said_missing[f"written_as_missing:{written[name]}"] = int(text.is_in(MISSING_TEXTS).sum())
+        texts[name] = text.set(empty.fill_null(False), None)
+    return texts, +said_missing
 
 
 def _refuse(

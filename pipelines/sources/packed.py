@@ -87,6 +87,12 @@ def list_members(folder: Path, problems: list[str]) -> Iterator[Member]:
             yield Member(path)
 
 
+def no_files(folder: Path) -> list[Path]:
+    """What else lies in a folder: subfolders, and links that lead nowhere, in order of names."""
+    others = [path for path in folder.iterdir() if _odd_name(path.name) is None and not path.is_file()]
+    return sorted(others, key=lambda path: path.name)
+
+
 def _odd_name(name: str) -> str | None:
     """What is wrong with the name of a file, if it cannot be written down as text."""
     shown = name.encode("utf-8", "backslashreplace").decode()

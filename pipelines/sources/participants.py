@@ -2,7 +2,8 @@
 used.
 
 Allocation, never MHSDS coding, defines the exposure (DOMAIN 0b.1), so a row whose arm, person, date or consent is in
-doubt is set aside rather than guessed.
+doubt is set aside rather than guessed: all rows of a person, where what they say of arm, consent or allocation differs
+or is unreadable in one of them ("withdrawn" beside "Y" is no consent).
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipelines.sources import packed, workbook
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
 from pipelines.sources.csv_files import Batch, Header, Piece, look_through, read_batches, read_header
-from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, stands_for_nothing
+from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, parse_dates, stands_for_nothing
 from pipelines.sources.packed import File
 from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
 from pipelines.sources.pseudonyms import conceal
@@ -33,6 +34,11 @@ UNLINKED = pl.Schema(
         "reason": pl.String(),
     }
 )
+DOUBTS = {"arm_in_doubt": "arm_code", "consent_in_doubt": "consent_code", "allocation_in_doubt": "allocation_date"}
+"""Reasons why nobody's rows are used that do not agree on a column."""
+_DOUBT_OF_REASON = {f"bad_code:{column}": doubt for doubt, column in DOUBTS.items()}
+_DOUBT_OF_REASON |= {"bad_date:allocation_date": "allocation_in_doubt", "in_both_arms": "arm_in_doubt"}
+_DOUBT_OF_REASON |= {doubt: doubt for doubt in DOUBTS}
 _PARQUET = ".parquet"
 
 
@@ -62,7 +68,8 @@ def read_participants(path: Path, key: bytes | None = None) -> tuple[pl.DataFram
     problems = month_first_problems(path.name, result.date_orders)
     if problems:
         raise SourceError(problems)
-    rows, again = _one_row_each(_add_unreadable(result.rows.sort("_line"), raw, header, layout))
+    doubts = _written_doubts(raw, header, layout)
+    rows, again = _one_row_each(_add_unreadable(result.rows.sort("_line"), raw, header, layout), doubts)
     raw_text = raw.select(line="_line", raw=pl.struct(pl.exclude("_line")).struct.json_encode())
     malformed = [(line, "malformed_line", text) for line, text in batch.malformed]
     aside = [
@@ -128,24 +135,45 @@ def bridge_participants(
     """Participants and quarantine with the pseudonyms of the lake; somebody who was listed under two of them is listed
     twice. `steps` is the lake's table person_bridge."""
     bridge = follow_bridge(steps)
-    crossed, again = _one_row_each(cross_bridge(listed, bridge))
+    apart = cross_bridge(quarantined, bridge)
+    doubts = apart.select("person_id", doubt=pl.col("reason").replace_strict(_DOUBT_OF_REASON, default=None))
+    crossed, again = _one_row_each(cross_bridge(listed, bridge), doubts.drop_nulls())
     aside = again.select(
         "line", "person_id", "reason", raw=pl.struct(pl.exclude("line", "reason")).struct.json_encode()
     )
-    parts = [cross_bridge(quarantined, bridge), aside.select(SET_ASIDE.names())]
+    parts = [apart, aside.select(SET_ASIDE.names())]
     return crossed, pl.concat(parts).sort("line", maintain_order=True)
 
 
-def _one_row_each(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The first row of each person, and the others with their reason; nobody's who is listed in both arms."""
-    reason = (
-        pl.when(pl.col("arm_code").n_unique().over("person_id") > 1)
-        .then(pl.lit("in_both_arms"))
-        .when(~pl.col("person_id").is_first_distinct())
-        .then(pl.lit("duplicate_person"))
-    )
-    judged = rows.with_columns(reason=reason)
+def _one_row_each(rows: pl.DataFrame, doubts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The first row of each person, and the others with their reason; nobody's whose rows disagree on what decides, or
+    who is among `doubts` (person_id, doubt: a reason of DOUBTS)."""
+    reasons = [pl.when(pl.col("arm_code").n_unique().over("person_id") > 1).then(pl.lit("in_both_arms"))]
+    for doubt, column in DOUBTS.items():
+        people = doubts.filter(doubt=doubt)["person_id"].drop_nulls().unique()
+        differs = pl.col("person_id").is_in(people.implode())
+        if column in rows.columns:
+            differs |= pl.col(column).n_unique().over("person_id") > 1
+        reasons.append(pl.when(differs).then(pl.lit(doubt)))
+    reasons.append(pl.when(~pl.col("person_id").is_first_distinct()).then(pl.lit("duplicate_person")))
+    judged = rows.with_columns(reason=pl.coalesce(reasons))
     return judged.filter(pl.col("reason").is_null()).drop("reason"), judged.filter(pl.col("reason").is_not_null())
+
+
+def _written_doubts(raw: pl.DataFrame, header: Header, layout: SourceTable) -> pl.DataFrame:
+    """person_id and doubt of those whose rows, usable or not, say different things; an empty cell says nothing."""
+    person = _sent(raw, "person_id", header, layout)
+    found = [pl.DataFrame(schema={"person_id": pl.String, "doubt": pl.String})]
+    for doubt, column in DOUBTS.items():
+        said = _sent(raw, column, header, layout)
+        days = parse_dates(said, layout.date_formats) if column == "allocation_date" else None
+        meaning = (
+            said.str.to_uppercase() if days is None else pl.select(pl.coalesce(days.cast(pl.String), said)).to_series()
+        )
+        values = pl.DataFrame({"person_id": person, "value": meaning}).drop_nulls()
+        people = values.filter(pl.col("value").n_unique().over("person_id") > 1).select("person_id").unique()
+        found.append(people.with_columns(doubt=pl.lit(doubt)))
+    return pl.concat(found)
 
 
 def _add_unreadable(rows: pl.DataFrame, raw: pl.DataFrame, header: Header, layout: SourceTable) -> pl.DataFrame:

@@ -20,7 +20,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.sources.aliases import SourceTable, spellings
-from pipelines.sources.csv_files import Batch, Header
+from pipelines.sources.csv_files import Batch, Header, Letters
 from pipelines.sources.normalise import stands_for_nothing
 
 KEY, KEY_FILE = "VIRTUAL_CONTROLS_PSEUDONYM_KEY", "VIRTUAL_CONTROLS_PSEUDONYM_KEY_FILE"
@@ -31,7 +31,7 @@ UNREAD = "_unread"
 _FINGERPRINT_OF = b"virtual-controls: fingerprint of a pseudonym key"
 _FINGERPRINT_DIGITS = 12
 _SEED_OF = b"virtual-controls: seed of row hashes"
-_HIGHEST_HEX_DIGIT = ord("f")
+_HEX = Letters(ord("0"), ord("f"), 64, 64)  # of an HMAC-SHA-256, as it is written
 
 
 def read_key(environment: Mapping[str, str] = os.environ) -> bytes:
@@ -103,7 +103,7 @@ def conceal(batch: Batch, header: Header, layout: SourceTable, key: bytes) -> Ba
         rows = rows.with_columns(_conceal_column(rows[name], layout, key))
         printable.pop(name, None)
         if not rows[name].str.contains(r"[^0-9a-f]").any():
-            printable[name] = _HIGHEST_HEX_DIGIT
+            printable[name] = _HEX
     if unread:
         hashed = rows.select(unread).hash_rows(seed=_seed(key)).cast(pl.String).alias(UNREAD)
         rows = rows.drop(unread).with_columns(hashed)
@@ -125,7 +125,7 @@ def people_columns(header: Header, layout: SourceTable) -> set[str]:
 
 
 def _conceal_column(ids: pl.Series, layout: SourceTable, key: bytes) -> pl.Series:
-    """Pseudonyms where an id stands, and what stands for none (empty, <...>, codes for missing) as it is."""
+    """Pseudonyms where an id stands, and what stands for none (empty, <...>, NULL, codes for missing) as it is."""
     text = ids.str.strip_chars()
     some = text.set(stands_for_nothing(text, layout).fill_null(True), None)
     return pl.select(pl.coalesce(pseudonymise(some, key), text).alias(ids.name)).to_series()

@@ -12,8 +12,9 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.protocol import Covariates, Source, TableFile
+from pipelines.sources import normalise
 
-MISSING_TEXTS = ["", "NA", "NaN", "nan", "NULL", "."]
+MISSING_TEXTS = ["", *normalise.MISSING_TEXTS]
 
 
 @dataclass(frozen=True)

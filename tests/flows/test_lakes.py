@@ -81,3 +81,18 @@ def test_an_extract_that_changes_after_the_plan_is_refused(extract: Path, tmp_pa
 def test_ready_made_tables_have_no_lake(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="need no lake"):
         load_lake(ROOT / "configs/studies/lalonde.toml", None, tmp_path / "runs", check=False)
+
+
+def test_check_and_lake_name_the_files_that_are_not_read(command: Command, extract: Path, tmp_path: Path) -> None:
+    (extract / "MHS002GP_2018.csv").write_text("Person_ID,OrgIDProv,UniqMonthID,GMPReg\n")
+    checked = command.run("check", STUDY, "--source", extract)
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.splitlines()[-1] == (
+        "not read, since no table that is used was found in them: MHS002GP_2018.csv, SOURCE.md"
+    )
+    shown = command.run("lake", STUDY, "--source", extract, "--runs", tmp_path / "runs")
+    assert "Not read as a table: MHS002GP_2018.csv, SOURCE.md, participants.csv" in shown.stdout.splitlines()
+    (extract / "MHS501HospProvSpell_2018.csv.gz").rename(extract / "MHS501HospProvSpell_2018.dat")
+    refused = command.run("check", STUDY, "--source", extract)
+    assert refused.returncode == 4
+    assert "MHS501HospProvSpell_2018.dat: looks like MHS501HospProvSpell by its name, but is not read" in refused.stderr

@@ -95,6 +95,8 @@ def _expect_sets_and_weights_agree(design: Design, options: dict[str, Any]) -> N
             assert (n_control if design.estimand == "ATC" else n_treated) == 1
         if design.method == "full_matching":
             assert min(n_treated, n_control) == 1
+            fewest, most = (options.get(name) for name in ("min_controls", "max_controls"))
+            assert (fewest or 0) <= n_control / n_treated <= (most or np.inf)
 
 
 def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from typing import Any, get_args
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from models.propensity import fit_propensity
 from models.registry import DESIGNS, EFFECTS, EVERY_KIND, check_capability
-from models.results import Baseline, Design, Estimand
+from models.results import Baseline, BoolArray, Design, Estimand
 
 N = 360
 QUICK: dict[str, dict[str, Any]] = {
@@ -68,8 +69,9 @@ def outcomes() -> dict[str, tuple[Any, ...]]:
     }
 
 
-def call(effect: str, kind: str, design: Design, **more: Any) -> Any:
-    """The method on the sample of a kind of outcome; `more` are options beyond the quick ones."""
+def call(effect: str, kind: str, design: Design, lost: BoolArray | None = None, **more: Any) -> Any:
+    """The method on the sample of a kind of outcome, which is missing of those `lost`; `more` are options beyond the
+    quick ones."""
     function: Callable[..., Any] = EFFECTS[effect].function
     options = QUICK.get(effect, {}) | more
     if kind in ("binary", "continuous") or EFFECTS[effect].individual_effects:
@@ -79,6 +81,8 @@ def call(effect: str, kind: str, design: Design, **more: Any) -> Any:
     if kind in ("time_to_event", "recurrent"):
         options["horizon"] = 365
     given = outcomes()[kind]
+    if lost is not None:
+        given = (np.where(lost, np.nan, given[0]), *given[1:])
     if effect == "first_readmission_type":
         given = (given[0], np.where((given[1] == 1) & (np.arange(N) % 2 == 0), 3, given[1]))
     return function(*given, people()[0], design, **options)
@@ -96,6 +100,23 @@ def test_what_the_table_allows_is_not_refused(name: str, estimand: Estimand) -> 
                 assert tuple(getattr(found, "estimates", found)), (effect, kind)
                 n_calls += 1
     assert n_calls >= len(EFFECTS) / 2
+
+
+@pytest.mark.parametrize(("name", "estimand"), PAIRS)
+def test_people_observed_can_stand_for_the_others_after_every_design(name: str, estimand: Estimand) -> None:
+    """A seventh of the outcomes is missing; everybody of the design stays in it."""
+    design, lost = design_of(name, estimand), np.arange(N) % 7 == 3
+    n_calls = 0
+    for effect, method in EFFECTS.items():
+        if "unobserved" not in signature(method.function).parameters:
+            continue
+        for kind in method.kinds:
+            if check_capability(name, effect, estimand, kind) is None:
+                found = call(effect, kind, design, lost, unobserved="weights")[0]
+                assert np.isfinite([found.value, found.std_error]).all()
+                assert found.n_treated == (design.treated & (design.weights > 0)).sum()
+                n_calls += 1
+    assert n_calls == 6
 
 
 def test_what_an_effect_method_cannot_target_the_table_says() -> None:
@@ -120,6 +141,24 @@ def test_the_effective_number_is_that_of_the_arm_that_stands_in(effect: str) -> 
         assert estimate.effective_n < estimate.n_treated < estimate.n_control
         if effect in ("weighted_difference", "quasi_poisson", "cox", "cumulative_incidence", "lwyy"):
             assert estimate.effective_n == pytest.approx(weights.sum() ** 2 / (weights @ weights))
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATO"])
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_where_both_arms_stand_in_the_effective_number_is_the_smaller(effect: str, estimand: Estimand) -> None:
+    """Two fifths are treated, so theirs is the smaller; it must not be that of the controls."""
+    if estimand not in EFFECTS[effect].estimands:
+        return
+    design = design_of("propensity_weighting", estimand)
+    kish = [
+        design.weights[arm].sum() ** 2 / (design.weights[arm] ** 2).sum() for arm in (design.treated, ~design.treated)
+    ]
+    assert kish[0] < 0.9 * kish[1]
+    found = call(effect, EFFECTS[effect].kinds[0], design)
+    for estimate in getattr(found, "estimates", found):
+        assert estimate.effective_n <= estimate.n_treated < kish[1]
+        if effect in ("weighted_difference", "quasi_poisson", "cox", "cumulative_incidence", "lwyy"):
+            assert estimate.effective_n == pytest.approx(kish[0])
 
 
 def test_every_kind_of_outcome_has_a_sample() -> None:

@@ -15,7 +15,12 @@ from tests.models.contract import expect_good_design
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "nearest_neighbour": {"ratio": [1, 3], "caliper": [None, 0.2], "calendar_days": [None, 30]},
     "optimal_matching": {"ratio": [1, 3], "caliper": [None, 0.2], "calendar_days": [None, 30]},
-    "full_matching": {"caliper": [None, 0.2], "calendar_days": [None, 60]},
+    "full_matching": {
+        "caliper": [None, 0.2],
+        "calendar_days": [None, 60],
+        "min_controls": [None, 1 / 4],
+        "max_controls": [None, 18],
+    },
     "coarsened_exact": {"covariates": [("a", "c"), ("a", "b", "c")], "bins": [None, 3]},
     "subclassification": {"n_subclasses": [2, 6], "min_per_arm": [1, 2]},
     "cardinality_matching": {"ratio": [1, 2], "tolerance": [0.1], "keep_all_treated": [False, True], "gap": [0.02]},
@@ -46,7 +51,11 @@ FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
         ({"ratio": 2, "distance": "mahalanobis", "anti_exact": ("c",), "caliper": 0.5}, ("ATT",)),
         ({"ratio": 2, "min_ratio": 2, "covariate_calipers": {"a": 1.0}}, ("ATT",)),
     ],
-    "full_matching": [({"distance": "robust_mahalanobis", "covariate_calipers": {"a": 1.0}}, ("ATT", "ATC", "ATE"))],
+    "full_matching": [
+        ({"distance": "robust_mahalanobis", "covariate_calipers": {"a": 1.0}}, ("ATT", "ATC", "ATE")),
+        ({"distance": "mahalanobis", "caliper": 1.0, "min_controls": 1, "max_controls": 14}, ("ATT", "ATC", "ATE")),
+        ({"caliper": None, "min_controls": 2, "max_controls": 10}, ("ATT", "ATC", "ATE")),
+    ],
     "coarsened_exact": [({"cut_points": {"a": (-0.5, 0.5)}, "covariates": ("c",)}, ("ATT", "ATC", "ATE"))],
 }
 """Options that a full grid would multiply without need; the ATC where there are treated rows enough."""

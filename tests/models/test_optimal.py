@@ -22,10 +22,16 @@ def match(baseline: Baseline, treated: BoolArray, linear: FloatArray, **options:
 
 
 def exact(
-    baseline: Baseline, treated: BoolArray, linear: FloatArray, ratio: int, width: float, days: float
+    baseline: Baseline,
+    treated: BoolArray,
+    linear: FloatArray,
+    ratio: int,
+    width: float,
+    days: float,
+    min_ratio: int = 1,
 ) -> tuple[int, int, float]:
     """(treated rows served, pairs, sum of distances) by an assignment of places to persons, with penalties for places
-    that stay empty: 1,000 for further places, 100,000 for a treated row's first."""
+    that stay empty: 1,000 for further places, 100,000 for a treated row's first `min_ratio`."""
     rows = naive_comparable(baseline, treated)
     heads = [i for i in rows if treated[i]]
     persons = sorted({int(baseline.person[j]) for j in rows if not treated[j]})
@@ -43,7 +49,7 @@ def exact(
             ]
             if allowed:
                 cost[place, column] = min(allowed)
-        cost[place, len(persons) + place] = 100_000 if k == 0 else 1_000
+        cost[place, len(persons) + place] = 100_000 if k < min_ratio else 1_000
     seat, column = linear_sum_assignment(cost)
     filled = [(s, c) for s, c in zip(seat, column, strict=True) if c < len(persons)]
     return len({s // ratio for s, _ in filled}), len(filled), float(sum(cost[s, c] for s, c in filled))
@@ -67,6 +73,30 @@ def test_the_total_is_that_of_an_exact_solver(
     found = sum(abs(world[2][head] - world[2][row]) for head, controls in sets.items() for row in controls)
     assert found == pytest.approx(total, abs=1e-7)
     assert design.notes["total_distance"] == pytest.approx(total, abs=1e-7)
+
+
+@given(world=small_worlds(), ratio=st.integers(2, 3), caliper=st.sampled_from([None, 1.0]))
+@settings(max_examples=150, deadline=None)
+def test_the_controls_that_all_need_come_before_further_ones(
+    world: tuple[Baseline, BoolArray, FloatArray], ratio: int, caliper: float | None
+) -> None:
+    """By the same solver, the first two places of everybody worth most; where all of them can be filled nobody loses
+    the set."""
+    design = match(*world, ratio=ratio, min_ratio=2, caliper=caliper)
+    width = np.inf if caliper is None else float(design.notes["caliper_width"])
+    _, pairs, total = exact(*world, ratio, width, np.inf, 2)
+    assert design.notes["total_distance"] == pytest.approx(total, abs=1e-7)
+    n_treated = sum(bool(world[1][row]) for row in naive_comparable(world[0], world[1]))
+    _, pairs_of_two, _ = exact(*world, 2, width, np.inf)
+    if pairs_of_two == 2 * n_treated:
+        assert (design.notes["n_sets"], int((design.weights[~world[1]] > 0).sum())) == (n_treated, pairs)
+
+
+def test_nobody_is_dropped_for_another_s_third_control() -> None:
+    """Four controls nearer to one treated row than to the other: three and one by distance alone, two each here."""
+    rows = [(0.0, 1, 0, 0, 1), (1.0, 1, 0, 0, 2), *((x, 0, 0, 0, int(100 * x)) for x in (0.1, 0.2, 0.3, 0.9))]
+    assert sets_in(match(*people(rows), caliper=None, ratio=3, min_ratio=2)) == {0: {2, 3}, 1: {4, 5}}
+    assert sets_in(match(*people(rows), caliper=None, ratio=3)) == {0: {2, 3, 4}, 1: {5}}
 
 
 @pytest.mark.parametrize("ratio", [1, 4])

@@ -29,7 +29,7 @@ SCORES: dict[str, dict[str, Any]] = {
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "nearest_neighbour": [{}, {"replace": True}, {"distance": "mahalanobis", "caliper": None}, {"anti_exact": ("b",)}],
     "optimal_matching": [{}, {"ratio": 3, "min_ratio": 3}, {"distance": "robust_mahalanobis", "caliper": None}],
-    "full_matching": [{}, {"caliper": None}],
+    "full_matching": [{}, {"caliper": None}, {"min_controls": 1, "max_controls": 2}, {"max_controls": 0.5}],
     "coarsened_exact": [{}, {"cut_points": {"a": (0.0,)}}],
     "propensity_weighting": [{}, {"trim": "common_support"}, {"trim": "preference"}, {"truncate_quantile": 0.9}],
     "cardinality_matching": [{}, {"keep_all_treated": True}],

@@ -38,8 +38,10 @@ FACTORS = (10.0, 1e-3)
 
 
 def _options(effect: str) -> list[dict[str, Any]]:
-    """The defaults and, where there are any, weights for the end of observation."""
+    """The defaults and, where there are any, weights for the end of observation or for outcomes not observed."""
     known = signature(EFFECTS[effect].function).parameters
+    if "unobserved" in known:
+        return [{}, {"unobserved": "weights", "lost": np.arange(people()[2].size) % 7 == 3}]
     if "censoring" not in known:
         return [{}]
     n = people()[2].size

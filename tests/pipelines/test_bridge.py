@@ -160,13 +160,45 @@ def test_participants_are_found_under_their_new_pseudonym_once() -> None:
         {"person_id": ["b", "old", "new", "x"], "arm_code": ["PEER", "PEER", "PEER", "CONTROL"], "line": [2, 3, 5, 6]},
         schema_overrides=dict.fromkeys(("person_id", "arm_code"), pl.String),
     )
-    set_aside = pl.DataFrame([(4, "bad_code:arm_code", "{}", "mid")], schema=SET_ASIDE, orient="row")
+    set_aside = pl.DataFrame([(4, "missing:arm_code", "{}", "mid")], schema=SET_ASIDE, orient="row")
     bridge = pl.DataFrame({"old_person_id": ["old", "mid", "b", "x"], "new_person_id": ["mid", "new", "b", "b"]})
     crossed, aside = bridge_participants(listed, set_aside, bridge)
     assert crossed.rows() == [("new", "PEER", 3)]
     assert aside.rows() == [
         (2, "in_both_arms", '{"person_id":"b","arm_code":"PEER"}', "b"),
-        (4, "bad_code:arm_code", "{}", "new"),
+        (4, "missing:arm_code", "{}", "new"),
         (5, "duplicate_person", '{"person_id":"new","arm_code":"PEER"}', "new"),
         (6, "in_both_arms", '{"person_id":"b","arm_code":"CONTROL"}', "b"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "doubt"),
+    [
+        ("bad_code:consent_code", "consent_in_doubt"),
+        ("consent_in_doubt", "consent_in_doubt"),
+        ("bad_date:allocation_date", "allocation_in_doubt"),
+        ("in_both_arms", "arm_in_doubt"),
+        ("missing:consent_code", None),
+    ],
+)
+def test_doubt_under_one_pseudonym_is_doubt_under_the_other(reason: str, doubt: str | None) -> None:
+    listed = pl.DataFrame({"person_id": ["new"], "arm_code": ["PEER"], "line": [2]})
+    set_aside = pl.DataFrame([(3, reason, "{}", "old")], schema=SET_ASIDE, orient="row")
+    bridge = pl.DataFrame({"old_person_id": ["old"], "new_person_id": ["new"]})
+    crossed, aside = bridge_participants(listed, set_aside, bridge)
+    assert crossed.height == (doubt is None)
+    assert aside.select("line", "reason", "person_id").rows() == [
+        *([(2, doubt, "new")] if doubt else []),
+        (3, reason, "new"),
+    ]
+
+
+def test_consent_that_two_pseudonyms_give_and_refuse() -> None:
+    listed = pl.DataFrame(
+        {"person_id": ["old", "new"], "arm_code": ["PEER"] * 2, "consent_code": ["Y", "N"], "line": [2, 3]}
+    )
+    bridge = pl.DataFrame({"old_person_id": ["old"], "new_person_id": ["new"]})
+    crossed, aside = bridge_participants(listed, SET_ASIDE.to_frame(), bridge)
+    assert crossed.is_empty()
+    assert aside["reason"].to_list() == ["consent_in_doubt"] * 2

@@ -104,7 +104,7 @@ def test_under_the_ate_either_arm_must_be_enough_and_under_the_att_the_controls(
 
 
 def test_a_threshold_of_the_treated_that_follows_the_controls_stands_in_the_protocol() -> None:
-    for estimand, expected in {"ATT": None, "ATO": None, "ATE": 50.0, "ATC": 50.0}.items():
+    for estimand, expected in {"ATT": None, "ATO": 50.0, "ATE": 50.0, "ATC": 50.0}.items():
         content = make_table_protocol().model_dump()
         content["estimand"]["target"] = estimand
         content["design"]["methods"] = ["propensity_weighting"]

@@ -183,6 +183,33 @@ def test_outcomes_after_a_table_stopped_or_before_it_began_are_null(
     assert set(found.select(kept).null_count().row(0)) == {0}
 
 
+GAP = (date(2017, 4, 1), date(2018, 3, 31))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "table", "outcomes"),
+    [
+        ("MHS201*_2017", "contact", ("n_dna", "n_attended", "n_crht")),
+    ],
+)
+def test_outcomes_over_months_that_a_table_leaves_out_are_null(
+    tmp_path: Path, left_out: str, table: str, outcomes: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "extract"
+    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns(f"{left_out}*"))
+    lake = write_lake(folder, tmp_path / "lake", n_buckets=1)
+    cohort = build_cohort(lake, *read_participants(MINI / "participants.csv"), load_protocol(SAMPLE))
+    told = next(row for row in cohort.account["tables"] if row["table"] == table)
+    months = [f"{2017 + (month > 12)}-{(month - 1) % 12 + 1:02d}" for month in range(4, 16)]
+    assert [row["month"] for row in told["months_not_covered"]] == months
+    found = cohort.outcomes.filter(pl.col("censored_day").is_null())
+    day_1, day_365 = (pl.col("index_date").dt.offset_by(by) for by in ("1d", "365d"))
+    is_covered = (day_365 < GAP[0]) | (day_1 > GAP[1])
+    assert 0 < found.filter(is_covered).height < found.height
+    for name in outcomes:
+        assert found.filter(pl.col(f"{name}_365d").is_not_null() != is_covered).is_empty(), name
+
+
 def test_the_account_says_that_deaths_are_not_known(tmp_path: Path) -> None:
     folder = tmp_path / "extract"
     shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns("ONS_deaths*"))

@@ -306,6 +306,23 @@ def test_rows_without_the_outcome_keep_the_values_of_the_design(tmp_path: Path) 
     assert estimates["value"].is_finite().all()
 
 
+@pytest.mark.parametrize("use", ["median", "multiple_imputation"])
+def test_a_covariate_that_nobody_has_whose_outcome_was_observed_refuses_regressions_alone(
+    tmp_path: Path, use: str
+) -> None:
+    """The protocol is no worse for it, and what needs no imputation with the outcome is estimated."""
+    tables, is_even = people(), pl.col("row_id") % 2 == 0
+    tables[store.BASELINE] = tables[store.BASELINE].with_columns(pl.when(is_even).then("age").alias("age"))
+    tables[store.OUTCOMES] = tables[store.OUTCOMES].with_columns(pl.when(~is_even).then("back").alias("back"))
+    protocol = with_outcome()
+    covariates = protocol.covariates.model_copy(update={"missing_of": {"age": use}})
+    run = study(tmp_path, protocol.model_copy(update={"covariates": covariates}), tables)
+    assert set(run.read(store.ESTIMATES)["method"]) == {"weighted_difference"}
+    notes = {note["method"]: note["note"] for note in run.read_json(store.EFFECT_NOTES) if "imputed" in note["note"]}
+    assert set(notes) == set(REGRESSED["effects"]["methods"]) - {"weighted_difference"}
+    assert all("nobody in whom it was observed has a value of age" in note for note in notes.values())
+
+
 def test_sites_are_pooled_over_the_copies(tmp_path: Path) -> None:
     """Each site by Rubin's rules and then over sites; small in one copy is small in all."""
     tables = people()

@@ -86,6 +86,56 @@ def test_nobody_is_guessed_to_be_in_one_of_two_arms(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("change", "own", "others"),
+    [
+        ({"consent_to_linkage": "N"}, "consent_in_doubt", "consent_in_doubt"),
+        # What cannot be read may be a refusal.
+        ({"consent_to_linkage": "withdrawn"}, "consent_in_doubt", "bad_code:consent_code"),
+        ({"allocation_date": "2017-09-05"}, "allocation_in_doubt", "allocation_in_doubt"),
+        ({"allocation_date": "May"}, "allocation_in_doubt", "bad_date:allocation_date"),
+        ({"arm": "usual care"}, "arm_in_doubt", "bad_code:arm_code"),
+        ({"arm": "control", "consent_to_linkage": "N"}, "in_both_arms", "in_both_arms"),
+        # Consent is refused in a row that is unusable for another reason.
+        ({"arm": "", "consent_to_linkage": "N"}, "consent_in_doubt", "missing:arm_code"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_rows_of_a_person_that_disagree_are_all_set_aside(
+    tmp_path: Path, change: dict[str, str], own: str, others: str, is_first: bool
+) -> None:
+    pair = [(ROW, own), (ROW | change, others)]
+    pair = pair if is_first else pair[::-1]
+    people, aside = read(tmp_path, *(row for row, _ in pair), ROW | {"person_id": "Ben"})
+    assert people["person_id"].to_list() == ["Ben"]
+    assert aside.select("line", "reason", "person_id").rows() == [
+        (line, reason, "Anna") for line, (_, reason) in enumerate(pair, start=2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "same",
+    [{}, {"allocation_date": "05/01/2017"}, {"arm": "PEER"}, {"consent_to_linkage": "y"}, {"person_id": " Anna "}],
+)
+def test_rows_that_say_the_same_are_one(tmp_path: Path, same: dict[str, str]) -> None:
+    people, aside = read(tmp_path, ROW, ROW | same)
+    assert people["person_id"].to_list() == ["Anna"]
+    assert aside["reason"].to_list() == ["duplicate_person"]
+
+
+@pytest.mark.parametrize("empty", ["consent_to_linkage", "allocation_date", "arm"])
+def test_an_empty_cell_contradicts_nothing(tmp_path: Path, empty: str) -> None:
+    people, _ = read(tmp_path, ROW, ROW | {empty: ""})
+    assert people["person_id"].to_list() == ["Anna"]
+
+
+def test_doubt_in_a_list_whose_ids_are_concealed(tmp_path: Path) -> None:
+    write_csv(tmp_path / "participants.csv", [ROW, ROW | {"consent_to_linkage": "N"}, ROW | {"person_id": "Ben"}])
+    people, aside = read_participants(tmp_path / "participants.csv", key=b"k" * 32)
+    assert (people.height, aside["reason"].to_list()) == (1, ["consent_in_doubt"] * 2)
+    assert aside["person_id"].n_unique() == 1
+
+
 def test_an_unusable_first_row_does_not_block_the_second(tmp_path: Path) -> None:
     people, aside = read(tmp_path, ROW | {"arm": ""}, ROW)
     assert people.height == 1

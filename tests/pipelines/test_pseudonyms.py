@@ -12,7 +12,7 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.lake import Lake, write_lake
 from pipelines.sources import mhsds, pseudonyms
-from pipelines.sources.csv_files import Batch, Header
+from pipelines.sources.csv_files import Batch, Header, Letters
 from pipelines.sources.omop import OmopSource
 from pipelines.sources.participants import read_participants
 from pipelines.sources.pseudonyms import KEY, KEY_FILE, conceal, fingerprint_of, key_of, pseudonymise, read_key
@@ -210,10 +210,11 @@ def test_placeholders_stay_and_what_is_read_keeps_its_marks() -> None:
     layout = next(table for table in mhsds.layouts() if table.names[0] == "MHS201CareContact")
     header = Header(("Person_ID", "CareContDate", "Note"), ",", True)
     rows = pl.DataFrame({"person_id": [CLEAR], "carecontdate": ["2017-01-01"], "note": ["x"], "_line": [2]})
-    batch = Batch(rows, ((3, f"{CLEAR},a"),), {"person_id": 57, "carecontdate": 57, "note": 120})
+    of_dates = Letters(45, 57, 10, 10)
+    batch = Batch(rows, ((3, f"{CLEAR},a"),), {"person_id": of_dates, "carecontdate": of_dates, "note": of_dates})
     hidden = conceal(batch, header, layout, SECRET)
     assert hidden.rows.columns == ["person_id", "carecontdate", "_line", pseudonyms.UNREAD]
-    assert hidden.printable == {"person_id": ord("f"), "carecontdate": 57}
+    assert hidden.printable == {"person_id": Letters(ord("0"), ord("f"), 64, 64), "carecontdate": of_dates}
     assert hidden.malformed == ((3, pseudonyms.WITHHELD),)
     empty = rows.with_columns(person_id=pl.Series(["<NHS_No>"]))
     kept = conceal(Batch(empty, (), {}), header, layout, SECRET)

@@ -187,6 +187,18 @@ def test_a_share_next_to_everybody_has_a_finite_interval(monkeypatch: pytest.Mon
     assert numbers["std_error"] == pytest.approx(exact["odds_ratio"]["std_error"], rel=0.5)
 
 
+@pytest.mark.parametrize("without", [("risk_ratio",), ("risk_difference",), ("risk_difference", "risk_ratio")])
+@pytest.mark.parametrize("events", [30, 40])
+def test_an_effect_without_an_error_is_released_without_one(without: tuple[str, ...], events: int) -> None:
+    # A bootstrap has no error of a ratio where a draw has no event; with equal arms only the errors tell the level.
+    exact = estimates_of(events, 90, 30, 90)
+    for scale in without:
+        exact[scale] |= dict.fromkeys(("std_error", "lower", "upper", "p_value"), math.nan)
+    released = round_effects(exact, RULE)
+    assert released["risk_difference"]["value"] == pytest.approx((events - 30) / 90, abs=0.01)
+    assert all(released[scale]["std_error"] is None for scale in without if scale in released)
+
+
 def test_a_ratio_that_rounding_would_move_or_widen_too_far_is_withheld() -> None:
     # Of 14 events among the treated the midpoint of six says 15, and the six counts are far apart for a ratio.
     exact = estimates_of(14, 275, 8, 275)

@@ -226,6 +226,10 @@ def test_the_page_says_what_it_is(accepted: RunFolder, table: RunFolder) -> None
     assert "No row describes a real person" not in visible(page(table))
 
 
+def test_the_page_names_the_files_that_were_not_read(accepted: RunFolder) -> None:
+    assert "Not read as a table of records: README.txt." in accepted.file(store.REPORT).read_text(encoding="utf-8")
+
+
 def test_sections_come_in_reading_order(accepted: RunFolder) -> None:
     ids = re.findall(r'<section id="(\w+)"', page(accepted))
     assert ids == ["verdict", "result", "triad", "trial", "flow", "table1", "balance", "incidence", "estimates",
@@ -633,6 +637,28 @@ def test_curves_of_public_data_are_those_of_the_run(tmp_path: Path) -> None:
             assert max(abs(a - b) for a, b in known) <= 0.00005001  # four decimals
     everything = [run.path / f"release/{name}" for name in released(run)]
     assert not [file.name for file in everything if "midpoint" in file.read_text(encoding="utf-8")]
+
+
+def test_effective_numbers_are_those_of_the_arms_that_stand_in(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    design = json.loads(run.file(store.DESIGN_SUMMARY).read_text())
+    first = design["contrasts"][0]["designs"][0]
+    first["overlap"] |= {"effective_n_treated": 123.4, "effective_n_controls": 456.7}
+    for estimand, said in {
+        "ATT": "Effective number of controls 455",
+        "ATC": "Effective number of treated 125",
+        "ATE": "Effective numbers: treated 125 and controls 455",
+        "ATO": "Effective numbers: treated 125 and controls 455",
+    }.items():
+        first["estimand"] = estimand
+        write_json(run.file(store.DESIGN_SUMMARY), design)
+        render_report(run, run.path, make_protocol(), FACTS)
+        page = run.file(store.REPORT).read_text(encoding="utf-8")
+        assert said in page
+        assert "125 / 455" in page
+        measures = pl.read_csv(run.path / store.RELEASED_DIAGNOSTICS).filter(pl.col("design") == first["method"])
+        told = dict(measures.filter(contrast=design["contrasts"][0]["contrast"]).select("measure", "value").rows())
+        assert (told["effective_n_treated"], told["effective_n_controls"]) == (125.0, 455.0)
 
 
 def test_a_difference_of_exact_curves_is_exact() -> None:

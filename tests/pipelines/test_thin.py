@@ -18,7 +18,7 @@ GAP = slice(30, 36)
         ([100] * 6 + [50] + [100] * 5, []),
         ([100] * 11 + [0], [11]),  # at the end, the side there is
         ([0] + [100] * 11, [0]),
-        ([round(50 * 1.1**month) for month in range(24)], []),  # growth, ninefold
+        ([round(50 * 1.03**month) for month in range(72)], []),  # growth, eightfold in six years
         ([100] * 5 + [0] * 5, [5, 6, 7, 8, 9]),  # half of the months are ordinary
         ([100] * 5 + [0] * 6, []),  # fewer are: nothing is said
         ([0, 40] * 12, []),  # it comes and goes
