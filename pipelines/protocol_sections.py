@@ -210,11 +210,14 @@ class FollowUp(Section):
         gt=0,
         le=1,
         description="Of providers and tables: how improbable so low a count must be (Poisson, with the dispersion of "
-        "the series), so that a provider of 30 spells a month is noticed below half and one of 7 only without any; "
+        "the series), so that of 30 rows a month fewer than half are noticed and of 7 only none; "
         "1: the share alone decides",
     )
     silence_minimum_spells: int = Field(
-        1, ge=1, description="A provider whose usual number of spells a month is smaller is not judged at all"
+        30,
+        ge=1,
+        description="A provider whose usual number of spells a month is smaller is not judged at all; from 10 or so on, "
+        "chance alone would be taken for silence in a few of 1,000 months",
     )
     gap_below: float = Field(
         0.25,

@@ -319,6 +319,7 @@ def test_a_table_reaches_from_the_first_to_the_last_month_it_was_sent_for(tmp_pa
         "contact": (date(2017, 1, 1), date(2017, 3, 31)),
         "spell": january,
         "spell.planned_discharge_date": january,
+        "ward_stay": january,
         "ward_incident.incident_kind_code=SELF_HARM": january,
     }
 

@@ -155,7 +155,7 @@ def test_where_people_were_readmitted(provider: str, mergers: str | None, where:
         ({"period_end": "2017-06-30"}, "end_of_data"),
         ({"silent": "provider from until\nRAA 2017-06 2017-06"}, "provider_sent_nothing"),
         ({"silent": "provider from until\nRAA 2017-06 2017-06", "death": "death_date\n2017-04-05"}, "whole"),
-        ({"follow_up": {"silence_chance": 1}}, "provider_sent_too_few"),
+        ({"follow_up": {"silence_chance": 1, "silence_minimum_spells": 1}}, "provider_sent_too_few"),
     ],
 )
 def test_how_follow_up_ended(changes: dict[str, Any], state: str) -> None:
@@ -300,8 +300,8 @@ def test_thin_months_are_those_of_the_reference(
 def test_the_default_judges_a_provider_by_what_chance_would_leave() -> None:
     months = list(range(1401, 1413))
     submissions = pl.DataFrame(submissions_of("R1", months), schema=TABLES["submission"].schema)
-    # Poisson: 14 or fewer of 30 with probability 0.0009, 14 of 29 with 0.0014; none of 7 with 0.0009, of 6 with 0.0025.
-    for usual, low, is_thin in ((29, 14, False), (30, 14, True), (6, 0, False), (7, 0, True), (7, 1, False)):
+    # Poisson: 14 or fewer of 30 with probability 0.0009; 15 is half.
+    for usual, low, is_thin in ((29, 0, False), (30, 14, True), (30, 15, False)):
         spells = pl.DataFrame(
             {"provider_id": "R1", "month_id": months, "n_spells": [low if m == 1405 else usual for m in months]}
         )

@@ -158,9 +158,9 @@ def test_i15_a_month_with_fewer_than_half_of_the_usual_spells_was_not_submitted(
         ({"silence_chance": 1, "silence_minimum_spells": 4}, "61"),
         ({"silence_chance": 1, "silence_minimum_spells": 5}, "-"),  # a median of 4 is too small to tell
         ({}, "-"),  # of 4, chance leaves 1 or none once in 11 months (Poisson)
-        ({"silence_chance": 1, "silence_below": 0.2}, "-"),
-        ({"silence_chance": 1, "silence_below": 0.0}, "-"),
-        ({"silence_chance": 1, "censor_at": ["end_of_data"]}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "silence_below": 0.2}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "silence_below": 0.0}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "censor_at": ["end_of_data"]}, "-"),
     ],
 )
 def test_i15_the_rule_is_for_providers_large_enough_and_can_be_switched_off(
