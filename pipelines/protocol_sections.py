@@ -216,7 +216,7 @@ class FollowUp(Section):
     silence_minimum_spells: int = Field(
         30,
         ge=1,
-        description="A provider whose usual number of spells a month is smaller is not judged at all; from 10 or so on, "
+        description="A provider whose usual number of spells a month is smaller is not judged; from 10 or so on, "
         "chance alone would be taken for silence in a few of 1,000 months",
     )
     gap_below: float = Field(
