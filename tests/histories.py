@@ -340,5 +340,6 @@ def _follow_up(writer: _Writer) -> FollowUp:
     return FollowUp(
         censor_at=writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",)),
         silence_below=writer.mostly(0.5, 0.9, 0.0),
+        silence_chance=writer.mostly(1.0, 0.4, 0.001),
         silence_minimum_spells=writer.mostly(1, 2, 30),
     )

@@ -81,15 +81,18 @@ class Known:
     """What finding nothing means: nought where the extract holds the tables and reaches back far enough."""
 
     def __init__(self, own: Own, facts: Facts, stay: Row) -> None:
-        self.own, self.stay = own, stay
+        self.own, self.stay, self.gaps = own, stay, facts.gaps
         self.first = min(row["period_start_date"] for row in facts.submissions)
         self.last = facts.period_end
 
     def covers(self, tables: str, days: int | None, *, until: date | None = None, end: date | None = None) -> bool:
         until = until or self.stay["end_date"]
-        held = all(table in self.own for table in tables.split())
+        held = all(table in self.own for table in tables.split() if table != "stays")
         reaches = days is None or until - timedelta(days=days) >= self.first
-        return held and reaches and (end or until) <= self.last
+        opens = date.min if days is None else until - timedelta(days=days)
+        months = [month for table in tables.split() for month in self.gaps.get(table, ())]
+        is_hit = any(month <= (end or until) and opens <= last_day(month_of(month)) for month in months)
+        return held and reaches and (end or until) <= self.last and not is_hit
 
     def count(self, n: int, tables: str, days: int | None, **window: Any) -> int | None:
         return n if n or self.covers(tables, days, **window) else None
@@ -170,7 +173,7 @@ def earlier_stays(stay: Row, stays: list[Row], known: Known) -> Row:
     before = {"until": admission}
 
     def nothing_or(value: int, spans: list[Any], days: int) -> int | None:
-        return value if spans or known.covers("spell", days, **before) else None
+        return value if spans or known.covers("spell stays", days, **before) else None
 
     return {
         "n_prior_stays_730d": nothing_or(len(recent), recent, 730),

@@ -7,6 +7,8 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
+from math import exp, lgamma, log
 from statistics import median
 from typing import Any
 
@@ -31,7 +33,8 @@ DETENTION = {"02", "03", "07", "08", "09", "10", "12", "13", "14", "15", "16", "
 class Facts:
     """What is known of the extract as a whole; `submissions` and `successors` are rows of the reference tables,
     `thin` the provider and month of submissions that held too little to count, `reach` the first and last day that
-    each table covers (empty: all of them the whole extract)."""
+    each table covers (empty: all of them the whole extract), `gaps` the months (their first days) in between that a
+    table does not cover; `stays` names those of spells and wards."""
 
     period_end: date
     last_month_id: int
@@ -39,21 +42,52 @@ class Facts:
     successors: list[Row]
     thin: frozenset[tuple[str, int]] = frozenset()
     reach: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    gaps: Mapping[str, frozenset[date]] = field(default_factory=dict)
 
 
 def find_thin_months(spells: list[Row], facts: Facts, follow_up: FollowUp) -> frozenset[tuple[str, int]]:
-    """I15: months with fewer than a share of the provider's median number of spells, where the median is large."""
-    found = set()
+    """I15: months with far fewer spells than are usual for the provider, and months that hardly anybody sent."""
+    found = {
+        (row["provider_id"], row["month_id"])
+        for row in facts.submissions
+        if row["period_start_date"] in facts.gaps.get("stays", ())
+    }
     for provider in {row["provider_id"] for row in facts.submissions}:
         months = {row["month_id"] for row in facts.submissions if row["provider_id"] == provider}
         counts = {}
-        for month in months:
+        for month in sorted(months):
             sent = [row for row in spells if (row["provider_id"], row["month_id"]) == (provider, month)]
             counts[month] = len({(row["person_id"], row["spell_id"]) for row in sent})
-        usual = median(counts.values())
-        if usual >= follow_up.silence_minimum_spells:
-            found |= {(provider, month) for month in months if counts[month] < follow_up.silence_below * usual}
+        rule = (follow_up.silence_below, follow_up.silence_chance, follow_up.silence_minimum_spells)
+        found |= {(provider, month) for month in months if is_too_low(counts, month, *rule)}
     return frozenset(found)
+
+
+def is_too_low(counts: Mapping[int, int], month: int, below: float, chance: float, minimum: float = 0) -> bool:
+    """Whether a month (a number) holds less than `below` of what is usual around it, and less than chance explains.
+
+    Usual: the median of the 12 nearest months before it, or after it, whichever is less, among those with at least
+    `below` of the median of all that hold anything. Chance: Poisson, after dividing by the variation between months.
+    """
+    some = [n for n in counts.values() if n]
+    ordinary = [m for m in sorted(counts) if counts[m] and counts[m] >= below * median(some)]
+    medians = []
+    for side in ([m for m in ordinary if m < month][-12:], [m for m in ordinary if m > month][:12]):
+        if side:
+            medians.append(median(counts[m] for m in side))
+    if not medians or below == 0 or len(ordinary) < len(counts) / 2:
+        return False
+    usual, n = min(medians), counts[month]
+    if usual < minimum or n >= below * usual:
+        return False
+    spread = 1.0
+    if len(ordinary) >= 8:
+        run = [counts[m] for m in sorted(counts)]
+        steps = [(b - a) ** 2 / (a + b) for a, b in pairwise(run) if a + b]
+        spread = max(1.0, median(steps) / 0.4549) if steps else 1.0
+    expected = usual / spread
+    as_low = sum(exp(k * log(expected) - expected - lgamma(k + 1)) for k in range(int(n / spread + 1e-12) + 1))
+    return chance == 1 or as_low < chance
 
 
 def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibility) -> list[Row]:
