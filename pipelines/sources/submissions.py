@@ -7,6 +7,8 @@ highest number, of those that any row came with. A row without a submission is n
 
 import polars as pl
 
+from pipelines.id_order import sort_by_id
+
 SUPERSEDED = pl.Schema({"provider_id": pl.String, "month_id": pl.Int64, "submission_id": pl.String})
 NOTHING_SUPERSEDED = SUPERSEDED.to_frame()
 MONTH = ["provider_id", "month_id"]
@@ -36,10 +38,8 @@ def find_superseded(seen: pl.DataFrame, headers: pl.DataFrame, flags: pl.DataFra
     )
     # File types are compared only where each of the month's submissions has one.
     comparable = pl.when(pl.col("file_type").is_not_null().all().over(MONTH)).then("file_type")
-    number = pl.col("submission_id").cast(pl.Int64, strict=False)
-    ordered = known.with_columns(comparable, number=number).sort(
-        pl.col("is_no").not_(), "is_yes", "file_type", "number", "submission_id", nulls_last=False
-    )
+    order = [pl.col("is_no").not_(), "is_yes", "file_type"]
+    ordered = sort_by_id(known.with_columns(comparable), order, ["submission_id"])
     is_latest = pl.col("submission_id") == pl.col("submission_id").last().over(MONTH)
     return ordered.filter(pl.col("is_no") | ~is_latest).select(key).sort(key)
 
