@@ -26,6 +26,7 @@ from tests.naive_stays import (
     FOREVER,
     Facts,
     Row,
+    age_of_row,
     find_stays,
     last_day,
     latest_month_of_each,
@@ -187,7 +188,7 @@ def earlier_stays(stay: Row, stays: list[Row], known: Known) -> Row:
 
 def person(stay: Row, own: Own) -> Row:
     day = stay["end_date"]
-    months = sorted(own.get("person_month", []), key=lambda row: (row["month_id"], row["row_id"]))
+    months = sorted(own.get("person_month", []), key=age_of_row)
     until = [row for row in months if row["month_id"] <= month_of(day)]
     gender, marital = last_known(until, "gender_code"), last_known(until, "marital_code")
     letters = Counter(row["ethnicity_code"] for row in months if row["ethnicity_code"] in GROUP_OF_LETTER)
@@ -224,7 +225,7 @@ def last_status(own: Own, table: str, column: str, day: date) -> Any:
         for row in own.get(table, [])
         if row["status_date"] is not None and 0 <= (day - row["status_date"]).days <= 365
     ]
-    return last_known(sorted(rows, key=lambda row: (row["status_date"], row["month_id"], row["row_id"])), column)
+    return last_known(sorted(rows, key=lambda row: (row["status_date"], age_of_row(row))), column)
 
 
 def service_use(stay: Row, own: Own, known: Known) -> Row:
@@ -382,7 +383,7 @@ def symptoms(stay: Row, own: Own) -> Row:
         if row["tool_code"] not in HONOS or row["score"] not in (0, 1, 2, 3, 4) or row["assessment_date"] is None:
             continue
         days = (stay["end_date"] - row["assessment_date"]).days
-        order = (row["assessment_date"], row["month_id"], row["row_id"])
+        order = (row["assessment_date"], age_of_row(row))
         item = HONOS.index(row["tool_code"]) + 1
         if 0 <= days <= 90 and (item not in nearest or order > nearest[item][0]):
             nearest[item] = (order, row["score"], days)

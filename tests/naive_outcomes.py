@@ -13,6 +13,7 @@ from tests.naive_stays import (
     Row,
     death_date,
     find_spells,
+    id_order,
     is_detained_at,
     last_day,
     latest_month_of_each,
@@ -244,7 +245,9 @@ def nhs_readmission(
     """B11: another spell of any bed type within 14 days of the discharge, day 0 counting; None where the method or
     destination of the discharge leaves it out of the denominator."""
     spells = find_spells(own, facts)
-    index_spell = min((s for s in spells if s["end"] == index_date), key=lambda s: (s["start"], s["spell_id"]))
+    index_spell = min(
+        (s for s in spells if s["end"] == index_date), key=lambda s: (s["start"], id_order(s["spell_id"]))
+    )
     if index_spell["discharge_method"] in NHS_EXCLUDED_METHODS:
         return None
     if index_spell["destination"] in NHS_EXCLUDED_DESTINATIONS:

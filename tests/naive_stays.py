@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.protocol import Eligibility, FollowUp
 
 Row = dict[str, Any]
+IdOrder = tuple[int, str]
 
 FIRST_REAL_DAY = date(1901, 1, 2)  # dates before it are placeholders
 FOREVER = date.max  # the running end of a stay that is still open
@@ -115,7 +116,8 @@ def find_spells(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
 
 
 def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
-    """K6: of the rows with the same key the one of the latest month; a tie goes to the larger row_id."""
+    """K6: of the rows with the same key the one of the latest month; a tie goes to the larger row_id, as a number, then
+    to the larger record number."""
     winners: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         group = tuple(row[column] for column in key)
@@ -125,8 +127,20 @@ def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
     return list(winners.values())
 
 
-def age_of_row(row: Row) -> tuple[int, str]:
-    return row["month_id"], row["row_id"] or ""
+def age_of_row(row: Row) -> tuple[int, IdOrder, IdOrder]:
+    return row["month_id"], id_order(row["row_id"]), id_order(row["record_id"])
+
+
+def id_order(value: str | None) -> IdOrder:
+    """Whole numbers by size (leading zeros do not count), everything else by length and then as text; nothing first."""
+    if value is None:
+        return -1, ""
+    if value.isdecimal():
+        value = str(int(value))
+        return (0, "") if value == "0" else (len(value), value)
+    while value.startswith("0"):
+        value = value[1:]
+    return len(value), value
 
 
 def real(day: date | None) -> date | None:
@@ -211,7 +225,7 @@ def join_twins(spells: list[Row]) -> list[Row]:
         groups.setdefault((spell["final_provider"], spell["start"], spell["end"]), []).append(spell)
     joined = []
     for twins in groups.values():
-        kept = max(twins, key=lambda spell: (spell["month_id"], spell["spell_id"]))
+        kept = max(twins, key=lambda spell: (spell["month_id"], id_order(spell["spell_id"])))
         joined.append(kept | {"wards": [ward for twin in twins for ward in twin["wards"]]})
     return joined
 
@@ -238,7 +252,7 @@ def belongs_to(stay: list[Row], spell: Row, eligibility: Eligibility) -> bool:
 
 
 def describe_stay(spells: list[Row], legal_periods: list[Row], death: date | None, eligibility: Eligibility) -> Row:
-    last = max(spells, key=lambda s: (s["end"] or FOREVER, s["start"], s["spell_id"]))
+    last = max(spells, key=lambda s: (s["end"] or FOREVER, s["start"], id_order(s["spell_id"])))
     start, end = min(s["start"] for s in spells), last["end"]
     wards = [ward for spell in spells for ward in spell["wards"]]
     classes = {ward["bed_class"] for ward in wards if ward["bed_class"] is not None}
@@ -267,7 +281,11 @@ def distance_of_last_ward(wards: list[Row]) -> int | None:
     told = [ward for ward in wards if ward["bed_class"] is not None and ward["distance"] is not None]
     if not told:
         return None
-    return max(told, key=lambda w: (w["end"] or FOREVER, w["start"] or date.min, w["ward_stay_id"]))["distance"]
+    return max(told, key=place_of_ward)["distance"]
+
+
+def place_of_ward(ward: Row) -> tuple[date, date, IdOrder]:
+    return ward["end"] or FOREVER, ward["start"] or date.min, id_order(ward["ward_stay_id"])
 
 
 def end_reason(last: Row, death: date | None) -> str:
@@ -287,7 +305,7 @@ def is_acute(wards: list[Row], classes: set[str], eligibility: Eligibility) -> b
     known = [ward for ward in wards if ward["bed_class"] is not None]
     if not known:
         return False
-    last = max(known, key=lambda w: (w["end"] or FOREVER, w["start"] or date.min, w["ward_stay_id"]))
+    last = max(known, key=place_of_ward)
     return last["bed_class"] in ADULT_ACUTE
 
 
