@@ -190,7 +190,8 @@ EFFECT_WORDS: dict[str, Words] = {
     "quasi_poisson": Words(
         "Events come as fast late as early, so that short and long follow-up may be added up; who is lost to "
         "observation is like those who stay in the arm. `censoring = weights`: neither is asked, given covariates, "
-        "but only windows seen to their end or to death count.",
+        "but only windows seen to their end or to death count, and are its people; refused where the end of the data "
+        "cuts more than a twentieth of the windows of an arm, since the others are those of early recruits.",
         "Sandwich, by person and set: over-dispersion widens it.",
         "`censoring = weights`: 92 % with 200 treated, half of whom were lost, those with most events first.",
     ),

@@ -52,6 +52,7 @@ def show_lake(lake: "Lake", console: Console) -> None:
     for note, n in lake.manifest["notes"].items():
         console.print(Text(f"Note: {note}: {n:,}"))
     used = {rule for file in files for name in RULES for rule in file[name]}
+    used |= set(lake.manifest["notes"]) | {f"{note.split(':')[0]}:TABLE" for note in lake.manifest["notes"]}
     for rule, meaning in lake.manifest["rules"].items():
         if rule in used:
             console.print(Text(f"{rule}: {meaning}"))

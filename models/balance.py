@@ -53,15 +53,19 @@ class Overlap:
     c_statistic_before: float
 
 
-def measure_balance(baseline: Baseline, design: Design) -> tuple[BalanceRow, ...]:
+def measure_balance(baseline: Baseline, design: Design, *, with_distances: bool = True) -> tuple[BalanceRow, ...]:
     """One BalanceRow per column of `baseline.matrix`, in its order. "Before" is every row with weight 1.
+
+    with_distances  False leaves the Kolmogorov-Smirnov distances, for which rows are sorted, at nan
 
     Variance ratios are treated / control, with weighted variances corrected for the effective number of rows
     (Σw (x - mean)² × Σw / ((Σw)² - Σw²)); nan for binary covariates, whose variance follows from their mean, and where
     an arm counts fewer than two rows. An arm left without rows has mean nan, standardised difference infinite and
     Kolmogorov-Smirnov distance 1.
     """
-    return tuple(_balance(name, baseline.matrix[:, j], design) for j, name in enumerate(baseline.columns))
+    return tuple(
+        _balance(name, baseline.matrix[:, j], design, with_distances) for j, name in enumerate(baseline.columns)
+    )
 
 
 def measure_overlap(baseline: Baseline, design: Design, propensity: Propensity) -> Overlap:
@@ -93,14 +97,16 @@ def kish_effective_n(weights: FloatArray) -> float:
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def _balance(name: str, values: FloatArray, design: Design) -> BalanceRow:
+def _balance(name: str, values: FloatArray, design: Design, with_distances: bool) -> BalanceRow:
     arms = (design.treated, ~design.treated)
     size = float(np.abs(values).max())
     is_binary = bool(np.isin(values, (0.0, 1.0)).all())
     before = [_mean_and_variance(values[arm], np.ones(int(arm.sum())), is_binary, size) for arm in arms]
     after = [_mean_and_variance(values[arm], design.weights[arm], is_binary, size) for arm in arms]
     sd = float(sd_for_standardising(np.array(before[0][1]), np.array(before[1][1]), design.estimand))
-    distances = [_ks(values, arms, by, is_binary) for by in (np.ones(len(values)), design.weights)]
+    distances = [np.nan, np.nan]
+    if with_distances:
+        distances = [_ks(values, arms, by, is_binary) for by in (np.ones(len(values)), design.weights)]
     return BalanceRow(
         covariate=name,
         mean_treated_before=before[0][0],

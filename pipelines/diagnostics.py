@@ -1,4 +1,5 @@
-"""One design → everything measured of it before outcomes are opened, and the verdict of each threshold.
+"""One design → everything measured of it before outcomes are opened, and the verdict of each threshold; and the verdict
+on those whose outcome is analysed, where others leave.
 
 Choice made: every measure is taken of every design, whether or not the protocol has a threshold for it; thresholds
 decide, measures inform. A value that cannot be computed passes no threshold.
@@ -6,10 +7,12 @@ decide, measures inform. A value that cannot be computed passes no threshold.
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from models.balance import Overlap, measure_balance, measure_overlap
+import numpy as np
+
+from models.balance import Overlap, kish_effective_n, measure_balance, measure_overlap
 from models.diagnostics import (
     Detectable,
     Generalisability,
@@ -23,7 +26,7 @@ from models.diagnostics import (
     minimum_detectable,
     share_kept,
 )
-from models.results import BalanceRow, Baseline, Design, Estimand, Propensity
+from models.results import BalanceRow, Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 from pipelines.method_settings.acceptance import Acceptance, Power
 
 
@@ -79,7 +82,6 @@ def judge(
     n_treated = found.overlap.n_treated + n_treated_left
     left_pool = n_control_left + (0 if estimand == "ATO" else n_outside)
     before = {"n_treated": found.overlap.n_treated, "n_control": found.overlap.n_control_pool}
-    ratios = [row.variance_ratio_after for row in found.balance if not math.isnan(row.variance_ratio_after)]
     reached = {
         "max_abs_smd": _worst(abs(row.smd_after) for row in found.balance),
         "min_effective_controls": found.overlap.effective_n_controls,
@@ -89,7 +91,7 @@ def judge(
             found.population, **before, n_treated_left=n_treated_left, n_control_left=left_pool
         ),
         "min_overlap": found.overlap.overlap_coefficient,
-        "max_variance_ratio": max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0),
+        "max_variance_ratio": _worst_ratio(found.balance),
         "max_ks": _worst(row.ks_after for row in found.balance),
         "max_abs_smd_products": found.products.max_abs_smd,
         "min_equipoise": found.scores.equipoise,
@@ -105,10 +107,59 @@ def judge(
     return [_verdict(check, limit, reached[check]) for check, limit in asked.items()]
 
 
+def judge_analysed(
+    baseline: Baseline,
+    design: Design,
+    analysed: FloatArray,
+    observed: BoolArray,
+    acceptance: Acceptance,
+    *,
+    is_randomised: bool,
+) -> list[dict[str, Any]]:
+    """The thresholds that people who leave can break, among those who stay: check, limit (None: not asked), value,
+    passed. Standardised differences are over the standard deviation before the design, as for the whole of it.
+
+    analysed  (n,) weights with which rows are analysed, times those for censoring or observation where there are any
+    observed  (n,) whether the outcome was; of rows of weight 0 in the design it does not matter
+
+    Of a randomised comparison only the share not observed has a limit, as nothing else of it is judged either.
+    """
+    left = replace(design, weights=analysed)
+    balance = measure_balance(baseline, left, with_distances=acceptance.max_ks is not None)
+    inside = design.weights > 0
+    lost = [
+        float(design.weights[inside & arm & ~observed].sum() / design.weights[inside & arm].sum())
+        for arm in (design.treated, ~design.treated)
+        if (inside & arm).any()
+    ]
+    reached = {
+        "max_share_unobserved": max(lost, default=1.0),
+        "max_abs_smd": _worst(abs(row.smd_after) for row in balance),
+        "min_effective_controls": kish_effective_n(np.where(design.treated, 0.0, analysed)),
+        "min_effective_treated": kish_effective_n(np.where(design.treated, analysed, 0.0)),
+        "max_variance_ratio": _worst_ratio(balance),
+    }
+    if acceptance.max_ks is not None:
+        reached["max_ks"] = _worst(row.ks_after for row in balance)
+    if acceptance.max_abs_smd_products is not None:
+        reached["max_abs_smd_products"] = measure_products(baseline, left).max_abs_smd
+    limits = acceptance.model_dump()
+    if is_randomised:
+        limits = {"max_share_unobserved": limits["max_share_unobserved"]}
+    return [_verdict(check, limits.get(check), value) for check, value in reached.items()]
+
+
+def _worst_ratio(balance: Iterable[BalanceRow]) -> float:
+    ratios = [row.variance_ratio_after for row in balance if not math.isnan(row.variance_ratio_after)]
+    return max((max(r, 1 / r) if r > 0 else math.inf for r in ratios), default=1.0)
+
+
 def _worst(values: Iterable[float]) -> float:
     return max(values, default=float("nan"))
 
 
-def _verdict(check: str, limit: float, value: float) -> dict[str, Any]:
+def _verdict(check: str, limit: float | None, value: float) -> dict[str, Any]:
+    if limit is None:
+        return {"check": check, "limit": None, "value": float(value), "passed": True}
     passed = value <= limit if check.startswith("max_") else value >= limit  # nan passes neither
     return {"check": check, "limit": float(limit), "value": float(value), "passed": bool(passed)}

@@ -26,6 +26,9 @@ MASKED = "whole numbers in the text rounded or masked"
 
 _DIGITS = 6  # weighted counts carry floating-point dust; a count is compared after rounding to six decimals
 _WHOLE_NUMBER = re.compile(r"(?<![\w.,])\d[\d,]*(?![\w]|[.,]\d)")
+# What a method says of its own settings counts nobody: "max_controls = 5", "on 25 covariates", "5 folds need".
+_SETTING = re.compile(r"\b(?!n_)[a-z]+(?:_[a-z]+)+ = \Z")
+_NO_PEOPLE = re.compile(r" (?:covariates|columns|folds|free parameters)\b")
 
 
 @dataclass
@@ -244,9 +247,12 @@ def bin_people(values: Sequence[float], width: float, rule: Disclosure) -> tuple
 
 
 def mask_text(text: str, rule: Disclosure) -> str:
-    """A remark written by a method: whole numbers in it are treated as counts, since some of them may be."""
+    """A remark written by a method: whole numbers in it are treated as counts, since some of them may be, but for those
+    of a setting that it names or of covariates and folds."""
 
     def masked(match: re.Match[str]) -> str:
+        if _SETTING.search(text, 0, match.start()) or _NO_PEOPLE.match(text, match.end()):
+            return match.group()
         released = release_count(int(match.group().replace(",", "")), rule)
         return f"fewer than {rule.suppress_below}" if released is None else f"{released:,}"
 

@@ -47,7 +47,8 @@ def contrast_rates(
     confidence: float,
     notes: Mapping[str, float | str],
 ) -> tuple[Estimate, ...]:
-    """Difference and ratio of two rates (treated, control) whose (n, 2) influence is given."""
+    """Difference and ratio of two rates (treated, control) whose (n, 2) influence is given. Its people are those whose
+    windows count."""
     design, counted = windows.design, windows.weighted
     means = ArmMeans(
         treated=rates[0],
@@ -57,7 +58,7 @@ def contrast_rates(
         control_weights=np.where(design.treated, 0.0, counted.weights),
     )
     facts = {**notes, FEWEST: fewest_with_events(counts, counted)}
-    return contrast_arms(means, design, method=method, scales=RATE_SCALES, confidence=confidence, notes=facts)
+    return contrast_arms(means, counted, method=method, scales=RATE_SCALES, confidence=confidence, notes=facts)
 
 
 def fewest_with_events(counts: FloatArray, design: Design) -> float:

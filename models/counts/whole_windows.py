@@ -4,7 +4,9 @@ Choice made: counts come without their days, so an event cannot be weighted on i
 were seen to their end, or to death, count, each one over the probability of having been observed so far (inverse
 probability of censoring: Robins & Rotnitzky 1992, in AIDS Epidemiology, 297; the model is that of
 models/times/censoring.py). The events and the time at risk of the others are not used, which widens the interval; in
-return a rate needs neither to be as fast late as early nor to have nothing to do with how long somebody is seen. The
+return a rate needs neither to be as fast late as early nor to have nothing to do with how long somebody is seen. That
+asks that anybody might have been seen to the end: where the data end first, late recruits could not, and those who were
+are early recruits, which weights by arm and covariates do not mend (pipelines/estimate/counts.py refuses that). The
 estimation of the weights is part of each row's influence.
 """
 

@@ -2,11 +2,13 @@
 
 Choice made: outcomes are opened only when the primary design was accepted; further designs and contrasts are estimated
 only when they were accepted themselves. People whose outcome was not observed leave the estimate of that outcome and
-are counted, unless people alike are weighed for them; times to events use them until they were censored.
+are counted, unless people alike are weighed for them, and those left are judged by the protocol's thresholds again;
+times to events use them until they were censored.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipelines.design import contrasts_of
 from pipelines.design_matrix import build_baseline, reference_levels, with_flags
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of
 from pipelines.estimate.copies import Collected, pool_copies
-from pipelines.estimate.counts import estimate_rates, read_observed
+from pipelines.estimate.counts import estimate_rates, read_data_end, read_observed
 from pipelines.estimate.outcome_copies import OutcomeCopies
 from pipelines.estimate.prognostic import PrognosticBalances
 from pipelines.estimate.recurrent import estimate_recurrent, read_readmissions
@@ -34,13 +36,15 @@ from pipelines.store import RunFolder
 @dataclass(frozen=True)
 class Opened:
     """What an accepted design may see: outcomes, and where a method needs them the counts with the time behind them and
-    every readmission, and where sites are compared the site of each row and those too small in some imputation."""
+    every readmission, and where sites are compared the site of each row and those too small in some imputation.
+    `data_end` is the last day of the data, where that ends observation."""
 
     outcomes: pl.DataFrame
     observed: pl.DataFrame | None = None
     readmissions: pl.DataFrame | None = None
     sites: pl.DataFrame | None = None
     small_sites: frozenset[str] = frozenset()
+    data_end: date | None = None
 
 
 def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
@@ -57,6 +61,7 @@ def estimate_study(run: RunFolder, out: Path, protocol: Protocol) -> None:
         read_observed(run, protocol),
         read_readmissions(run, protocol),
         read_sites(run, protocol),
+        data_end=read_data_end(run, protocol),
     )
     if not is_imputed(protocol):
         estimate_copy(run, people, opened, protocol, out).write(out)
@@ -200,7 +205,7 @@ def _estimate_outcomes(
     kinds = outcome_kinds(protocol)
     for outcome in outcomes:
         estimate_values(accepted, of_rows, outcome, kinds[outcome], protocol, results, out)
-        estimate_rates(accepted, of_rows, opened.observed, outcome, protocol, results)
+        estimate_rates(accepted, of_rows, opened.observed, outcome, protocol, results, opened.data_end)
         estimate_recurrent(accepted, of_rows, opened.readmissions, outcome, protocol, results)
         timed = set(protocol.effects.methods).intersection(methods_for("time_to_event"))
         if outcome == time_outcome(protocol) and timed:

@@ -42,6 +42,17 @@ CURVE_SCHEMA = {
 }
 DIFFERENCE_SCHEMA = {name: kind for name, kind in CURVE_SCHEMA.items() if name not in ("arm", "incidence", "at_risk")}
 DIFFERENCE_SCHEMA |= {"value": pl.Float64}
+ANALYSED_SCHEMA = {
+    "contrast": pl.String,
+    "outcome": pl.String,
+    "design": pl.String,
+    "method": pl.String,
+    "check": pl.String,
+    "limit": pl.Float64,
+    "value": pl.Float64,
+    "passed": pl.Boolean,
+    "n_unobserved": pl.Int64,
+}
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ class Results:
     curves: list[pl.DataFrame] = field(default_factory=list)
     differences: list[pl.DataFrame] = field(default_factory=list)
     mean_counts: list[pl.DataFrame] = field(default_factory=list)
+    analysed: list[dict[str, Any]] = field(default_factory=list)
     sites: dict[str, Any] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
     heterogeneity: dict[str, Any] = field(default_factory=dict)
@@ -139,14 +151,12 @@ def row_of(
     return {**values, **place, **counts, "df_complete": df_complete}
 
 
-def say_stood_for(n_never: int) -> list[str]:
-    """What a method that weights for the end of observation says of those never observed, who are among its people."""
+def say_stood_for(n_never: int, *, are_counted: bool = True) -> list[str]:
+    """What a method that weights for the end of observation says of those never observed."""
     if n_never == 0:
         return []
-    return [
-        f"of {n_never} people of the design nothing was observed; they are among the people of this estimate, and "
-        "others stand for them"
-    ]
+    among = "they are among the people of this estimate, and " if are_counted else ""
+    return [f"of {n_never} people of the design nothing was observed; {among}others stand for them"]
 
 
 def with_fewest(estimates: Iterable[Estimate], values: FloatArray, design: Design, kind: str) -> tuple[Estimate, ...]:

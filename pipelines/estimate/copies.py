@@ -18,7 +18,15 @@ from models.imputation import pool
 from models.observation import SAID as WEIGHTS_SAID
 from models.results import Estimate
 from pipelines import store
-from pipelines.estimate.collected import CURVE_SCHEMA, DIFFERENCE_SCHEMA, FREEDOM, Results, note_of
+from pipelines.estimate.analysed import worst_of_copies
+from pipelines.estimate.collected import (
+    ANALYSED_SCHEMA,
+    CURVE_SCHEMA,
+    DIFFERENCE_SCHEMA,
+    FREEDOM,
+    Results,
+    note_of,
+)
 from pipelines.estimate.prognostic import PROGNOSTIC_SCHEMA
 from pipelines.estimate.sites import FIXED, RANDOM, pool_estimates, subgroup_of
 from pipelines.estimates_table import EXACT_SCHEMA
@@ -39,6 +47,7 @@ class Collected:
     curves: pl.DataFrame
     differences: pl.DataFrame
     mean_counts: pl.DataFrame
+    analysed: pl.DataFrame
     individual: pl.DataFrame
     heterogeneity: dict[str, Any]
     sites: dict[str, Any] | None
@@ -49,10 +58,11 @@ class Collected:
         return cls(
             estimates=pl.DataFrame(results.estimates, schema={**EXACT_SCHEMA, **FREEDOM}, orient="row"),
             prognostic=prognostic,
-            notes=results.notes,
+            notes=list({tuple(note.items()): note for note in results.notes}.values()),
             curves=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.curves]),
             differences=pl.concat([pl.DataFrame(schema=DIFFERENCE_SCHEMA), *results.differences]),
             mean_counts=pl.concat([pl.DataFrame(schema=CURVE_SCHEMA), *results.mean_counts]),
+            analysed=pl.DataFrame(results.analysed, schema=ANALYSED_SCHEMA, orient="row").unique(maintain_order=True),
             individual=results.individual,
             heterogeneity=results.heterogeneity,
             sites=results.sites,
@@ -66,6 +76,7 @@ class Collected:
     def write(self, out: Path) -> None:
         """Write the files of the stage into `out`."""
         write_parquet(out / store.PROGNOSTIC, self.prognostic)
+        write_parquet(out / store.ANALYSED, self.analysed)
         write_parquet(out / store.ESTIMATES, self.estimates.select(list(EXACT_SCHEMA)))
         write_parquet(out / store.CURVES, self.curves)
         write_parquet(out / store.CURVE_DIFFERENCES, self.differences)
@@ -97,7 +108,8 @@ def pool_copies(copies: Sequence[Collected], protocol: Protocol) -> Collected:
             notes.append(note_of(*where, said))
     sites = _pool_sites(rows, [copy.sites for copy in copies if copy.sites is not None], protocol)
     prognostic = _mean_prognostic([copy.prognostic for copy in copies])
-    return Collected.of(Results(estimates=rows, notes=notes, sites=sites), prognostic)
+    analysed = worst_of_copies([copy.analysed for copy in copies]).to_dicts()
+    return Collected.of(Results(estimates=rows, notes=notes, sites=sites, analysed=analysed), prognostic)
 
 
 def _notes_of(copies: Sequence[Collected]) -> list[dict[str, str]]:

@@ -25,6 +25,7 @@ from models.times.events import FEWEST
 from pipelines import store
 from pipelines.design import seeded
 from pipelines.errors import naming
+from pipelines.estimate.analysed import is_withheld
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.values import WHEN_RANDOMISED, outcome_values
 from pipelines.protocol import Protocol, outcome_kinds
@@ -96,6 +97,8 @@ def estimate_sites(
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, chosen.method, refusal))
         return
     found = _sort_out(accepted, of_rows, sites, protocol, always_small)
+    if is_withheld(accepted, outcome, found.design.weights, np.isfinite(found.values), protocol, results):
+        return
     estimates, reasons = _estimate_each(found, accepted, kind, protocol)
     for site, reason in reasons.items():
         note = f"site {site} has no estimate to pool: {reason}"

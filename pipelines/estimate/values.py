@@ -8,12 +8,13 @@ import polars as pl
 
 from models.effects import keep_observed
 from models.influence import degrees_of_freedom
-from models.observation import OBSERVATION_NOTE
+from models.observation import OBSERVATION_NOTE, observation_weights
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
 from models.results import Baseline, Design, Estimate, FloatArray
 from pipelines.design import seeded
 from pipelines.errors import naming
+from pipelines.estimate.analysed import is_withheld
 from pipelines.estimate.collected import AcceptedDesign, Results, fewest_apart, note_of, row_of, task_of, with_fewest
 from pipelines.estimate.forest import keep_forest
 from pipelines.outcome_registry import window_of
@@ -48,7 +49,8 @@ def estimate_values(
     results: Results,
     out: Path,
 ) -> None:
-    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order."""
+    """One outcome by every effect method of its kind on one design; `of_rows` holds outcomes in the design's order.
+    Nothing where people leave and those left fall short of the protocol's thresholds."""
     values = outcome_values(of_rows, outcome)
     in_design = accepted.design.weights > 0
     n_unobserved = int((np.isnan(values) & in_design).sum())
@@ -59,8 +61,11 @@ def estimate_values(
         results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, "", note))
         return
     everybody = (values, accepted.baseline, accepted.design)
+    is_seen = np.isfinite(values)
     methods = _methods_for(accepted, outcome, kind, protocol)
     weighing = [method for method in methods if method in weighing_the_unobserved(protocol)]
+    if len(weighing) < len(methods) and is_withheld(accepted, outcome, observed[2].weights, is_seen, protocol, results):
+        methods = weighing
     freedom = dict.fromkeys(methods, degrees_of_freedom(*observed[1:]))
     if weighing:
         freedom |= dict.fromkeys(weighing, degrees_of_freedom(*everybody[1:]))
@@ -72,6 +77,16 @@ def estimate_values(
             try:
                 with naming(task_of(accepted, outcome, method)):
                     known = everybody if method in weighing else observed
+                    if method in weighing and is_withheld(
+                        accepted,
+                        outcome,
+                        _weights_of_observed(method, everybody, protocol),
+                        is_seen,
+                        protocol,
+                        results,
+                        method,
+                    ):
+                        continue
                     if EFFECTS[method].individual_effects:
                         known = keep_observed(values, accepted.baseline_for_forests, accepted.design)
                     found = _run(method, accepted, outcome, kind, known, protocol, results, out)
@@ -89,6 +104,22 @@ def estimate_values(
             remarks.append(UNOBSERVED)
         for remark in remarks:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, remark))
+
+
+def _weights_of_observed(method: str, everybody: tuple[FloatArray, Baseline, Design], protocol: Protocol) -> FloatArray:
+    """(n,) weights of the design times those for being observed, 0 where the outcome was not."""
+    values, baseline, design = everybody
+    options = getattr(protocol.effects, method)
+    seen = observation_weights(
+        values,
+        baseline,
+        design,
+        "weights",
+        l2_penalty=options.observation_penalty,
+        largest=options.largest_observation_weight,
+        counted=(design.weights > 0).astype(np.float64) if method == "g_computation" else None,
+    )
+    return seen.weighted.weights
 
 
 def remarks_of(estimates: tuple[Estimate, ...], is_primary: bool) -> list[str]:

@@ -18,6 +18,7 @@ from pipelines.lake.second_pass import EMPTIED_MONTH, add_up
 from pipelines.sources.extract import Extract, aliases_version, fingerprint
 from pipelines.sources.omop import mapping
 from pipelines.sources.omop.staged import FEEDS
+from pipelines.sources.submissions import MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
 
 COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
@@ -25,6 +26,11 @@ RULES = {
     SUPERSEDED_SUBMISSION: "the month was submitted again, and the later submission counts",
     EMPTIED_MONTH: "months of a provider: every submission of the month that is in the extract is said not to count "
     "(Der_IsLatest N), so none of its rows is kept",
+    f"{SUBMISSION_UNKNOWN}:TABLE": "months of a provider that were submitted more than once, as their headers say, "
+    "while rows of the table say neither by a submission number nor by the name of their file (primary, refresh) with "
+    "which they came: the rows of all submissions are kept, so what a later one changed or withdrew is still there",
+    MONTHS_OF_PEOPLE: "months of a provider: no header (MHS000) came, so a month counts as submitted where MHS001 has "
+    "at least a tenth of the provider's median number of rows and of that of all providers; silence is judged by rows",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",
@@ -67,13 +73,19 @@ def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFram
         "ignored_files": list(extract.ignored),
         "tables": {name: _table(name, receipts, rows) for name in tables},
         "rules": RULES,
-        "notes": dict(sorted(add_up(account, "note").items())),
+        "notes": dict(sorted((add_up(account, "note") + _months_unsure(account)).items())),
         "totals": {key: sum(file[key] for file in files) for key in COUNTS},
         "written": {
             name: {"rows": n, "checksum": checksum}
             for name, checksum, n in account.filter(what="file").select("name", "rule", "n").sort("name").iter_rows()
         },
     }
+
+
+def _months_unsure(account: pl.DataFrame) -> Counter[str]:
+    """Months of a provider, by table."""
+    months = account.filter(what="unsure").group_by("name").agg(pl.col("rule").n_unique())
+    return Counter({f"{SUBMISSION_UNKNOWN}:{table}": n for table, n in months.iter_rows()})
 
 
 def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:

@@ -20,7 +20,14 @@ from pipelines.lake.scatter import Part, read_parts
 from pipelines.sources import mhsds
 from pipelines.sources.extract import Assembly
 from pipelines.sources.omop.staged import STAGED
-from pipelines.sources.submissions import NOTHING_SUPERSEDED, is_superseded, mark_latest
+from pipelines.sources.submissions import (
+    MONTHS_OF_PEOPLE,
+    NONE_UNSURE,
+    NOTHING_SUPERSEDED,
+    count_unsure,
+    is_superseded,
+    mark_latest,
+)
 from pipelines.tables import PERSON_TABLES, TABLES, Table
 
 # Tables that are completed from one another share a task.
@@ -36,12 +43,14 @@ ROW_GROUP_ROWS = 1 << 19
 @dataclass(frozen=True)
 class Tally:
     """What the second pass did: rows written by table; rows kept by place of the raw file, and rows dropped by place
-    and rule; things worth knowing, counted by rule."""
+    and rule; things worth knowing, counted by rule; and rows by table and month of a provider of which nothing tells
+    with which of several submissions they came."""
 
     rows: Counter[str] = field(default_factory=Counter)
     kept: Counter[int] = field(default_factory=Counter)
     dropped: Counter[tuple[int, str]] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    unsure: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
@@ -49,6 +58,7 @@ class Tally:
             self.kept + other.kept,
             self.dropped + other.dropped,
             self.notes + other.notes,
+            self.unsure + other.unsure,
         )
 
 
@@ -58,11 +68,12 @@ def gather_bucket(
     superseded: pl.DataFrame,
     building: Path,
     bucket: int,
+    unsure: pl.DataFrame = NONE_UNSURE,
 ) -> Tally:
     """Write one bucket of the tables of a group; `parts` are those of the bucket, by table, and all of the tables that
-    it needs (mhsds.NEEDS); `superseded` as sources.submissions gives it."""
+    it needs (mhsds.NEEDS); `superseded` and `unsure` as sources.submissions gives them."""
     tally = Tally()
-    frames = {name: _collect(_KNOWN[name], parts[name], tally, superseded) for name in group}
+    frames = {name: _collect(_KNOWN[name], parts[name], tally, superseded, unsure) for name in group}
     needed = {name: collect_reference(name, parts[name], Tally()) for name in needed_by(group)}
     tally.notes.update(mhsds.complete(frames, needed))
     for name, rows in frames.items():
@@ -80,6 +91,15 @@ def assemble_bucket(assembly: Assembly, parts: Mapping[str, Sequence[Part]], bui
     tally.notes.update(notes)
     for name, rows in frames.items():
         tally.rows[name] += _write(rows, TABLES[name], building / bucket_name(name, bucket))
+    return tally
+
+
+def gather_months(months: pl.DataFrame, building: Path) -> Tally:
+    """Write the table `submission` of an extract without headers (submissions.months_of_people)."""
+    tally = Tally()
+    rows = months.with_columns(_file=pl.lit(0, pl.Int32), _line=pl.int_range(pl.len(), dtype=pl.Int64))
+    tally.rows["submission"] += _write(rows, TABLES["submission"], building / reference_name("submission"))
+    tally.notes[MONTHS_OF_PEOPLE] += months.height
     return tally
 
 
@@ -105,7 +125,11 @@ def collect_reference(name: str, parts: Sequence[Part], tally: Tally) -> pl.Data
 
 
 def _collect(
-    table: Table, parts: Sequence[Part], tally: Tally, superseded: pl.DataFrame = NOTHING_SUPERSEDED
+    table: Table,
+    parts: Sequence[Part],
+    tally: Tally,
+    superseded: pl.DataFrame = NOTHING_SUPERSEDED,
+    unsure: pl.DataFrame = NONE_UNSURE,
 ) -> pl.DataFrame:
     """All rows of the parts that count, each once, in the order of files and lines."""
     if not parts:
@@ -114,9 +138,19 @@ def _collect(
     rows = _in_order(_complete(pl.concat(read_parts(parts), how="diagonal"), table).rechunk())
     unique = _drop_duplicates(rows)
     old = is_superseded(unique, superseded)
-    current = unique.filter(~old) if old.any() else unique
+    counting = unique.filter(~old) if old.any() else unique
+    if unsure.height:
+        counts = count_unsure(counting, unsure)
+        tally.unsure.update({(table.name, f"{provider} {month}"): n for provider, month, n in counts.iter_rows()})
+    # One row under two names of files is one row, once it is settled which of the two counts.
+    current = _drop_duplicates(counting.drop("_file_type")) if "_file_type" in unique.columns else counting
     tally.kept.update(_by_file(current))
-    for rule, more, less in ((EXACT_DUPLICATE, rows, unique), (SUPERSEDED_SUBMISSION, unique, current)):
+    steps = (
+        (EXACT_DUPLICATE, rows, unique),
+        (SUPERSEDED_SUBMISSION, unique, counting),
+        (EXACT_DUPLICATE, counting, current),
+    )
+    for rule, more, less in steps:
         if more is not less:
             tally.dropped.update({(place, rule): n for place, n in (_by_file(more) - _by_file(less)).items()})
     return current.drop("_raw")

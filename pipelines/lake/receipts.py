@@ -21,14 +21,14 @@ import pyarrow as pa
 
 from pipelines.errors import SourceError
 from pipelines.lake.places import Place, entries, remove, workplace, write_whole
-from pipelines.lake.scatter import Aside, Manner, Part, Receipt, put_together, scatter_piece
+from pipelines.lake.scatter import Aside, Manner, Part, Receipt, put_together, scatter_piece, submission_by_name
 from pipelines.lake.tasks import run
 from pipelines.sources.csv_files import Content, Piece
 from pipelines.sources.extract import RawFile, aliases_version
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 6  # of parts and tables; either is made again when it changes
+FORMAT = 7  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -69,6 +69,8 @@ def reader_of(file: RawFile, manner: Manner) -> str:
     layout = [file.layout.release, file.layout.names[0], aliases_version(), str(manner.n_buckets)]
     layout += [manner.bridge_checksum] if file.layout.target.by_person else []
     layout += [f"pseudonyms {manner.pseudonyms}"] if manner.pseudonyms else []
+    told = submission_by_name(file)
+    layout += [told] if told is not None else []
     return _hash([*layout, str(FORMAT), pl.__version__, pa.__version__])
 
 
@@ -120,7 +122,15 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
     counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
     submissions = tuple((provider, month, number) for provider, month, number in content["submissions"])
     absent = {name: tuple(content[name]) for name in ("absent", "absent_choices")}
-    rest = {**absent, "parts": parts, "place": place, "submissions": submissions}
+    sent = tuple((provider, month, n) for provider, month, n in content["sent"])
+    rest = {
+        **absent,
+        "months": tuple(content["months"]),
+        "sent": sent,
+        "parts": parts,
+        "place": place,
+        "submissions": submissions,
+    }
     rest["date_orders"] = tuple(DateOrder(*order) for order in content["date_orders"])
     return Receipt(**{**content, **asides, **counters, **rest})
 

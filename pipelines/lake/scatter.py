@@ -26,6 +26,7 @@ from pipelines.sources.extract import RawFile
 from pipelines.sources.mhsds import name_records
 from pipelines.sources.normalise import QUARANTINE, DateOrder, Normalised, add_date_orders, normalise
 from pipelines.sources.pseudonyms import conceal, key_of
+from pipelines.sources.submissions import told_by_name
 
 ROWS, UNRESOLVED, ASIDE = "rows.arrow", "unresolved.arrow", "quarantine.parquet"
 _LZ4, _PLAIN = pa.ipc.IpcWriteOptions(compression="lz4"), pa.ipc.IpcWriteOptions()
@@ -74,7 +75,8 @@ class Aside:
 class Receipt:
     """What the first pass made of one raw file, or of a piece of it. `digest` is of the file's bytes, `keys` name its
     pieces' parts, `place` is the file's place among the files of a load; `submissions` are those its rows came with
-    (provider, month, submission)."""
+    (provider, month, submission), `months` the first and the last month of rows that may not say it, and `sent` the
+    number of rows of each provider and month, of the table of persons only."""
 
     name: str
     release: str
@@ -89,6 +91,8 @@ class Receipt:
     quarantined: Counter[str] = field(default_factory=Counter)
     nulled: Counter[str] = field(default_factory=Counter)
     submissions: tuple[tuple[str, int, str], ...] = ()
+    months: tuple[int, ...] = ()
+    sent: tuple[tuple[str, int, int], ...] = ()
     date_orders: tuple[DateOrder, ...] = ()
     digest: str = ""
     keys: tuple[str, ...] = ()
@@ -158,6 +162,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
     steps = read_ipc(manner.bridge) if manner.bridge is not None and file.layout.target.by_person else None
     lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
     submissions: set[tuple[str, int, str]] = set()
+    told = submission_by_name(file)
+    months, sent = set[int](), Counter[tuple[str, int]]()
     orders: list[DateOrder] = []
     for read in file.read(piece):
         batch = conceal(read, file.header, file.layout, key_of(manner.pseudonyms)) if manner.pseudonyms else read
@@ -165,6 +171,12 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout, batch.printable)
+            if told is not None:
+                result = _told(result, told)
+            elif file.layout.target.by_person:
+                months |= _ends(result)
+            if file.layout.target.name == "person_month":
+                sent += _count_months(result.rows)
             rows = cross_bridge(result.rows, steps) if steps is not None else result.rows
             rows = name_records(rows) if lacks_records else rows.drop(absent)
             pile.append(rows)
@@ -198,6 +210,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
         quarantined=Counter(dict(quarantine.group_by("reason").len().rows())),
         nulled=nulled,
         submissions=tuple(sorted(submissions)),
+        months=tuple(sorted({min(months), max(months)})) if months else (),
+        sent=tuple(sorted((*month, n) for month, n in sent.items())),
         date_orders=add_date_orders(orders),
     )
 
@@ -223,6 +237,8 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
         quarantined=sum((piece.quarantined for piece in pieces), Counter[str]()),
         nulled=sum((piece.nulled for piece in pieces), Counter[str]()),
         submissions=tuple(sorted({submission for piece in pieces for submission in piece.submissions})),
+        months=tuple(sorted({month for piece in pieces for month in piece.months})),
+        sent=tuple(month for piece in pieces for month in piece.sent),
         date_orders=add_date_orders(
             [
                 order._replace(line=order.line + n if order.line else 0)
@@ -281,9 +297,34 @@ def _as_arrow(column: pl.Series) -> pa.Array:
     return column.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
 
 
+def submission_by_name(file: RawFile) -> str | None:
+    """What the name of a file says of the submission of its rows (submissions.told_by_name), where they do not say it
+    themselves; None for tables that do not come by the month."""
+    columns = {column.column.name: bool(column.headers(file.header)) for column in file.layout.columns}
+    says_itself = columns.get("_submission_id", True)
+    return None if says_itself or not file.layout.target.by_person else told_by_name(file.name)
+
+
+def _told(result: Normalised, told: str) -> Normalised:
+    named = pl.lit(told).alias("_file_type")
+    return replace(result, rows=result.rows.with_columns(named), unresolved=result.unresolved.with_columns(named))
+
+
+def _ends(result: Normalised) -> set[int]:
+    """The first and last month of some rows."""
+    found = [frame["month_id"] for frame in (result.rows, result.unresolved) if "month_id" in frame.columns]
+    return {end for months in found for end in (months.min(), months.max()) if isinstance(end, int)}
+
+
+def _count_months(rows: pl.DataFrame) -> Counter[tuple[str, int]]:
+    counts = rows.drop_nulls(["provider_id", "month_id"]).group_by("provider_id", "month_id").len()
+    return Counter({(provider, month): n for provider, month, n in counts.iter_rows()})
+
+
 def _submissions(result: Normalised) -> set[tuple[str, int, str]]:
     """The submissions that the rows of people came with."""
-    key = ["provider_id", "month_id", "_submission_id"]
+    says = "_file_type" if "_file_type" in result.rows.columns else "_submission_id"
+    key = ["provider_id", "month_id", says]
     if not {"person_id", *key} <= set(result.rows.columns):
         return set()
     frames = [frame.select(key).unique() for frame in (result.rows, result.unresolved)]

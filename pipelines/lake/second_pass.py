@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +23,7 @@ from pipelines.lake.gather import (
     assemble_bucket,
     collect_reference,
     gather_bucket,
+    gather_months,
     gather_reference,
     needed_by,
 )
@@ -31,7 +32,15 @@ from pipelines.lake.scatter import Part, Receipt
 from pipelines.lake.tasks import run
 from pipelines.sources.extract import Assembly
 from pipelines.sources.mhsds import DETAILS
-from pipelines.sources.submissions import NOTHING_SUPERSEDED, SUPERSEDED, count_emptied, find_superseded
+from pipelines.sources.submissions import (
+    NONE_UNSURE,
+    NOTHING_SUPERSEDED,
+    SUPERSEDED,
+    count_emptied,
+    find_superseded,
+    find_unsure,
+    months_of_people,
+)
 from pipelines.tables import REFERENCE_TABLES
 
 ACCOUNT = "account.parquet"
@@ -56,7 +65,9 @@ _NOTHING = Superseded(NOTHING_SUPERSEDED, "")
 class Job:
     """Tables to be built together, the parts they are built from, the submissions among those of their files that no
     longer count, and the raw files' names by place. `inputs` is a hash of all that goes in; `bucket` is None for a
-    table that belongs to no person; `assembly` says how staged tables become canonical ones."""
+    table that belongs to no person; `assembly` says how staged tables become canonical ones; `unsure` are months that
+    were submitted more than once, of files whose rows may not say which time; `months` is the table `submission` where
+    no header came."""
 
     name: str
     tables: tuple[str, ...]
@@ -66,6 +77,8 @@ class Job:
     files: dict[int, str]
     inputs: str
     assembly: Assembly | None = None
+    unsure: pl.DataFrame = field(default_factory=NONE_UNSURE.clone)
+    months: pl.DataFrame | None = None
 
 
 def list_jobs(receipts: Sequence[Receipt], n_buckets: int, assembly: Assembly | None = None) -> list[Job]:
@@ -77,21 +90,41 @@ def list_jobs(receipts: Sequence[Receipt], n_buckets: int, assembly: Assembly | 
             parts[receipt.table, part.bucket].append(part)
     if assembly is not None:
         return _list_assemblies(parts, n_buckets, assembly, names)
-    superseded, n_emptied = _superseded(receipts, parts)
+    headers = collect_reference("submission", parts["submission", 0], Tally())
+    superseded, n_emptied = _superseded(receipts, headers, parts)
+    unsure = find_unsure(headers)
     jobs = []
     for group in GROUPS:
-        old = _came_with(superseded, [receipt for receipt in receipts if receipt.table in group])
+        own = [receipt for receipt in receipts if receipt.table in group]
+        old = _came_with(superseded, own)
+        doubtful = _sent_in(unsure, own)
         for bucket in range(n_buckets):
             needed = {table: parts[table, bucket] for table in group}
             if any(needed.values()):
                 needed |= {table: parts[table, 0] for table in needed_by(group)}
-                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names, old))
+                jobs.append(_job(f"{group[0]}/{bucket:03d}", group, bucket, needed, names, old, doubtful))
     for table in [*REFERENCE_TABLES, *(name for name, detail in DETAILS.items() if not detail.by_person)]:
         needed = {table: parts[table, 0]}
         needed |= {"submission_flag": parts["submission_flag", 0]} if table == "submission" else {}
         old = _came_with(superseded, receipts, n_emptied) if table == "submission" else _NOTHING
         jobs.append(_job(table, (table,), None, needed, names, old))
-    return jobs
+    return [_without_headers(job, receipts) if job.name == "submission" else job for job in jobs]
+
+
+def _without_headers(job: Job, receipts: Sequence[Receipt]) -> Job:
+    """The job of the table `submission`: from the people who were sent, where no file of headers came."""
+    sent = [month for receipt in receipts for month in receipt.sent]
+    if any(receipt.table == "submission" for receipt in receipts) or not sent:
+        return job
+    months = months_of_people(sent)
+    digest = blake2b(f"{job.inputs}\0{months.rows()!r}".encode(), digest_size=16).hexdigest()
+    return replace(job, months=months, inputs=digest)
+
+
+def _sent_in(unsure: pl.DataFrame, receipts: Sequence[Receipt]) -> pl.DataFrame:
+    """Of some months those that lie between the first and the last of a file whose rows may not say more."""
+    spans = [(receipt.months[0], receipt.months[-1]) for receipt in receipts if receipt.months]
+    return unsure.filter(pl.any_horizontal(pl.lit(False), *(pl.col("month_id").is_between(*span) for span in spans)))
 
 
 def _list_assemblies(
@@ -119,7 +152,8 @@ def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple
         before: the generation before, if there is one, whose files are shared where their inputs are the same.
 
     Returns:
-        The account: job, what (inputs | rows | kept | dropped | note | file), name, rule, n; and how many jobs it did.
+        The account: job, what (inputs | rows | kept | dropped | note | unsure | file), name, rule, n; and how many jobs
+        it did.
     """
     old = ENTRIES.to_frame() if before is None else read_parquet(before / ACCOUNT)
     known = dict(old.filter(what="inputs").select("job", "rule").iter_rows())
@@ -133,7 +167,9 @@ def build(jobs: Sequence[Job], generation: Place, before: Place | None) -> tuple
     return pl.concat([kept, fresh]).sort("job", "what", "name", "rule"), len(new)
 
 
-def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[Part]]) -> tuple[pl.DataFrame, int]:
+def _superseded(
+    receipts: Sequence[Receipt], headers: pl.DataFrame, parts: dict[tuple[str, int], list[Part]]
+) -> tuple[pl.DataFrame, int]:
     """The submissions of the whole extract that no longer count, and how many months of a provider are empty for
     that."""
     seen = pl.DataFrame(
@@ -141,7 +177,7 @@ def _superseded(receipts: Sequence[Receipt], parts: dict[tuple[str, int], list[P
     )
     if not seen.height:
         return seen, 0
-    headers, flags = (collect_reference(name, parts[name, 0], Tally()) for name in ("submission", "submission_flag"))
+    flags = collect_reference("submission_flag", parts["submission_flag", 0], Tally())
     superseded = find_superseded(seen, headers, flags)
     return superseded, count_emptied(seen, superseded)
 
@@ -161,26 +197,30 @@ def _job(
     parts: dict[str, list[Part]],
     names: dict[int, str],
     superseded: Superseded = _NOTHING,
+    unsure: pl.DataFrame = NONE_UNSURE,
 ) -> Job:
     digest = blake2b(f"{name}\0{superseded.digest}".encode(), digest_size=16)
+    digest.update(repr(unsure.rows()).encode() if unsure.height else b"")
     for table, those in sorted(parts.items()):
         digest.update(f"\0{table}".encode())
         for part in those:
             digest.update(f"\0{names[part.place]}\0{part.content}".encode())
     files = {part.place: names[part.place] for those in parts.values() for part in those}
-    return Job(name, tuple(tables), bucket, parts, superseded, files, digest.hexdigest())
+    return Job(name, tuple(tables), bucket, parts, superseded, files, digest.hexdigest(), unsure=unsure)
 
 
 def _do(job: Job, generation: Place) -> list[tuple[str, str, str, int]]:
     """Build the files of a job, move them into place, and say what became of every row."""
     with _scratch(generation) as folder:
-        if job.bucket is None:
+        if job.months is not None:
+            tally = gather_months(job.months, folder)
+        elif job.bucket is None:
             tally = gather_reference(job.tables[0], job.parts, job.superseded.rows, folder)
             tally.notes[EMPTIED_MONTH] += job.superseded.n_emptied
         elif job.assembly is not None:
             tally = assemble_bucket(job.assembly, job.parts, folder, job.bucket)
         else:
-            tally = gather_bucket(job.tables, job.parts, job.superseded.rows, folder, job.bucket)
+            tally = gather_bucket(job.tables, job.parts, job.superseded.rows, folder, job.bucket, job.unsure)
         files = []
         for made in sorted(folder.rglob("*.parquet")):
             name = made.relative_to(folder).as_posix()
@@ -193,6 +233,7 @@ def _entries(tally: Tally, files: dict[int, str]) -> Iterator[tuple[str, str, st
     yield from (("rows", table, "", n) for table, n in tally.rows.items())
     yield from (("kept", files[place], "", n) for place, n in tally.kept.items())
     yield from (("dropped", files[place], rule, n) for (place, rule), n in tally.dropped.items())
+    yield from (("unsure", table, month, n) for (table, month), n in tally.unsure.items())
     yield from (("note", rule, "", n) for rule, n in tally.notes.items() if n)
 
 

@@ -1,4 +1,5 @@
-"""What a design must reach before any outcome is opened: `[acceptance]` and `[power]` of a protocol."""
+"""What a design must reach before any outcome is opened, and what must be left of it where outcomes were not observed:
+`[acceptance]` and `[power]` of a protocol."""
 
 from typing import Self
 
@@ -10,7 +11,8 @@ from pipelines.method_settings.section import Probability, Section, Share
 
 class Acceptance(Section):
     """What a design must reach before any outcome is opened (Rubin 2008). A threshold left out is measured and shown
-    all the same, and lets every value pass."""
+    all the same, and lets every value pass. Of each outcome that some people leave because theirs was not observed, the
+    thresholds of balance and of effective numbers must hold among those analysed as well, or it is not estimated."""
 
     max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
     max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")
@@ -49,6 +51,12 @@ class Acceptance(Section):
         None,
         description="A fall in risk to this ratio must be found with the power of `[power]`: the detectable ratio "
         "below 1 must be at least this. Needs power.baseline_risk",
+    )
+    max_share_unobserved: Share = Field(
+        0.2,
+        description="Largest share of either arm of the design, by weight, whose outcome was not observed; above it "
+        "that outcome is not estimated. Also asked of randomised arms; not of methods that use everybody until "
+        "observation ends (times to events, mean counts)",
     )
 
     def resolved(self, estimand: Estimand) -> Self:

@@ -13,7 +13,8 @@ WindowCensoring = Annotated[
     Field(
         description="none: all events and time that were seen count, and people lost to observation are taken to have "
         "the rate of those of their arm who stay; weights: only windows seen to their end or to death count, weighted "
-        "for those of people alike in the covariates that were not (inverse probability of censoring)"
+        "for those of people alike in the covariates that were not (inverse probability of censoring); refused where "
+        "the end of the data cuts more than a twentieth of the windows of an arm"
     ),
 ]
 WEIGHTS_ARE = "estimated: the error accounts for the fitted score; fixed: classical sandwich"

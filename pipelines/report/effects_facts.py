@@ -10,7 +10,8 @@ from models.registry import methods_for
 from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.method_settings.acceptance import Acceptance
-from pipelines.protocol import Protocol
+from pipelines.protocol import Protocol, outcome_kinds
+from pipelines.report.analysed_facts import read_analysed
 from pipelines.report.difference_facts import read_differences
 from pipelines.report.heterogeneity_facts import read_heterogeneity
 from pipelines.report.multiverse_facts import mask_reasons, read_specification_curve
@@ -52,6 +53,7 @@ def read_effects(
     pick = Picker(rows, protocol.design.methods[0], method)
     headline = pick.one(contrasts[0], primary, DIFFERENCES)
     curves = _curves(private["curves"], contrasts[0], protocol, log)
+    analysed = read_analysed(private["analysed"], contrasts[0], protocol.design.methods[0], method, log)
     has_benchmark_arm = any(row["contrast"] in contrasts[1:] for row in rows)
     return {
         "contrasts": contrasts,
@@ -73,7 +75,8 @@ def read_effects(
         else [],
         "benchmark": None if protocol.benchmark is None else protocol.benchmark.model_dump(),
         "forest": [row for row in mine if _is_of_main_lists(row, protocol) and row["contrast"] in contrasts[:2]],
-        "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, log),
+        "outcomes": _outcomes(private["estimates"], pick, contrasts, protocol, has_benchmark_arm, analysed, log),
+        "withheld": [name for name in outcome_kinds(protocol) if analysed.get(name, {}).get("failed")],
         "subgroups": [
             row
             for row in rows
@@ -160,14 +163,21 @@ def _outcomes(
     contrasts: list[str],
     protocol: Protocol,
     has_benchmark_arm: bool,
+    analysed: Mapping[str, Row],
     log: dc.DisclosureLog,
 ) -> list[Row]:
-    """One row per outcome of the protocol: difference and ratio of the primary contrast, differences of the others."""
+    """One row per outcome of the protocol: difference and ratio of the primary contrast, differences of the others, and
+    of those analysed where people left. Where these fall short only a method that uses everybody until observation
+    ends has a difference; `by_another` is its name."""
     rows = []
     for outcome in (protocol.outcomes.primary, *protocol.outcomes.secondary):
         difference = pick.one(contrasts[0], outcome, DIFFERENCES)
+        left = analysed.get(outcome)
+        is_other = left is not None and bool(left["failed"]) and difference is not None
         rows.append(
             {
+                "analysed": left,
+                "by_another": difference["method"] if is_other and difference is not None else None,
                 "outcome": outcome,
                 "difference": difference,
                 "ratio": pick.one(contrasts[0], outcome, RATIOS),

@@ -61,7 +61,12 @@ def _sentences(summary: Mapping[str, Any]) -> dict[str, Any]:
     if not effects:
         return words
     estimate = effects["headline"]["difference"]
-    if estimate is None or estimate["value"] is None or estimate["lower"] is None:
+    if estimate is None and study["primary_outcome"] in effects["withheld"]:
+        words["headline"] = (
+            "The primary outcome was not estimated: the outcome of part of the people was not observed, and those left "
+            "fall short of what the protocol had set beforehand; see the table of estimates and the remarks below."
+        )
+    elif estimate is None or estimate["value"] is None or estimate["lower"] is None:
         words["headline"] = "The primary estimate could not be computed or may not be released; see the remarks below."
     else:
         words["headline"] = wording.headline_sentence(estimate, treated, "their virtual controls", study["confidence"])

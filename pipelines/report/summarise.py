@@ -25,6 +25,7 @@ from pipelines.report import (
     trial,
 )
 from pipelines.report.known_misses import known_misses
+from pipelines.sources.submissions import MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -98,6 +99,7 @@ def summarise(
     if accepted:
         private = {
             "estimates": _read(run, store.ESTIMATES),
+            "analysed": _read(run, store.ANALYSED),
             "curves": _read(run, store.CURVES),
             "differences": _read(run, store.CURVE_DIFFERENCES),
             "sites": _read_json(run, store.SITES),
@@ -156,6 +158,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
     return {
         "n_files": len(account["files"]),
         "ignored_files": account.get("ignored_files", []),
+        "submissions": _submissions(account.get("notes", {})),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
         "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
@@ -170,6 +173,14 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "list_nulled": _by_reason(account.get("participants", {}).get("nulled", {}), "list_nulled", log),
         "sessions": _sessions(account.get("participants", {}).get("sessions"), log),
     }
+
+
+def _submissions(notes: Mapping[str, int]) -> dict[str, Any]:
+    """Months of providers, which are no counts of people: of which nothing says which submission counts, by table, and
+    those that are known from the rows of people alone."""
+    start = f"{SUBMISSION_UNKNOWN}:"
+    unknown = [{"table": name.removeprefix(start), "months": n} for name, n in notes.items() if name.startswith(start)]
+    return {"unknown": unknown, "from_people": notes.get(MONTHS_OF_PEOPLE, 0)}
 
 
 def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

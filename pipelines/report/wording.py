@@ -99,7 +99,7 @@ _LABELS = {
     "time_lost": "Mean time lost",
     "first_readmission_type": "First readmission by kind",
     "cox": "Cox model, readmission or death",
-    "cause_specific_cox": "Cause-specific Cox model",
+    "cause_specific_cox": "Cause-specific Cox models, each event before the other",
     "fine_gray": "Fine-Gray model",
     "risk_difference": "Risk difference",
     "risk_ratio": "Risk ratio",
@@ -121,6 +121,7 @@ _LABELS = {
     "min_effective_treated": "Effective number of treated people",
     "min_share_treated_kept": "Share of treated people kept in the design",
     "min_share_population_kept": "Share kept of the people the estimand is about",
+    "max_share_unobserved": "Share of an arm whose outcome was not observed",
     "min_overlap": "Overlap of the two propensity-score distributions",
     "max_ks": "Largest Kolmogorov-Smirnov distance after the design",
     "max_abs_smd_products": "Largest difference of a square or product after the design",
@@ -195,6 +196,7 @@ USE_OF_MISSING = {
 }
 
 
+ENDINGS = {" squared": ", squared distance from its mean", " is zero": ", is zero", " missing": ", missing"}
 CODE_LEVELS = {
     "once": "at least once",
     "sporadic": "as often as the median",
@@ -211,9 +213,9 @@ def label(name: str) -> str:
         if sign in name:
             column, level = name.split(sign, 1)
             return f"{label(column)}: {words}{level if words else label(level)}"
-    for ending in (" squared", " is zero", " missing"):
+    for ending, words in ENDINGS.items():
         if name.endswith(ending):
-            return label(name.removesuffix(ending)) + "," + ending
+            return label(name.removesuffix(ending)) + words
     item = re.fullmatch(r"honos_item_(\d+)", name)
     if item:
         return f"HoNOS item {item.group(1)}"

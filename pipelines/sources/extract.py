@@ -24,6 +24,9 @@ from pipelines.tables import TABLES
 
 DESCRIPTION = "extract_manifest.json"
 DEEPEST = 50  # levels of it; far more than anybody writes, far fewer than writing it again could bear
+_BRIDGE_OF_DEATHS = (
+    ". ONS deaths without a person come with a bridge to HES: join its ENCRYPTED_HESID to them (DOMAIN C3)"
+)
 _ALIAS_MAPS = (*mhsds.RELEASES, *hes.RELEASES, "lookups", "omop")
 
 
@@ -154,6 +157,7 @@ def _examine_folder(folder: Path) -> Extract:
     chosen = choose_layouts([(header, choices) for _, header, choices in found])
     files = [SourceFile(member, header, layout) for (member, header, _), layout in zip(found, chosen, strict=True)]
     problems += [problem for file in files for problem in missing_columns(file)]
+    problems += [problem for file in files for problem in mhsds.missing_keys(file.name, file.header, file.layout)]
     problems += _missing_tables(files)
     description, faults = read_description(folder)
     return Extract(tuple(files), tuple(ignored), description, (*problems, *faults))
@@ -204,6 +208,7 @@ def missing_columns(file: RawFile) -> list[str]:
     return [
         f"{file.name}: column {column.column.name} is missing; accepted names: "
         + ", ".join(name for choice in column.names for name in choice)
+        + (_BRIDGE_OF_DEATHS if (file.layout.target.name, column.column.name) == ("death", "person_id") else "")
         for column in file.layout.missing(file.header)
     ]
 

@@ -1,6 +1,7 @@
 """MHSDS releases -> canonical tables: the layouts, and the joins that a layout asks for.
 
-In version 6 the type of a team stands in MHS902, keyed by team id, submission and month; a referral's main team is in
+In version 6 the type of a team stands in MHS902, keyed by team id, submission and month (by provider instead of the
+submission where an extract has none); a referral's main team is in
 MHS101, its further teams in MHS102; the site of a ward stands in MHS903 (NHS England's pre-processing, DOMAIN B3). An
 MHS607 assessment and an MHS202 activity have no date of their own: they take that of their care contact in the same
 record; the items of a cluster assessment (MHS802) take that of their MHS801 (DOMAIN B4).
@@ -13,13 +14,19 @@ from functools import cache
 import polars as pl
 
 from pipelines.sources.aliases import SourceTable, load_aliases
+from pipelines.sources.csv_files import Header
 from pipelines.tables import MONTHLY, TABLES, Column, Table
 
 RELEASES = ("mhsds_v5", "mhsds_v4", "mhsds_v6")
-MANDATORY = ("submission", "person_month", "spell", "ward_stay")
+MANDATORY = ("person_month", "spell", "ward_stay")
 SUBMISSION_KEY = (
     Column("month_id", "int", True, "UniqMonthID"),
     Column("submission_id", "id", True, "NHSEUniqSubmissionID"),
+)
+DETAIL_KEY = (
+    Column("provider_id", "code", False, "OrgIDProv"),
+    SUBMISSION_KEY[0],
+    Column("submission_id", "id", False, "NHSEUniqSubmissionID"),
 )
 DETAILS = {
     table.name: table
@@ -28,7 +35,7 @@ DETAILS = {
             "team_detail",
             "Teams of a submission and their type (MHS902)",
             (
-                *SUBMISSION_KEY,
+                *DETAIL_KEY,
                 Column("team_id", "id", True, "UniqCareProfTeamLocalID"),
                 Column("team_type_code", "code", False, "A02 crisis resolution, ..."),
             ),
@@ -38,7 +45,7 @@ DETAILS = {
             "ward_detail",
             "Wards of a submission (MHS903)",
             (
-                *SUBMISSION_KEY,
+                *DETAIL_KEY,
                 Column("ward_code", "id", True, "UniqWardCode"),
                 Column("site_code", "code", False, "SiteIDOfWard"),
             ),
@@ -69,8 +76,6 @@ TOGETHER = (("referral", "referral_team"), ("contact", "assessment", "care_activ
 """Tables of a person that are completed from one another."""
 NEEDS = {"referral_team": "team_detail", "ward_stay": "ward_detail"}
 """Tables that are completed from a table that belongs to no person."""
-_TEAM_KEY = ["team_id", "submission_id", "month_id"]
-_WARD_KEY = ["ward_code", "submission_id", "month_id"]
 
 
 @cache
@@ -85,6 +90,14 @@ def missing_details(chosen: list[SourceTable]) -> list[str]:
     if needs and all(layout.target.name != "team_detail" for layout in chosen):
         return ["no file of MHS902ServiceTeamDetails: version 6 referrals need it for the type of their teams"]
     return []
+
+
+def missing_keys(file: str, header: Header, layout: SourceTable) -> list[str]:
+    """Problems of a file of details that can be joined neither by submission nor by provider."""
+    keys = ("submission_id", "provider_id")
+    if layout.target.name not in NEEDS.values() or not all(layout.lacks(key, header) for key in keys):
+        return []
+    return [f"{file}: neither NHSEUniqSubmissionID nor OrgIDProv is there; one of them is needed"]
 
 
 def name_records(rows: pl.DataFrame) -> pl.DataFrame:
@@ -122,33 +135,45 @@ def list_teams(referral: pl.DataFrame, teams: pl.DataFrame, details: pl.DataFram
     """All teams of the referrals with their types, and how many rows stayed without a type.
 
     Args:
-        referral: referrals; with `_main_team_id` and `_submission_id` where the layout is version 6.
-        teams: referral_team rows; those of version 6 have `_submission_id` and no type yet.
-        details: team_detail rows; a team with two types in one submission takes the first in code order.
+        referral: referrals; with `_main_team_id` where the layout is version 6.
+        teams: referral_team rows; those of version 6 have no type yet.
+        details: team_detail rows (see _look_up).
     """
     main = _main_teams(referral)
     rows = pl.concat([teams, main], how="diagonal") if main.height else teams
-    if "_submission_id" not in rows.columns:
+    if details.is_empty() and "_submission_id" not in rows.columns:
         return rows, 0
-    types = (
-        details.group_by(_TEAM_KEY)
-        .agg(_type=pl.col("team_type_code").min())
-        .rename({"submission_id": "_submission_id"})
-    )
-    joined = rows.join(types, on=["team_id", "_submission_id", "month_id"], how="left", maintain_order="left")
-    joined = joined.with_columns(team_type_code=pl.coalesce("team_type_code", "_type")).drop("_type")
-    without = joined.filter(pl.col("_submission_id").is_not_null() & pl.col("team_type_code").is_null()).height
+    joined = _look_up(rows, details, "team_id", "team_type_code")
+    without = joined.filter(pl.col("team_id").is_not_null() & pl.col("team_type_code").is_null()).height
     return joined, without
 
 
 def place_wards(ward_stay: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
-    """Ward stays of version 6 take the site of their ward in the same submission and month (the first in code order,
-    should it have two)."""
-    if "_submission_id" not in ward_stay.columns:
-        return ward_stay
-    sites = details.group_by(_WARD_KEY).agg(_site=pl.col("site_code").min()).rename({"submission_id": "_submission_id"})
-    joined = ward_stay.join(sites, on=["ward_code", "_submission_id", "month_id"], how="left", maintain_order="left")
-    return joined.with_columns(site_code=pl.coalesce("site_code", "_site")).drop("_site")
+    """Ward stays of version 6 take the site of their ward, as _look_up finds it."""
+    return ward_stay if details.is_empty() else _look_up(ward_stay, details, "ward_code", "site_code")
+
+
+def _look_up(rows: pl.DataFrame, details: pl.DataFrame, key: str, column: str) -> pl.DataFrame:
+    """`rows` with their empty `column` taken from the details of the same month and `key`: of the same submission (the
+    first in code order, should it have two), or, where rows or details name none, of the same provider, if all its
+    details say the same."""
+    empty = [pl.lit(None, pl.String).alias(name) for name in ("_submission_id",) if name not in rows.columns]
+    completed = rows.with_columns(empty)
+    own = details.drop_nulls(["submission_id", column]).group_by(key, "submission_id", "month_id")
+    by_submission = own.agg(_own=pl.col(column).min()).rename({"submission_id": "_submission_id"})
+    named = details.drop_nulls(["provider_id", column])
+    found = completed.join(by_submission, on=[key, "_submission_id", "month_id"], how="left", maintain_order="left")
+    for name, those, takes in (
+        ("_any", named, pl.col("_submission_id").is_null()),
+        ("_unnumbered", named.filter(pl.col("submission_id").is_null()), pl.col("_submission_id").is_not_null()),
+    ):
+        one = those.group_by(key, "provider_id", "month_id").agg(pl.col(column).unique().alias(name))
+        single = one.filter(pl.col(name).list.len() == 1).with_columns(pl.col(name).list.first())
+        found = found.join(single, on=[key, "provider_id", "month_id"], how="left", maintain_order="left")
+        found = found.with_columns(pl.when(takes).then(name).alias(name))
+    return found.with_columns(pl.coalesce(column, "_own", "_any", "_unnumbered").alias(column)).drop(
+        "_own", "_any", "_unnumbered", *(["_submission_id"] if empty else [])
+    )
 
 
 def date_assessments(
@@ -198,5 +223,5 @@ def _main_teams(referral: pl.DataFrame) -> pl.DataFrame:
     return (
         referral.filter(pl.col("_main_team_id").is_not_null())
         .with_columns(team_id=pl.col("_main_team_id"), team_type_code=pl.lit(None, pl.String))
-        .select(*kept, "team_type_code", "_submission_id", "_file", "_line")
+        .select(*kept, "team_type_code", *(n for n in ("_submission_id",) if n in referral.columns), "_file", "_line")
     )

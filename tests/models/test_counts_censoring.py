@@ -45,8 +45,8 @@ def test_by_hand() -> None:
     assert difference.notes["mean_control"] == pytest.approx(3 / 2.8)
     assert difference.effective_n == pytest.approx(3)
     assert str(difference.notes[CENSORING_NOTE]).startswith("only windows seen to their end or to death count; weights")
-    # Everybody is in the design still: its people, not those of whole windows, are counted.
-    assert (difference.n_treated, difference.n_control) == (2, 4)
+    # Three whole windows of controls carry the estimate, and these are its people.
+    assert (difference.n_treated, difference.n_control) == (2, 3)
 
 
 @pytest.mark.parametrize("method", METHODS)

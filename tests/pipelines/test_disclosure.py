@@ -215,6 +215,9 @@ def test_bins_hold_enough_people_and_outer_edges_hide_the_extremes(values: list[
         ("0 controls", "0 controls"),
         ("caliper 0.25 on HC2 errors", "caliper 0.25 on HC2 errors"),
         ("needs 12.", "needs 10."),
+        ("max_controls = 3 leaves 4 people", "max_controls = 3 leaves fewer than 8 people"),
+        ("n_treated = 3", "n_treated = fewer than 8"),
+        ("3 folds need 3 people on 4 covariates", "3 folds need fewer than 8 people on 4 covariates"),
     ],
 )
 def test_counts_in_remarks_are_masked(text: str, expected: str) -> None:

@@ -1,6 +1,7 @@
 """Which rows and how much time a rate is made of: whoever was seen for a day, and no more than was seen."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,8 @@ from pipelines.design import Contrast
 from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.counts import counts_and_exposure, estimate_rates, until_when
 from pipelines.method_settings import Effects
+from pipelines.method_settings.acceptance import Acceptance
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.spec.eligible_person import ELIGIBLE, FIRST, readmitted
 from tests.spec.text_tables import write_world
 
@@ -33,7 +36,8 @@ OBSERVED = pl.DataFrame(
     schema=SCHEMA,
     orient="row",
 )
-NOBODY_DIED = pl.DataFrame({"died_day": [None] * 4}, schema={"died_day": pl.Int64})
+FATE = {"index_date": pl.Date, "died_day": pl.Int64, "censored_day": pl.Int64}
+NOBODY_DIED = pl.DataFrame({name: [None] * 4 for name in FATE}, schema=FATE)
 ROWS = pl.Series("row_id", [3, 4, 2, 1], dtype=pl.Int64)
 
 
@@ -52,6 +56,10 @@ def test_exposure(outcome: str, time_at_risk: str, counts: list[float], exposure
     np.testing.assert_allclose(found[1], exposure)
 
 
+def _protocol(effects: Effects, acceptance: Acceptance = WHOEVER_IS_LEFT) -> Any:
+    return SimpleNamespace(effects=effects, acceptance=acceptance)
+
+
 def _accepted() -> AcceptedDesign:
     treated = np.array([True, True, False, False])
     nothing = np.zeros(4, dtype=np.int64)
@@ -64,7 +72,7 @@ def _accepted() -> AcceptedDesign:
 def test_people_seen_for_part_of_the_window_are_compared_and_the_others_counted() -> None:
     effects = Effects(methods=("weighted_difference", "quasi_poisson", "negative_binomial"))
     results = Results()
-    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "n_readmissions_365d", _protocol(effects), results)
     difference = results.estimates[0]
     # Row 3 has 1 event in 10 days; rows 2 and 1 have 2 in 438; row 4 was not observed at all.
     assert difference["value"] == pytest.approx(365.25 * (1 / 10 - 2 / 438))
@@ -91,7 +99,7 @@ def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> N
         NOBODY_DIED,
         observed,
         "dna_rate_365d",
-        SimpleNamespace(effects=Effects(methods=("quasi_poisson",))),
+        _protocol(Effects(methods=("quasi_poisson",))),
         results,
     )
     # By hand: treated 6 / 30, controls (0.5 + 1.5 + 0 + 2) / (5 + 5 + 0 + 20); handed on it would be 6 / 50.
@@ -102,10 +110,10 @@ def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> N
 def test_outcomes_that_are_no_counts_have_no_rate_and_what_is_refused_is_noted() -> None:
     effects = Effects(methods=("weighted_difference", "negative_binomial"))
     results = Results()
-    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "readmitted_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, OBSERVED, "readmitted_365d", _protocol(effects), results)
     assert results.estimates == results.notes == []
     none = OBSERVED.with_columns(n=pl.lit(0, pl.Int64))
-    estimate_rates(_accepted(), NOBODY_DIED, none, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(_accepted(), NOBODY_DIED, none, "n_readmissions_365d", _protocol(effects), results)
     assert not results.estimates
     assert results.notes[0]["note"] == "a negative binomial rate needs events in both arms"
 
@@ -136,7 +144,8 @@ def test_where_censoring_is_weighted_for_only_whole_windows_count_and_others_sta
         schema=SCHEMA,
         orient="row",
     )
-    of_rows = pl.DataFrame({"died_day": [None] * 5 + [100] + [None] * 2}, schema={"died_day": pl.Int64})
+    died, silent = [None] * 5 + [100] + [None] * 2, [None] * 6 + [100, 0]
+    of_rows = pl.DataFrame({"index_date": [None] * 8, "died_day": died, "censored_day": silent}, schema=FATE)
     until = until_when(rows, of_rows, observed, "n_readmissions_365d")
     assert until.last_day.tolist() == [365] * 5 + [100, 100, 0.5]
     assert until.died.tolist() == [False] * 5 + [True, False, False]
@@ -145,11 +154,11 @@ def test_where_censoring_is_weighted_for_only_whole_windows_count_and_others_sta
     contrast = Contrast("peer_vs_virtual", "peer", "virtual")
     accepted = AcceptedDesign(design.method, contrast, rows, baseline, design, is_primary=True)
     results = Results()
-    estimate_rates(accepted, of_rows, observed, "n_readmissions_365d", SimpleNamespace(effects=effects), results)
+    estimate_rates(accepted, of_rows, observed, "n_readmissions_365d", _protocol(effects), results)
     # By hand: 4 / 3 for the dead (one of four was lost before), and twice that for who was seen on after day 100, when
     # one of two was lost: (8/3 × 1 + 4/3 × 2) events in (8/3 × 365 + 4/3 × 100) days.
     control = (8 / 3 * 1 + 4 / 3 * 2) / (8 / 3 * 365 + 4 / 3 * 100) * 365.25
     assert results.estimates[0]["value"] == pytest.approx(3 / 4 / 365 * 365.25 - control)
-    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (4, 0)
+    assert (results.estimates[0]["n_control"], results.estimates[0]["n_unobserved"]) == (2, 2)
     assert results.notes[0]["note"].startswith("only windows seen to their end or to death count")
     assert results.notes[-1]["note"].startswith("of 1 people of the design nothing was observed")

@@ -15,6 +15,8 @@ from pipelines.design import Contrast
 from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.sites import estimate_sites
 from pipelines.method_settings import Effects
+from pipelines.method_settings.acceptance import Acceptance
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.models.contract_estimates import rows_of, rows_of_design
 
 OUTCOME = "readmitted_365d"
@@ -38,9 +40,15 @@ def _sample() -> tuple[AcceptedDesign, pl.DataFrame, pl.DataFrame]:
 
 
 def _run(
-    accepted: AcceptedDesign, outcomes: pl.DataFrame, sites: pl.DataFrame, below: int = 1, **settings: Any
+    accepted: AcceptedDesign,
+    outcomes: pl.DataFrame,
+    sites: pl.DataFrame,
+    below: int = 1,
+    acceptance: Acceptance = WHOEVER_IS_LEFT,
+    **settings: Any,
 ) -> Results:
     protocol = SimpleNamespace(
+        acceptance=acceptance,
         effects=Effects.model_validate({"sites": {"by": "trust", **settings}}),
         outcomes=SimpleNamespace(primary=OUTCOME, secondary=(), columns={}),
         source=SimpleNamespace(kind="mhsds"),

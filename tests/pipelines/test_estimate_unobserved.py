@@ -19,6 +19,7 @@ from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.values import UNOBSERVED, estimate_values
 from pipelines.method_settings import Effects
 from pipelines.report import render_report
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.models.effect_samples import baseline_of
 from tests.pipelines.test_missing_covariates import COPIES, people, protocol_with, study
 from tests.report_fixture import FACTS
@@ -45,6 +46,7 @@ def _sample() -> tuple[AcceptedDesign, pl.DataFrame]:
 
 def _run(accepted: AcceptedDesign, of_rows: pl.DataFrame, effects: Effects) -> Results:
     protocol = SimpleNamespace(
+        acceptance=WHOEVER_IS_LEFT,
         effects=effects,
         outcomes=SimpleNamespace(primary=OUTCOME, secondary=(), columns={}),
         source=SimpleNamespace(kind="mhsds"),

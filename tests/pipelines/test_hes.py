@@ -103,7 +103,6 @@ def test_hospital_data_reach_to_their_last_row(artificial: Lake) -> None:
 
 def test_a_study_on_hospital_data_alone_is_told_what_is_missing() -> None:
     assert check_source(ARTIFICIAL) == [
-        "no file of MHS000Header: the table submission is mandatory",
         "no file of MHS001MPI: the table person_month is mandatory",
         "no file of MHS501HospProvSpell: the table spell is mandatory",
         "no file of MHS502WardStay: the table ward_stay is mandatory",
@@ -209,3 +208,15 @@ def test_a_placeholder_is_no_day_of_death(tmp_path: Path, nothing: str) -> None:
     ]
     deaths = read_all(load(tmp_path, ONS_deaths=rows), "death").sort("person_id")
     assert deaths["death_date"].to_list() == [date(2019, 2, 3), None]
+
+
+def test_an_extract_without_a_column_that_nothing_uses(tmp_path: Path) -> None:
+    episode = {name: cell for name, cell in EPISODE.items() if name != "SEX"}
+    assert len(read_all(load(tmp_path, HES_APC=[episode]), "hospital_episode")) == 1
+
+
+def test_deaths_that_name_nobody_need_the_bridge_to_hes(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny(ONS_deaths=[{"RECORD_ID": "1", "DOD": "2017-06-01"}]))
+    (problem,) = check_source(source)
+    assert problem.startswith("ONS_deaths_2017.csv: column person_id is missing; accepted names: ENCRYPTED_HESID")
+    assert problem.endswith("a bridge to HES: join its ENCRYPTED_HESID to them (DOMAIN C3)")

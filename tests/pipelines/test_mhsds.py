@@ -515,3 +515,30 @@ def test_what_is_no_provider_code_is_not_shown(tmp_path: Path) -> None:
 def test_one_merger_may_be_told_twice(tmp_path: Path) -> None:
     rows = [merger("RD3", "R0D"), merger("RD3", "R0D", "2018-11-01"), merger("RD3", "RD3")]
     assert load(tmp_path, provider_successors=rows).has("spell")
+
+
+def test_version_6_teams_are_joined_by_provider_where_no_submission_is_named(tmp_path: Path) -> None:
+    def without(row: dict[str, str]) -> dict[str, str]:
+        return {name: cell for name, cell in row.items() if name != "NHSEUniqSubmissionID"}
+
+    detail = without(DETAIL_6) | {"OrgIDProv": "RX1"}
+    details = [detail, detail | {"OrgIDProv": "RX2", "ServTeamTypeMH": "A14"}]
+    # Two types of one team, and nothing says which submission counts: neither is taken.
+    details += [detail | {"UniqCareProfTeamLocalID": "T2", "ServTeamTypeMH": kind} for kind in ("A02", "A11")]
+    lake = load(
+        tmp_path,
+        MHS101Referral=[without(REFERRAL_6)],
+        MHS102ServiceTypeReferredTo=[without(TEAM_6)],
+        MHS902ServiceTeamDetails=details,
+    )
+    teams = read_all(lake, "referral_team").sort("team_id")
+    assert teams.select("team_id", "team_type_code").rows() == [("T1", "A06"), ("T2", None)]
+    assert lake.manifest["notes"] == {"team_without_type": 1}
+
+
+def test_details_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
+    detail = {name: cell for name, cell in DETAIL_6.items() if name not in {"NHSEUniqSubmissionID", "OrgIDProv"}}
+    source = write_extract(tmp_path / "source", tiny(MHS101Referral=[REFERRAL_6], MHS902ServiceTeamDetails=[detail]))
+    assert check_source(source) == [
+        "MHS902ServiceTeamDetails_2017.csv: neither NHSEUniqSubmissionID nor OrgIDProv is there; one of them is needed"
+    ]
