@@ -109,7 +109,7 @@ def _superseded(seen: pl.DataFrame, headers: pl.DataFrame, flags: pl.DataFrame) 
     )
     # File types are compared only where each of the month's submissions has one.
     comparable = pl.when(pl.col("file_type").is_not_null().all().over(MONTH)).then("file_type")
-    order = [pl.col("is_no").not_(), "is_yes", "file_type"]
+    order: list[str | pl.Expr] = [pl.col("is_no").not_(), "is_yes", "file_type"]
     ordered = sort_by_id(known.with_columns(comparable), order, ["submission_id"])
     is_latest = pl.col("submission_id") == pl.col("submission_id").last().over(MONTH)
     return ordered.filter(pl.col("is_no") | ~is_latest).select(key).sort(key)
