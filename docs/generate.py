@@ -55,9 +55,10 @@ admission* end on the day the index stay began.
 here and covers the whole look-back: from the first to the last month that anybody sent a row of the table for (HES
 and emergency attendances: the months with at least half the median number of rows; a CDM: the person's own
 observation period); from MHSDS's first month, or that of HES where it counts for earlier stays. Anywhere else the
-value is missing. In a look-back that is covered in part, what was seen counts, and nothing seen is missing. That a
-single provider was silent for some of a covered look-back is not taken into account, nor are months without a file
-between the first and the last of a table. A table of few rows is taken to cover the extract to its first and last day
+value is missing. Months between a table's first and last in which far too little of it came (`follow_up.gap_below`,
+`follow_up.silence_chance`; the data account and the report name them) are not covered either. In a look-back that is
+covered in part, what was seen counts, and nothing seen is missing. That a single provider was silent for some of a
+covered look-back is not taken into account. A table of few rows is taken to cover the extract to its first and last day
 unless chance would leave so little there less than once in a thousand times.
 
 What is done with a missing value is stated in the protocol (`missing`, `missing_of`) and in the report beside its

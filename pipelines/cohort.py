@@ -10,7 +10,6 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,18 @@ from pipelines.eligibility import (
     readmission_stays,
 )
 from pipelines.errors import CohortError
-from pipelines.extract import ExtractFacts, add_up_spells, count_spells, thin_months
+from pipelines.extract import MONTH, ExtractFacts, add_up_spells, count_spells, months_in, thin_months
 from pipelines.lake import Lake, bucket_of
-from pipelines.look_back import count_truncated, describe_deaths, hospital_reach, look_back_start, table_reach
+from pipelines.look_back import (
+    count_months,
+    count_truncated,
+    describe_coverage,
+    describe_deaths,
+    hospital_reach,
+    look_back_start,
+    table_gaps,
+    table_reach,
+)
 from pipelines.negative_controls import measure_negative_controls
 from pipelines.outcomes import count_observed, follow_outcomes, list_readmissions, measure_outcomes, windows_of
 from pipelines.outcomes.exposure import OBSERVED_SCHEMA, READMISSION_SCHEMA
@@ -48,6 +56,7 @@ from pipelines.quality import (
     add_up,
     count_missing,
     count_provider_months,
+    list_table_gaps,
     measure_bucket,
 )
 from pipelines.sources.participants import UNLINKED, account_of_list, bridge_participants, list_unlinked
@@ -128,7 +137,7 @@ def follow_people(
         cohort=_cohort_columns(index),
         baseline=measure_covariates(records),
         outcomes=outcomes,
-        observed=count_observed(happened.rows, happened.events, happened.reach, follow_up, named),
+        observed=count_observed(happened.rows, happened.events, happened.reach, follow_up, named, happened.gaps),
         readmissions=list_readmissions(happened.rows, happened.events),
         excluded=excluded,
         attrition=attrition,
@@ -195,10 +204,9 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     bucket = bucket_of(listed["person_id"], lake.n_buckets)
     named = quarantined.select("person_id").drop_nulls().unique(maintain_order=True)
     bucket_of_named = bucket_of(named["person_id"], lake.n_buckets)
-    reach = hospital_reach(lake)
     submitted = count_submitted_spells(lake)
-    thin = find_thin_months(lake, submitted, protocol.follow_up)
-    facts = lake_facts(lake, thin, reach, table_reach(lake, reach))
+    counts = count_months(lake)
+    facts = lake_facts(lake, submitted, counts, protocol.follow_up)
     options = (facts, protocol.eligibility, protocol.follow_up, tuple(outcome_kinds(protocol)))
     parts = [
         delayed(_follow_bucket)(
@@ -217,9 +225,12 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
         baseline = baseline.join(codes, on=KEY, how="left", maintain_order="left")
     providers = count_provider_months(facts, submitted)
+    tables = describe_coverage(counts, facts)
+    gaps = list_table_gaps(tables)
     unlinked = list_unlinked(listed, quarantined, pl.concat(_frames(found, "excluded")))
     account = account_of(lake) | _look_back_account(lake, cohort, facts, protocol.eligibility)
     account |= {"deaths": describe_deaths(facts, is_held=lake.has("death"))}
+    account |= {"tables": tables}
     if protocol.not_yet_treated:
         account |= {"not_yet_treated": count_not_yet_treated(cohort, listed, protocol.follow_up)}
     return Cohort(
@@ -232,7 +243,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         excluded=unlinked,
         quarantined=quarantined,
         account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
-        quality=add_up([*[part.quality.records for part in found], providers, missing]),
+        quality=add_up([*[part.quality.records for part in found], providers, gaps, missing]),
         outcome_quality=add_up([part.quality.outcomes for part in found]),
     )
 
@@ -264,12 +275,6 @@ def count_submitted_spells(lake: Lake) -> pl.DataFrame:
     """Spells in each provider's monthly submission (pipelines.extract.count_spells), from a pass over four columns."""
     parts: Sequence[pl.DataFrame] = compute(*[delayed(_count_spells)(lake, n) for n in range(lake.n_buckets)])
     return add_up_spells(parts)
-
-
-def find_thin_months(lake: Lake, submitted: pl.DataFrame, follow_up: FollowUp) -> pl.DataFrame:
-    """The months that hold too few of the spells `submitted` to count (pipelines.extract.thin_months)."""
-    submissions = lake.read_reference("submission")
-    return thin_months(submissions, submitted, follow_up.silence_below, follow_up.silence_minimum_spells)
 
 
 def _count_spells(lake: Lake, number: int) -> pl.DataFrame:
@@ -326,24 +331,27 @@ def account_of(lake: Lake) -> dict[str, Any]:
 
 
 def lake_facts(
-    lake: Lake,
-    thin: pl.DataFrame,
-    hospital: tuple[date, date] | None = None,
-    tables: Mapping[str, tuple[date, date]] | None = None,
+    lake: Lake, submitted: pl.DataFrame, counts: Mapping[str, pl.DataFrame], follow_up: FollowUp
 ) -> ExtractFacts:
-    """What the stages need to know of the extract behind a lake; `thin` as of find_thin_months, `hospital` and `tables`
-    as of look_back.hospital_reach and table_reach."""
-    first, last = hospital or (None, None)
+    """What the stages need to know of the extract behind a lake; `submitted` as of count_submitted_spells, `counts` of
+    look_back.count_months. A month in which hardly anybody sent spells or ward stays counts as sent by nobody."""
+    submissions = lake.read_reference("submission")
+    first, last = hospital_reach(counts) or (None, None)
+    reach = table_reach(lake, counts)
+    gaps = table_gaps(counts, reach, follow_up.gap_below, follow_up.silence_chance)
+    rule = (follow_up.silence_below, follow_up.silence_chance, follow_up.silence_minimum_spells)
+    thin = [thin_months(submissions, submitted, *rule), months_in(submissions, gaps.get("stays", ()))]
     return ExtractFacts(
         lake.period_end,
         lake.last_month_id,
-        lake.read_reference("submission"),
+        submissions,
         lake.read_reference("provider_successor"),
         lake.read_reference("area_deprivation"),
-        thin,
+        pl.concat(thin).unique().sort(MONTH),
         first,
         last,
-        reach=tables or {},
+        reach,
+        gaps,
     )
 
 

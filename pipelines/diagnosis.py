@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from pipelines.hospital import is_psychiatric
+from pipelines.id_order import sort_by_id
 
 KEY = ["person_id", "index_date"]
 NEAREST_WITHIN_DAYS = 90
@@ -72,14 +73,16 @@ def stratum_of(code: str) -> pl.Expr:
 
 def _nearest_primary(index: pl.DataFrame, diagnosis: pl.DataFrame) -> pl.DataFrame:
     days = (pl.col("diagnosis_date") - pl.col("index_date")).dt.total_days()
-    return (
+    near = (
         index.select(KEY)
         .join(diagnosis.filter(pl.col("position_code") == "P"), on="person_id")
         .with_columns(days_away=days.abs())
         .filter(pl.col("days_away") <= NEAREST_WITHIN_DAYS)
-        .sort("days_away", "diagnosis_date", "month_id", "row_id", descending=[False, False, True, True])
+    )
+    return (
+        sort_by_id(near, [-pl.col("days_away"), -days, "month_id"])
         .group_by(KEY, maintain_order=True)
-        .agg(nearest_icd10=pl.col("icd10_code").first())
+        .agg(nearest_icd10=pl.col("icd10_code").last())
     )
 
 
@@ -95,13 +98,15 @@ def _psychiatric_episodes(episode: pl.DataFrame) -> pl.DataFrame:
 
 
 def _episode_inside_stay(index: pl.DataFrame, episode: pl.DataFrame) -> pl.DataFrame:
-    return (
+    inside = (
         index.select(*KEY, "admission_date")
         .join(episode.drop_nulls("diagnosis_1_code"), on="person_id")
         .filter(pl.col("episode_start_date").is_between(pl.col("admission_date"), pl.col("index_date")))
-        .sort("episode_start_date", "row_id", descending=True)
+    )
+    return (
+        sort_by_id(inside, ["episode_start_date"])
         .group_by(KEY, maintain_order=True)
-        .agg(episode_icd10=pl.col("diagnosis_1_code").first())
+        .agg(episode_icd10=pl.col("diagnosis_1_code").last())
     )
 
 

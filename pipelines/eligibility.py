@@ -8,6 +8,7 @@ import polars as pl
 
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts, month_id_of
 from pipelines.hospital import psychiatric_stays
+from pipelines.id_order import sort_by_id
 from pipelines.protocol import Eligibility
 
 KEY = ["person_id", "index_date"]
@@ -83,9 +84,10 @@ def add_age(index: pl.DataFrame, person_month: pl.DataFrame, person: pl.DataFram
     intersected, and the latest possible birth date is taken. Contradictory ages: the month nearest to admission.
     """
     last = LAST_DAY_OF_MONTH_ID
+    months = sort_by_id(person_month, ["month_id"]).with_row_index("place")
     seen = [
-        person_month.select("person_id", "month_id", "row_id", age="age_start_years", day=last.dt.month_start()),
-        person_month.select("person_id", "month_id", "row_id", age="age_end_years", day=last),
+        months.select("person_id", "month_id", "place", age="age_start_years", day=last.dt.month_start()),
+        months.select("person_id", "month_id", "place", age="age_end_years", day=last),
     ]
     bounds = (
         pl.concat(seen)
@@ -99,9 +101,9 @@ def add_age(index: pl.DataFrame, person_month: pl.DataFrame, person: pl.DataFram
         .join(birth, on="person_id", how="anti")
         .join(bounds, on="person_id")
         .with_columns(months_away=(month_id_of(pl.col("admission_date")) - pl.col("month_id")).abs())
-        .sort("months_away", "month_id", pl.col("row_id"), descending=[False, False, True], nulls_last=True)
+        .sort("months_away", "month_id", "place", descending=[False, False, True])
         .group_by("person_id", "admission_date", maintain_order=True)
-        .agg(fallback_birth=pl.col("until").filter(pl.col("row_id") == pl.col("row_id").first()).min())
+        .agg(fallback_birth=pl.col("until").filter(pl.col("place") == pl.col("place").first()).min())
     )
     return (
         index.join(birth, on="person_id", how="left", maintain_order="left")

@@ -1,11 +1,11 @@
 """What is known about an extract as a whole: its end, who submitted when and how much, which provider became which.
 
-Choice made (DOMAIN I15, K12): a month counts as submitted when the provider's header came and, where the provider is
-large enough to tell, with at least half of its usual number of spells. A provider code is judged by its own history,
-since a merged provider is larger than each of those it came from.
+Choice made (DOMAIN I15, K12): a month counts as submitted when the provider's header came, with at least half of its
+usual number of spells unless chance may have left so few (pipelines.thin), in a month that spells were sent for at
+all. A provider code is judged by its own history, since a merged provider is larger than each of those it came from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -13,9 +13,11 @@ from functools import cached_property
 import polars as pl
 
 from pipelines.tables import month_id
+from pipelines.thin import find_thin
 
 MONTH = ["provider_id", "month_id"]
 MONTH_SCHEMA = {"provider_id": pl.String, "month_id": pl.Int64}
+Span = tuple[date, date]
 LAST_DAY_OF_MONTH_ID = pl.date(
     1900 + (pl.col("month_id") + 2) // 12, (pl.col("month_id") + 2) % 12 + 1, 1
 ).dt.month_end()
@@ -44,22 +46,34 @@ def add_up_spells(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(parts).group_by(MONTH).agg(pl.col("n_spells").sum()).sort(MONTH)
 
 
-def thin_months(submissions: pl.DataFrame, spells: pl.DataFrame, below: float, minimum_median: float) -> pl.DataFrame:
-    """The months a provider submitted with fewer than `below` times its median number of spells (DOMAIN I15).
+def thin_months(
+    submissions: pl.DataFrame, spells: pl.DataFrame, below: float, chance: float, minimum: float = 0
+) -> pl.DataFrame:
+    """The months a provider submitted with too few spells to count (DOMAIN I15), by the rule of thin.find_thin on the
+    months the code submitted.
 
     Args:
         submissions: the table `submission`.
         spells: provider_id, month_id, n_spells (count_spells); a month without a row had none.
-        below: share of the median; 0 finds nothing.
-        minimum_median: a code with a smaller median is not judged, since it varies by chance.
+        below, chance, minimum: as of find_thin.
 
     Returns:
-        provider_id, month_id, in order. The median is that of the months the code submitted.
+        provider_id, month_id, in order.
     """
-    sent = submissions.select(MONTH).unique().join(spells, on=MONTH, how="left")
-    count = pl.col("n_spells").fill_null(0)
-    usual = count.median().over("provider_id")
-    return sent.filter((usual >= minimum_median) & (count < below * usual)).select(MONTH).sort(MONTH)
+    sent = submissions.select(MONTH).unique().join(spells, on=MONTH, how="left").sort(MONTH)
+    found = [sent.select(MONTH).clear()]
+    for _, months in sent.group_by("provider_id", maintain_order=True):
+        counts = months["n_spells"].fill_null(0).to_list()
+        is_thin = pl.Series(find_thin(counts, below, chance, minimum), dtype=pl.Boolean)
+        found.append(months.select(MONTH).filter(is_thin))
+    return pl.concat(found)
+
+
+def months_in(submissions: pl.DataFrame, gaps: Iterable[Span]) -> pl.DataFrame:
+    """provider_id, month_id of the submissions for a month that begins in one of the gaps."""
+    begins = LAST_DAY_OF_MONTH_ID.dt.month_start()
+    inside = pl.any_horizontal(pl.lit(False), *[begins.is_between(*gap) for gap in gaps])
+    return submissions.select(MONTH).filter(inside).unique().sort(MONTH)
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,8 @@ class ExtractFacts:
     (`submission`, `provider_successor`, `area_deprivation` in pipelines.tables). `thin` holds the months that were
     submitted with too little in them to count (provider_id, month_id: thin_months); hospital_start and hospital_end
     are the first and last day that hospital episodes (HES) cover, None where there are none or it is not known. `reach`
-    holds the first and last day that each table covers (look_back.table_reach); empty where it was not looked for."""
+    holds the first and last day that each table covers (look_back.table_reach), `gaps` the first and last days of the
+    months in between that it does not (look_back.table_gaps); both are empty where they were not looked for."""
 
     period_end: date
     last_month_id: int
@@ -78,7 +93,8 @@ class ExtractFacts:
     thin: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=MONTH_SCHEMA))
     hospital_start: date | None = None
     hospital_end: date | None = None
-    reach: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    reach: Mapping[str, Span] = field(default_factory=dict)
+    gaps: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
 
     @cached_property
     def first_day(self) -> date | None:
@@ -86,7 +102,7 @@ class ExtractFacts:
         first: date | None = self.submissions["period_start_date"].min()  # type: ignore[assignment]
         return first
 
-    def reach_of(self, table: str) -> tuple[date, date] | None:
+    def reach_of(self, table: str) -> Span | None:
         """First and last day over which finding nothing in a table the extract holds is knowledge; None where no row
         says so. Where `reach` was not looked for, that of hospital episodes or of the extract as a whole."""
         first = self.first_day
@@ -97,6 +113,11 @@ class ExtractFacts:
         if table == "hospital_episode":
             return self.hospital_start or first, self.hospital_end or self.period_end
         return first, self.period_end
+
+    def gaps_of(self, table: str) -> tuple[Span, ...]:
+        """First and last days, in order, of runs of months within its reach in which too little of a table came for
+        finding nothing to be knowledge; `stays` names what spells and ward stays tell together."""
+        return self.gaps.get(table, ())
 
     @cached_property
     def final_code(self) -> dict[str, str]:

@@ -7,6 +7,8 @@ the finished version of the same admission follows them in the same spell.
 
 import polars as pl
 
+from pipelines.id_order import in_order, sort_by_id
+
 PSYCHIATRIC_SPECIALTIES = [
     *[str(code) for code in (700, 710, 711, 712, 713, 714, 715, *range(720, 728), 730)],
 ]
@@ -54,8 +56,7 @@ def deduplicate_episodes(episode: pl.DataFrame) -> pl.DataFrame:
     """One row for each person, period, order, provider, transit and admission: the most complete, then the newest."""
     filled = pl.sum_horizontal(pl.all().is_not_null().cast(pl.Int64))
     return (
-        episode.with_columns(_filled=filled)
-        .sort("_filled", "sent_date", "row_id", nulls_last=False)
+        sort_by_id(episode.with_columns(_filled=filled), ["_filled", "sent_date"])
         .unique(SAME_EPISODE, keep="last", maintain_order=True)
         .drop("_filled")
     )
@@ -77,7 +78,7 @@ def join_spells(episode: pl.DataFrame) -> pl.DataFrame:
     ordered = (
         _fill_admission(episode)
         .with_columns(_end=_end_of_episode(), _psychiatric=is_psychiatric())
-        .sort(*_ORDER, "row_id", nulls_last=False)
+        .sort(*_ORDER, *in_order("row_id"), nulls_last=False)
     )
     goes_on = pl.col("discharge_method_code").is_in(NOT_THE_LAST_EPISODE).shift(1) & (
         pl.col("episode_start_date") == pl.col("episode_end_date").shift(1)

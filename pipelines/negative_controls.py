@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from pipelines.codelists import read_codelist
-from pipelines.extract import ExtractFacts
+from pipelines.extract import ExtractFacts, Span
 from pipelines.hospital import continuous_stays
 from pipelines.look_back import look_back_start
 from pipelines.protocol import Eligibility
@@ -40,7 +40,7 @@ def measure_negative_controls(
     for days in windows:
         admitted = physical_admission(followed, episode, facts, days)
         found = found.join(admitted, on=KEY, how="left", maintain_order="left")
-    placebo = placebo_stay(followed, stays, look_back_start(facts, eligibility))
+    placebo = placebo_stay(followed, stays, look_back_start(facts, eligibility), facts.gaps_of("stays"))
     return found.join(placebo, on=KEY, how="left", maintain_order="left")
 
 
@@ -49,7 +49,7 @@ def physical_admission(
 ) -> pl.DataFrame:
     """KEY and neg_control_admission_<days>d: whether a continuous inpatient spell with a primary diagnosis of the list
     began in (index, index + days] and before a death; null where hospital data begin after or end before the window
-    does, whatever was seen in them, or are not there at all."""
+    does, whatever was seen in them, have a gap in it, or are not there at all."""
     name = f"neg_control_admission_{days}d"
     if episode is None:
         return followed.select(*KEY, pl.lit(None, pl.Boolean).alias(name))
@@ -59,6 +59,8 @@ def physical_admission(
     day_1, last_day = (pl.col("index_date").dt.offset_by(f"{day}d") for day in (1, days))
     reach = _hospital_reach(facts)
     is_covered = (day_1 >= reach[0]) & (last_day <= reach[1]) if reach else pl.lit(False)
+    for first, last in facts.gaps_of("hospital_episode"):
+        is_covered &= (last_day < first) | (day_1 > last)
     until = pl.min_horizontal(pl.lit(days), "died_day")
     happened = (
         followed.select(*KEY, "died_day")
@@ -80,9 +82,11 @@ def _hospital_reach(facts: ExtractFacts) -> tuple[date, date] | None:
     return facts.hospital_start or facts.first_day or date.min, facts.hospital_end or facts.period_end
 
 
-def placebo_stay(followed: pl.DataFrame, stays: pl.DataFrame, known_from: date | None) -> pl.DataFrame:
+def placebo_stay(
+    followed: pl.DataFrame, stays: pl.DataFrame, known_from: date | None, gaps: Sequence[Span] = ()
+) -> pl.DataFrame:
     """KEY and placebo_readmission_prior: whether another psychiatric stay began in [index - 730, index - 365); null
-    where the sources do not reach back to the start of that window."""
+    where the sources do not reach back to the start of that window or have a gap in it."""
     day = (pl.col("start_date") - pl.col("index_date")).dt.total_days()
     happened = (
         followed.select(*KEY, "admission_date")
@@ -94,7 +98,12 @@ def placebo_stay(followed: pl.DataFrame, stays: pl.DataFrame, known_from: date |
         .unique()
         .with_columns(happened=pl.lit(True))
     )
-    reaches_back = pl.col("index_date").dt.offset_by(f"{PLACEBO_FROM_DAYS}d") >= pl.lit(known_from, pl.Date)
+    opens, closes = (
+        pl.col("index_date").dt.offset_by(f"{days}d") for days in (PLACEBO_FROM_DAYS, PLACEBO_UNTIL_DAYS - 1)
+    )
+    reaches_back = opens >= pl.lit(known_from, pl.Date)
+    for first, last in gaps:
+        reaches_back &= (closes < first) | (opens > last)
     return followed.join(happened, on=KEY, how="left", maintain_order="left").select(
         *KEY,
         placebo_readmission_prior=pl.when(reaches_back.fill_null(False)).then(pl.col("happened").fill_null(False)),

@@ -202,14 +202,30 @@ class FollowUp(Section):
         0.5,
         ge=0,
         lt=1,
-        description="A month with fewer than this share of the provider's median monthly spells counts as not "
-        "submitted; 0: only a month without a submission does",
+        description="A month with fewer than this share of the provider's usual monthly spells counts as not "
+        "submitted, unless chance may have left so few (`silence_chance`); 0: only a month without a submission does",
+    )
+    silence_chance: float = Field(
+        0.001,
+        gt=0,
+        le=1,
+        description="Of providers and tables: how improbable so low a count must be (Poisson, with the dispersion of "
+        "the series), so that of 30 rows a month fewer than half are noticed and of 7 only none; "
+        "1: the share alone decides",
     )
     silence_minimum_spells: int = Field(
         30,
         ge=1,
-        description="Smallest median for that rule. By chance alone (Poisson) a provider with 30 spells a month falls "
-        "below half in 1 month of 1,100, one with 20 in 1 of 200",
+        description="A provider whose usual number of spells a month is smaller is not judged; from 10 or so on, "
+        "chance alone would be taken for silence in a few of 1,000 months",
+    )
+    gap_below: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="A month in which a whole table (spells, contacts, hospital episodes, ...) has fewer rows than "
+        "this share of its usual number, unless chance may have left so few, is not covered by it: what needs the "
+        "table then is missing, never 0. 0: no such month is looked for",
     )
 
 

@@ -16,6 +16,7 @@ from pipelines.extract import MONTH, MONTH_SCHEMA, ExtractFacts, month_id_of
 from pipelines.outcomes import observation_end
 from pipelines.protocol import FollowUp
 from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells, usable_deaths
+from pipelines.tables import month_id
 
 QUALITY_SCHEMA = {
     "part": pl.String,
@@ -202,6 +203,24 @@ def count_provider_months(facts: ExtractFacts, spells: pl.DataFrame) -> pl.DataF
             n=pl.col("n_spells").fill_null(0),
         )
         .sort(KEY)
+    )
+
+
+def list_table_gaps(tables: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Part `table_month`: rows of each table in each month that it does not cover between its first and its last
+    (`tables` as of look_back.describe_coverage)."""
+    return _rows(
+        [
+            {
+                "part": "table_month",
+                "subject": table["table"],
+                "month_id": month_id(*map(int, month["month"].split("-"))),
+                "state": "not_covered",
+                "n": month["rows"],
+            }
+            for table in tables
+            for month in table["months_not_covered"]
+        ]
     )
 
 

@@ -11,6 +11,7 @@ from datetime import date
 import polars as pl
 
 from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
+from pipelines.id_order import sort_by_id
 
 PLACEHOLDER_BEFORE = date(1901, 1, 2)  # NHS England takes 1901-01-01 for a placeholder too (DOMAIN I9)
 FAR_FUTURE = date(9999, 12, 31)  # stands for the end of an open spell while ends are compared
@@ -81,8 +82,13 @@ def usable_spells(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts) -> pl
 
 
 def latest(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """The row of the latest submitted month for each key; a tie goes to the larger source key."""
-    return frame.sort("month_id", "row_id", nulls_last=False).unique(keys, keep="last", maintain_order=True)
+    """The row of the latest submitted month for each key; a tie goes to the larger source key (id_order), then to the
+    larger record number."""
+    month = pl.col("month_id")
+    newest = frame.filter(month.eq_missing(month.max().over(keys)))
+    is_tied = newest.select(keys).is_duplicated()  # few are, and texts are slow to sort
+    tied = sort_by_id(newest.filter(is_tied), []).unique(keys, keep="last", maintain_order=True)
+    return pl.concat([newest.filter(~is_tied), tied])
 
 
 def clean_wards(ward_stay: pl.DataFrame) -> pl.DataFrame:
@@ -130,7 +136,7 @@ def drop_twins(spells: pl.DataFrame, facts: ExtractFacts) -> pl.DataFrame:
     key = ["person_id", "trust", "start_date", "end_date"]
     with_trust = spells.with_columns(trust=pl.col("provider_id").replace(facts.final_code))
     ids = with_trust.group_by(key).agg(spell_ids=pl.col("spell_id").sort())
-    kept = with_trust.sort("month_id", "spell_id").unique(key, keep="last", maintain_order=True)
+    kept = sort_by_id(with_trust, ["month_id"], ["spell_id"]).unique(key, keep="last", maintain_order=True)
     return kept.join(ids, on=key, how="left", nulls_equal=True, maintain_order="left")
 
 
@@ -157,7 +163,7 @@ def link_spells(spells: pl.DataFrame, rules: LinkingRules) -> pl.DataFrame:
 
 def summarise_stays(linked: pl.DataFrame, death: pl.DataFrame) -> pl.DataFrame:
     """One row per stay: first start, last end, and what the last spell says about the end."""
-    last_spell = linked.sort("person_id", "stay_id", "open_end", "start_date", "spell_id")
+    last_spell = sort_by_id(linked, ["person_id", "stay_id", "open_end", "start_date"], ["spell_id"])
     died = deaths(death)
     stays = last_spell.group_by("person_id", "stay_id", maintain_order=True).agg(
         pl.col("start_date").min(),
@@ -216,10 +222,10 @@ def _add_bed_classes(
         .join(wards, on=["person_id", "spell_id"])
         .filter(pl.col("bed_class_code").is_in(KNOWN_CLASSES))
         .with_columns(open_end=pl.col("end_date").fill_null(FAR_FUTURE))
-        .sort("open_end", "start_date", "ward_stay_id", nulls_last=False)
     )
     acute = pl.col("bed_class_code").is_in(ADULT_ACUTE_CLASSES)
-    classes = of_stay.group_by("person_id", "stay_id").agg(
+    in_time = sort_by_id(of_stay, ["open_end", "start_date"], ["ward_stay_id", "row_id"])
+    classes = in_time.group_by("person_id", "stay_id").agg(
         is_acute=acute.any() if rules.acute_ward == "any" else acute.last(),
         is_adult=pl.col("bed_class_code").is_in(CHILD_CLASSES).not_().any(),
         distance_home=pl.col("distance_home").drop_nulls().last(),

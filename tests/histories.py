@@ -60,16 +60,18 @@ def _write_world(choose: Choose, most_people: int) -> World:
 
 
 class _Writer:
-    """Chooses values and collects rows; row_ids are unique, rising or falling so that ties go either way."""
+    """Chooses values and collects rows; row_ids are unique, rising or falling so that ties go either way, and grow or
+    shrink by a digit on the way, since 9 comes before 10; some worlds have zeros before them or letters in them."""
 
     def __init__(self, choose: Choose, last_month_id: int, *, counts_down: bool) -> None:
         self.choose, self.last_month_id = choose, last_month_id
         self.tables: dict[str, list[Row]] = {name: [] for name in PERSON_TABLES}
-        self._numbers = count(999_999, -1) if counts_down else count(100_000)
+        self._numbers = count(choose([100_020, 1_000_040]), -1) if counts_down else count(choose([1, 80, 99_970]))
+        self._written = choose(["{}", "{}", "{}", "00{}", "A{}"])
 
     def number(self) -> str:
         """An id nobody else has."""
-        return str(next(self._numbers))
+        return str(self._written).format(next(self._numbers))
 
     def pick(self, *values: Any) -> Any:
         """Any of the values."""
@@ -340,5 +342,6 @@ def _follow_up(writer: _Writer) -> FollowUp:
     return FollowUp(
         censor_at=writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",)),
         silence_below=writer.mostly(0.5, 0.9, 0.0),
+        silence_chance=writer.mostly(1.0, 0.4, 0.001),
         silence_minimum_spells=writer.mostly(1, 2, 30),
     )

@@ -17,9 +17,11 @@ from tests.naive_stays import (
     FOREVER,
     Facts,
     Row,
+    age_of_row,
     find_stays,
     find_thin_months,
     first_day,
+    id_order,
     last_day,
     month_of,
     years_before,
@@ -229,7 +231,7 @@ def primary_diagnosis(admission: date, index_date: date, own: Mapping[str, list[
         if row["position_code"] != "P" or code is None or day is None or abs((day - index_date).days) > 90:
             continue
         # The largest rank wins: near before far, earlier before later, then the later submission.
-        rank = (-abs((day - index_date).days), (index_date - day).days, row["month_id"], row["row_id"] or "")
+        rank = (-abs((day - index_date).days), (index_date - day).days, age_of_row(row))
         if best is None or rank > best[0]:
             best = (rank, code)
     if best is not None:
@@ -240,7 +242,7 @@ def primary_diagnosis(admission: date, index_date: date, own: Mapping[str, list[
         code = clean_diagnosis(episode["diagnosis_1_code"])
         if code is None or not admission <= episode["episode_start_date"] <= index_date:
             continue
-        order = (episode["episode_start_date"], episode["row_id"] or "")
+        order = (episode["episode_start_date"], id_order(episode["row_id"]))
         if latest is None or order > latest[0]:
             latest = (order, code)
     return None if latest is None else latest[1]
@@ -297,7 +299,7 @@ def age_at(day: date, own: Mapping[str, list[Row]]) -> int | None:
         nearest = min(abs(row["month_id"] - month) for row in rows)
         rows = [row for row in rows if abs(row["month_id"] - month) == nearest]
         earliest = min(row["month_id"] for row in rows)
-        believed = max((row for row in rows if row["month_id"] == earliest), key=lambda row: row["row_id"] or "")
+        believed = max((row for row in rows if row["month_id"] == earliest), key=age_of_row)
         born_until = min(until for _, until in birth_bounds(believed))
     birthday_is_ahead = (day.month, day.day) < (born_until.month, born_until.day)
     return day.year - born_until.year - birthday_is_ahead

@@ -26,6 +26,7 @@ from tests.naive_stays import (
     FOREVER,
     Facts,
     Row,
+    age_of_row,
     find_stays,
     last_day,
     latest_month_of_each,
@@ -81,15 +82,18 @@ class Known:
     """What finding nothing means: nought where the extract holds the tables and reaches back far enough."""
 
     def __init__(self, own: Own, facts: Facts, stay: Row) -> None:
-        self.own, self.stay = own, stay
+        self.own, self.stay, self.gaps = own, stay, facts.gaps
         self.first = min(row["period_start_date"] for row in facts.submissions)
         self.last = facts.period_end
 
     def covers(self, tables: str, days: int | None, *, until: date | None = None, end: date | None = None) -> bool:
         until = until or self.stay["end_date"]
-        held = all(table in self.own for table in tables.split())
+        held = all(table in self.own for table in tables.split() if table != "stays")
         reaches = days is None or until - timedelta(days=days) >= self.first
-        return held and reaches and (end or until) <= self.last
+        opens = date.min if days is None else until - timedelta(days=days)
+        months = [month for table in tables.split() for month in self.gaps.get(table, ())]
+        is_hit = any(month <= (end or until) and opens <= last_day(month_of(month)) for month in months)
+        return held and reaches and (end or until) <= self.last and not is_hit
 
     def count(self, n: int, tables: str, days: int | None, **window: Any) -> int | None:
         return n if n or self.covers(tables, days, **window) else None
@@ -170,7 +174,7 @@ def earlier_stays(stay: Row, stays: list[Row], known: Known) -> Row:
     before = {"until": admission}
 
     def nothing_or(value: int, spans: list[Any], days: int) -> int | None:
-        return value if spans or known.covers("spell", days, **before) else None
+        return value if spans or known.covers("spell stays", days, **before) else None
 
     return {
         "n_prior_stays_730d": nothing_or(len(recent), recent, 730),
@@ -184,7 +188,7 @@ def earlier_stays(stay: Row, stays: list[Row], known: Known) -> Row:
 
 def person(stay: Row, own: Own) -> Row:
     day = stay["end_date"]
-    months = sorted(own.get("person_month", []), key=lambda row: (row["month_id"], row["row_id"]))
+    months = sorted(own.get("person_month", []), key=age_of_row)
     until = [row for row in months if row["month_id"] <= month_of(day)]
     gender, marital = last_known(until, "gender_code"), last_known(until, "marital_code")
     letters = Counter(row["ethnicity_code"] for row in months if row["ethnicity_code"] in GROUP_OF_LETTER)
@@ -221,7 +225,7 @@ def last_status(own: Own, table: str, column: str, day: date) -> Any:
         for row in own.get(table, [])
         if row["status_date"] is not None and 0 <= (day - row["status_date"]).days <= 365
     ]
-    return last_known(sorted(rows, key=lambda row: (row["status_date"], row["month_id"], row["row_id"])), column)
+    return last_known(sorted(rows, key=lambda row: (row["status_date"], age_of_row(row))), column)
 
 
 def service_use(stay: Row, own: Own, known: Known) -> Row:
@@ -379,7 +383,7 @@ def symptoms(stay: Row, own: Own) -> Row:
         if row["tool_code"] not in HONOS or row["score"] not in (0, 1, 2, 3, 4) or row["assessment_date"] is None:
             continue
         days = (stay["end_date"] - row["assessment_date"]).days
-        order = (row["assessment_date"], row["month_id"], row["row_id"])
+        order = (row["assessment_date"], age_of_row(row))
         item = HONOS.index(row["tool_code"]) + 1
         if 0 <= days <= 90 and (item not in nearest or order > nearest[item][0]):
             nearest[item] = (order, row["score"], days)

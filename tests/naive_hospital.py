@@ -7,6 +7,8 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Any
 
+from tests.naive_stays import id_order
+
 Row = dict[str, Any]
 
 PSYCHIATRIC = {"700", *(str(code) for code in range(710, 716)), *(str(code) for code in range(720, 728)), "730"}
@@ -40,7 +42,7 @@ def without_duplicates(episodes: list[Row]) -> list[Row]:
 def rank(row: Row) -> tuple[Any, ...]:
     """The most complete, then the newest, then the larger id."""
     n_filled = sum(value is not None for value in row.values())
-    return n_filled, row["sent_date"] or BEGINNING, row["row_id"] or ""
+    return n_filled, row["sent_date"] or BEGINNING, id_order(row["row_id"])
 
 
 def find_spells(episodes: list[Row]) -> list[Row]:
@@ -68,7 +70,7 @@ def place_in_time(row: Row) -> tuple[Any, ...]:
         -1 if row["episode_order"] is None else row["episode_order"],
         row["transit_code"] or "",
         row["episode_end_date"] or BEGINNING,
-        row["row_id"],
+        id_order(row["row_id"]),
     )
 
 

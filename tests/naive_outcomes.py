@@ -13,6 +13,7 @@ from tests.naive_stays import (
     Row,
     death_date,
     find_spells,
+    id_order,
     is_detained_at,
     last_day,
     latest_month_of_each,
@@ -123,7 +124,11 @@ def days_reached(table: str, index_date: date, own: Mapping[str, list[Row]], fac
     opens = index_date + timedelta(days=1)
     if not covers(table, opens, opens, own, facts):
         return 0
-    return (facts.reach[table][1] - index_date).days if facts.reach else (facts.period_end - index_date).days
+    until = facts.reach[table][1] if facts.reach else facts.period_end
+    for month in facts.gaps.get(table, ()):
+        if month > opens:
+            until = min(until, month - timedelta(days=1))
+    return (until - index_date).days
 
 
 def count_rate(
@@ -217,7 +222,8 @@ def covers(table: str, opens: date, closes: date, own: Mapping[str, list[Row]], 
     if facts.reach and table not in facts.reach:
         return False
     first, last = facts.reach.get(table, everything)
-    return first <= opens and closes <= last
+    is_hit = any(month <= closes and opens <= last_day(month_of(month)) for month in facts.gaps.get(table, ()))
+    return first <= opens and closes <= last and not is_hit
 
 
 def was_formal(stay: Row | None, own: Mapping[str, list[Row]], facts: Facts) -> bool | None:
@@ -239,7 +245,9 @@ def nhs_readmission(
     """B11: another spell of any bed type within 14 days of the discharge, day 0 counting; None where the method or
     destination of the discharge leaves it out of the denominator."""
     spells = find_spells(own, facts)
-    index_spell = min((s for s in spells if s["end"] == index_date), key=lambda s: (s["start"], s["spell_id"]))
+    index_spell = min(
+        (s for s in spells if s["end"] == index_date), key=lambda s: (s["start"], id_order(s["spell_id"]))
+    )
     if index_spell["discharge_method"] in NHS_EXCLUDED_METHODS:
         return None
     if index_spell["destination"] in NHS_EXCLUDED_DESTINATIONS:

@@ -7,12 +7,15 @@ from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
+from math import exp, lgamma, log
 from statistics import median
 from typing import Any
 
 from pipelines.protocol import Eligibility, FollowUp
 
 Row = dict[str, Any]
+IdOrder = tuple[int, str]
 
 FIRST_REAL_DAY = date(1901, 1, 2)  # dates before it are placeholders
 FOREVER = date.max  # the running end of a stay that is still open
@@ -31,7 +34,8 @@ DETENTION = {"02", "03", "07", "08", "09", "10", "12", "13", "14", "15", "16", "
 class Facts:
     """What is known of the extract as a whole; `submissions` and `successors` are rows of the reference tables,
     `thin` the provider and month of submissions that held too little to count, `reach` the first and last day that
-    each table covers (empty: all of them the whole extract)."""
+    each table covers (empty: all of them the whole extract), `gaps` the months (their first days) in between that a
+    table does not cover; `stays` names those of spells and wards."""
 
     period_end: date
     last_month_id: int
@@ -39,21 +43,52 @@ class Facts:
     successors: list[Row]
     thin: frozenset[tuple[str, int]] = frozenset()
     reach: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    gaps: Mapping[str, frozenset[date]] = field(default_factory=dict)
 
 
 def find_thin_months(spells: list[Row], facts: Facts, follow_up: FollowUp) -> frozenset[tuple[str, int]]:
-    """I15: months with fewer than a share of the provider's median number of spells, where the median is large."""
-    found = set()
+    """I15: months with far fewer spells than are usual for the provider, and months that hardly anybody sent."""
+    found = {
+        (row["provider_id"], row["month_id"])
+        for row in facts.submissions
+        if row["period_start_date"] in facts.gaps.get("stays", ())
+    }
     for provider in {row["provider_id"] for row in facts.submissions}:
         months = {row["month_id"] for row in facts.submissions if row["provider_id"] == provider}
         counts = {}
-        for month in months:
+        for month in sorted(months):
             sent = [row for row in spells if (row["provider_id"], row["month_id"]) == (provider, month)]
             counts[month] = len({(row["person_id"], row["spell_id"]) for row in sent})
-        usual = median(counts.values())
-        if usual >= follow_up.silence_minimum_spells:
-            found |= {(provider, month) for month in months if counts[month] < follow_up.silence_below * usual}
+        rule = (follow_up.silence_below, follow_up.silence_chance, follow_up.silence_minimum_spells)
+        found |= {(provider, month) for month in months if is_too_low(counts, month, *rule)}
     return frozenset(found)
+
+
+def is_too_low(counts: Mapping[int, int], month: int, below: float, chance: float, minimum: float = 0) -> bool:
+    """Whether a month (a number) holds less than `below` of what is usual around it, and less than chance explains.
+
+    Usual: the median of the 12 nearest months before it, or after it, whichever is less, among those with at least
+    `below` of the median of all that hold anything. Chance: Poisson, after dividing by the variation between months.
+    """
+    some = [n for n in counts.values() if n]
+    ordinary = [m for m in sorted(counts) if counts[m] and counts[m] >= below * median(some)]
+    medians = []
+    for side in ([m for m in ordinary if m < month][-12:], [m for m in ordinary if m > month][:12]):
+        if side:
+            medians.append(median(counts[m] for m in side))
+    if not medians or below == 0 or len(ordinary) < len(counts) / 2:
+        return False
+    usual, n = min(medians), counts[month]
+    if usual < minimum or n >= below * usual:
+        return False
+    spread = 1.0
+    if len(ordinary) >= 8:
+        run = [counts[m] for m in sorted(counts)]
+        steps = [(b - a) ** 2 / (a + b) for a, b in pairwise(run) if a + b]
+        spread = max(1.0, median(steps) / 0.4549) if steps else 1.0
+    expected = usual / spread
+    as_low = sum(exp(k * log(expected) - expected - lgamma(k + 1)) for k in range(int(n / spread + 1e-12) + 1))
+    return chance == 1 or as_low < chance
 
 
 def find_stays(own: Mapping[str, list[Row]], facts: Facts, eligibility: Eligibility) -> list[Row]:
@@ -81,7 +116,8 @@ def find_spells(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
 
 
 def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
-    """K6: of the rows with the same key the one of the latest month; a tie goes to the larger row_id."""
+    """K6: of the rows with the same key the one of the latest month; a tie goes to the larger row_id, as a number, then
+    to the larger record number."""
     winners: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         group = tuple(row[column] for column in key)
@@ -91,8 +127,20 @@ def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
     return list(winners.values())
 
 
-def age_of_row(row: Row) -> tuple[int, str]:
-    return row["month_id"], row["row_id"] or ""
+def age_of_row(row: Row) -> tuple[int, IdOrder, IdOrder]:
+    return row["month_id"], id_order(row["row_id"]), id_order(row["record_id"])
+
+
+def id_order(value: str | None) -> IdOrder:
+    """Whole numbers by size (leading zeros do not count), everything else by length and then as text; nothing first."""
+    if value is None:
+        return -1, ""
+    if value.isdecimal():
+        value = str(int(value))
+        return (0, "") if value == "0" else (len(value), value)
+    while value.startswith("0"):
+        value = value[1:]
+    return len(value), value
 
 
 def real(day: date | None) -> date | None:
@@ -177,7 +225,7 @@ def join_twins(spells: list[Row]) -> list[Row]:
         groups.setdefault((spell["final_provider"], spell["start"], spell["end"]), []).append(spell)
     joined = []
     for twins in groups.values():
-        kept = max(twins, key=lambda spell: (spell["month_id"], spell["spell_id"]))
+        kept = max(twins, key=lambda spell: (spell["month_id"], id_order(spell["spell_id"])))
         joined.append(kept | {"wards": [ward for twin in twins for ward in twin["wards"]]})
     return joined
 
@@ -204,7 +252,7 @@ def belongs_to(stay: list[Row], spell: Row, eligibility: Eligibility) -> bool:
 
 
 def describe_stay(spells: list[Row], legal_periods: list[Row], death: date | None, eligibility: Eligibility) -> Row:
-    last = max(spells, key=lambda s: (s["end"] or FOREVER, s["start"], s["spell_id"]))
+    last = max(spells, key=lambda s: (s["end"] or FOREVER, s["start"], id_order(s["spell_id"])))
     start, end = min(s["start"] for s in spells), last["end"]
     wards = [ward for spell in spells for ward in spell["wards"]]
     classes = {ward["bed_class"] for ward in wards if ward["bed_class"] is not None}
@@ -233,7 +281,11 @@ def distance_of_last_ward(wards: list[Row]) -> int | None:
     told = [ward for ward in wards if ward["bed_class"] is not None and ward["distance"] is not None]
     if not told:
         return None
-    return max(told, key=lambda w: (w["end"] or FOREVER, w["start"] or date.min, w["ward_stay_id"]))["distance"]
+    return max(told, key=place_of_ward)["distance"]
+
+
+def place_of_ward(ward: Row) -> tuple[date, date, IdOrder]:
+    return ward["end"] or FOREVER, ward["start"] or date.min, id_order(ward["ward_stay_id"])
 
 
 def end_reason(last: Row, death: date | None) -> str:
@@ -253,7 +305,7 @@ def is_acute(wards: list[Row], classes: set[str], eligibility: Eligibility) -> b
     known = [ward for ward in wards if ward["bed_class"] is not None]
     if not known:
         return False
-    last = max(known, key=lambda w: (w["end"] or FOREVER, w["start"] or date.min, w["ward_stay_id"]))
+    last = max(known, key=place_of_ward)
     return last["bed_class"] in ADULT_ACUTE
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from pipelines.cohort import People, follow_people
-from pipelines.extract import ExtractFacts, count_spells, thin_months
+from pipelines.extract import ExtractFacts, count_spells, months_in, thin_months
 from pipelines.protocol import Eligibility, FollowUp
 from pipelines.tables import PARTICIPANT, PERSON_TABLES, TABLES
 from tests.naive import COLUMNS, SHORTER, naive_follow
-from tests.naive_stays import Facts, Row, first_day, last_day
+from tests.naive_stays import Facts, Row, first_day, last_day, month_of
 
 Found = dict[str, list[Row]]
 
@@ -66,15 +66,21 @@ class World:
     def extract_facts(self) -> ExtractFacts:
         """What is known of the extract as a whole."""
         submissions = pl.DataFrame(self.facts.submissions, schema=TABLES["submission"].schema)
-        rule = (self.follow_up.silence_below, self.follow_up.silence_minimum_spells)
+        rule = (self.follow_up.silence_below, self.follow_up.silence_chance, self.follow_up.silence_minimum_spells)
+        gaps = {
+            table: tuple((month, last_day(month_of(month))) for month in sorted(months))
+            for table, months in self.facts.gaps.items()
+        }
+        sent = thin_months(submissions, count_spells(self.frames()["spell"]), *rule)
         return ExtractFacts(
             period_end=self.facts.period_end,
             last_month_id=self.facts.last_month_id,
             submissions=submissions,
             successors=pl.DataFrame(self.facts.successors, schema=TABLES["provider_successor"].schema),
             deprivation=TABLES["area_deprivation"].empty(),
-            thin=thin_months(submissions, count_spells(self.frames()["spell"]), *rule),
+            thin=pl.concat([sent, months_in(submissions, gaps.get("stays", ()))]).unique(),
             reach=self.facts.reach,
+            gaps=gaps,
         )
 
     def frames(self) -> dict[str, pl.DataFrame]:

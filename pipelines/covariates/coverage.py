@@ -1,7 +1,8 @@
 """Where finding nothing means that there was nothing: the extract holds the tables, over the whole look-back.
 
 Choice made: what was seen is kept, also in a window that the extract covers in part; 0 and False are claimed only where
-all of it is covered, and are null elsewhere. A CDM observes each person from another day on (observation_period).
+all of it is covered, months between a table's first and last included, and are null elsewhere. A CDM observes each
+person from another day on (observation_period).
 """
 
 from datetime import date
@@ -50,9 +51,11 @@ def is_covered(records: Records, covariate: Covariate) -> pl.Expr:
     day = pl.col("admission_date" if covariate.before == "admission" else "index_date")
     last = pl.col("admission_date" if covariate.before == "admission" and covariate.look_back_days else "index_date")
     covered = last <= min(end for _, end in known)
+    opens = day.dt.offset_by(f"-{covariate.look_back_days}d")
+    for first, end in (gap for table in covariate.tables for gap in records.facts.gaps_of(table)):
+        covered &= (last < first) | (opens > end)
     if covariate.look_back_days >= EVER:
         return covered
-    opens = day.dt.offset_by(f"-{covariate.look_back_days}d")
     observed = (opens >= pl.col(":observed_from")).fill_null(True)
     return covered & observed & (opens >= max(start for start, _ in known))
 

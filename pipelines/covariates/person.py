@@ -6,6 +6,7 @@ import polars as pl
 
 from pipelines.covariates.records import KEY, Records, join_on_key
 from pipelines.extract import LAST_DAY_OF_MONTH_ID
+from pipelines.id_order import sort_by_id
 
 ETHNIC_GROUPS = {
     **dict.fromkeys("ABC", "white"),
@@ -63,12 +64,12 @@ def deprivation(records: Records) -> pl.DataFrame:
 
 def _months_before(records: Records) -> pl.DataFrame:
     months = records.tables["person_month"].with_columns(month_end=LAST_DAY_OF_MONTH_ID)
-    return (
+    before = (
         records.index.select(KEY)
         .join(months, on="person_id")
         .filter(pl.col("month_end").dt.month_start() <= pl.col("index_date"))
-        .sort("month_id", "row_id")
     )
+    return sort_by_id(before, ["month_id"])
 
 
 def ethnic_category(records: Records) -> pl.DataFrame:
@@ -115,11 +116,10 @@ def employment(records: Records) -> pl.DataFrame:
 
 def _latest_status(records: Records, table: str, code: str) -> pl.DataFrame:
     days = (pl.col("index_date") - pl.col("status_date")).dt.total_days()
-    return (
+    columns = ("person_id", "status_date", "month_id", "row_id", "record_id", code)
+    known = (
         records.index.select(KEY)
-        .join(records.tables[table].select("person_id", "status_date", "month_id", "row_id", code), on="person_id")
+        .join(records.tables[table].select(columns), on="person_id")
         .filter(days.is_between(0, 365) & pl.col(code).is_not_null())
-        .sort("status_date", "month_id", "row_id")
-        .group_by(KEY)
-        .agg(pl.col(code).last())
     )
+    return sort_by_id(known, ["status_date", "month_id"]).group_by(KEY).agg(pl.col(code).last())

@@ -3,6 +3,7 @@
 import polars as pl
 
 from pipelines.covariates.records import KEY, Records, up_to_time_zero
+from pipelines.id_order import sort_by_id
 
 HONOS_ITEMS = {
     "979641000000103": 1,
@@ -33,8 +34,7 @@ def honos(records: Records) -> pl.DataFrame:
     )
     item = pl.col("tool_code").replace_strict(HONOS_ITEMS, return_dtype=pl.Int64)
     nearest = (
-        up_to_time_zero(records, valid, "assessment_date", 90)
-        .sort("assessment_date", "month_id", "row_id")
+        sort_by_id(up_to_time_zero(records, valid, "assessment_date", 90), ["assessment_date", "month_id"])
         .with_columns(item=item)
         .group_by(*KEY, "item")
         .agg(pl.col("score", "days").last())

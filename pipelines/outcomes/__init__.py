@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.extract import ExtractFacts
+from pipelines.extract import ExtractFacts, Span
 from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
 from pipelines.outcomes.events import events_of
@@ -36,11 +36,13 @@ MEASURED_ELSEWHERE = ("neg_control_admission",)  # pipelines/negative_controls.p
 @dataclass(frozen=True)
 class Followed:
     """Index rows with the end of their observation, and what happened to them (seen.follow); `reach` is the first and
-    last day of each table, None for one that the extract does not hold."""
+    last day of each table, None for one that the extract does not hold; `gaps` those of months in between that it does
+    not cover."""
 
     rows: pl.DataFrame
     events: Events
     reach: Mapping[str, Reach]
+    gaps: Mapping[str, tuple[Span, ...]]
 
 
 def follow_outcomes(
@@ -60,7 +62,7 @@ def follow_outcomes(
     observed = observation_end(index, tables["death"], facts, follow_up)
     reach = {table: facts.reach_of(table) if table in present else None for table in tables}
     rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
-    return Followed(rows, events, reach)
+    return Followed(rows, events, reach, facts.gaps)
 
 
 def measure_outcomes(
@@ -71,7 +73,7 @@ def measure_outcomes(
     named: Iterable[str] = (),
 ) -> pl.DataFrame:
     """Outcomes of each index row, in order. What needs a table that the extract does not hold is null, as is a window
-    that one does not cover.
+    that one does not cover whole.
 
     Args:
         named: outcomes in further windows (readmitted_30d) or by a rule of their own (readmitted_nhs_14d).
@@ -89,7 +91,9 @@ def measure_outcomes(
             continue
         family, days = split
         values = getattr(measures, family)(Seen(days, rows, events))
-        covered = rows.select(covered=is_covered(days, [reach[table] for table in FAMILIES[family].must_cover]))
+        needed = FAMILIES[family].must_cover
+        gaps = [gap for table in needed for gap in facts.gaps_of(table)]
+        covered = rows.select(covered=is_covered(days, [reach[table] for table in needed], gaps))
         columns.append(where(covered.to_series(), values).alias(name))
     return (
         rows.select(*KEY, "died_day", "censored_day")

@@ -4,8 +4,7 @@ Choice made: a crisis episode is a referral to a crisis team (DOMAIN J), from th
 teams closed. Which contacts are a team's is said in pipelines/contacts.py.
 """
 
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -18,7 +17,7 @@ from pipelines.contacts import (
     team_contacts,
 )
 from pipelines.emergency import emergency_attendances, mental_health_attendances
-from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts
+from pipelines.extract import LAST_DAY_OF_MONTH_ID, ExtractFacts, Span
 from pipelines.outcomes.seen import Events
 from pipelines.stays import latest
 
@@ -27,7 +26,7 @@ def events_of(
     stays: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
     facts: ExtractFacts,
-    law_reach: tuple[date, date] | None,
+    law_reach: Span | None,
 ) -> Events:
     """Every kind of event that outcomes count: person_id, event_date, and more of readmissions and episodes. An event
     that a missing table cannot show is not there; seen.is_covered tells where that means something.
@@ -38,7 +37,7 @@ def events_of(
     contact, team, emergency = (tables[name] for name in ("contact", "referral_team", "emergency_attendance"))
     episodes = crisis_episodes(tables["referral"], team, facts)
     return {
-        "readmission": _readmissions(stays, law_reach),
+        "readmission": _readmissions(stays, law_reach, facts.gaps_of("legal_period")),
         "missed": attended_or_missed(contact, DID_NOT_ATTEND),
         "attended": attended_or_missed(contact, ATTENDED),
         "crisis_contact": team_contacts(contact, team, CRISIS_TEAMS),
@@ -50,11 +49,13 @@ def events_of(
     }
 
 
-def _readmissions(stays: pl.DataFrame, law_reach: tuple[date, date] | None) -> pl.DataFrame:
+def _readmissions(stays: pl.DataFrame, law_reach: Span | None, law_gaps: Iterable[Span]) -> pl.DataFrame:
     """Stays as events with their end, kind where the law's records cover their start, and length where they ended for
     certain."""
     ended = pl.col("end_reason").is_in(["discharge", "death"])
     is_told = pl.col("start_date").is_between(*law_reach) if law_reach else pl.lit(False)
+    for gap in law_gaps:
+        is_told &= ~pl.col("start_date").is_between(*gap)
     return stays.select(
         "person_id",
         event_date="start_date",

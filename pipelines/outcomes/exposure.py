@@ -1,21 +1,21 @@
 """Events and the time in which they were seen: what rates need, also of windows that observation did not cover.
 
 Choice made: a count over part of a window is no small count but a count over less time. So the events are counted up to
-the end of observation, to death, or to the day up to which the tables of the outcome reach, and stand beside the days
-until then, and beside those of them that were spent in readmission stays. When observation ends has nothing to do with
-the person (outcomes/seen.py). A row nobody observed for a day is not there.
+the end of observation, to death, or to the day up to which the tables of the outcome reach without a gap, and stand
+beside the days until then, and beside those of them that were spent in readmission stays. When observation ends has
+nothing to do with the person (outcomes/seen.py). A row nobody observed for a day is not there.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from pipelines.extract import Span
 from pipelines.outcome_registry import COUNTED_EVENTS, FAMILIES, split_name
-from pipelines.outcomes.seen import KEY, Events
+from pipelines.outcomes.seen import KEY, Events, days_before_gap
 from pipelines.protocol import FollowUp
 
-Reach = tuple[date, date] | None
+Reach = Span | None
 
 OBSERVED_SCHEMA = {
     "person_id": pl.String,
@@ -42,7 +42,12 @@ def counted_outcomes(follow_up: FollowUp, named: Iterable[str]) -> list[str]:
 
 
 def count_observed(
-    rows: pl.DataFrame, events: Events, reach: Mapping[str, Reach], follow_up: FollowUp, named: Iterable[str]
+    rows: pl.DataFrame,
+    events: Events,
+    reach: Mapping[str, Reach],
+    follow_up: FollowUp,
+    named: Iterable[str],
+    gaps: Mapping[str, tuple[Span, ...]] | None = None,
 ) -> pl.DataFrame:
     """A row of OBSERVED_SCHEMA for each index row and counted outcome that was observed for at least a day.
 
@@ -50,14 +55,17 @@ def count_observed(
     days       days alive and observed in the window; the day of death and the last day observed count
     chances    missed and attended appointments among which `n` were missed (dna_rate); null for others
 
-    `rows` and `events` as of seen.follow; `reach` first and last day of each table, None where the extract lacks it.
+    `rows` and `events` as of seen.follow; `reach` first and last day of each table, None where the extract lacks it,
+    `gaps` those of months in between that it does not cover.
     """
     parts = [pl.DataFrame(schema=OBSERVED_SCHEMA)]
     for name in counted_outcomes(follow_up, named):
         split = split_name(name)
         assert split is not None
         family, days = split
-        observed = _observed_days(rows, days, [reach[table] for table in FAMILIES[family].must_cover])
+        needed = FAMILIES[family].must_cover
+        missed = [gap for table in needed for gap in (gaps or {}).get(table, ())]
+        observed = _observed_days(rows, days, [reach[table] for table in needed], missed)
         kind, among = COUNTED_EVENTS[family]
         counted = observed.with_columns(
             n=_count(observed, events[kind]),
@@ -80,11 +88,11 @@ def list_readmissions(rows: pl.DataFrame, events: Events) -> pl.DataFrame:
     )
 
 
-def _observed_days(rows: pl.DataFrame, days: int, reaches: list[Reach]) -> pl.DataFrame:
+def _observed_days(rows: pl.DataFrame, days: int, reaches: list[Reach], gaps: Sequence[Span]) -> pl.DataFrame:
     """place, KEY and `days`, the last day of the window that counts; only rows with at least one."""
     if None in reaches:
         return rows.head(0).select("place", *KEY, days="last_day")
-    last_days, covered = [pl.lit(days), pl.col("last_day")], pl.lit(True)
+    last_days, covered = [pl.lit(days), pl.col("last_day"), days_before_gap(gaps)], pl.lit(True)
     for first, last in (reach for reach in reaches if reach is not None):
         last_days.append((pl.lit(last) - pl.col("index_date")).dt.total_days())
         covered &= (pl.lit(first) - pl.col("index_date")).dt.total_days() <= 1

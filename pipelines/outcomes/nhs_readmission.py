@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from pipelines.extract import ExtractFacts
+from pipelines.id_order import in_order
 from pipelines.outcome_registry import DAYS_OF_NHS_RULE
 from pipelines.outcomes.seen import is_whole
 from pipelines.stays import usable_spells
@@ -27,7 +28,7 @@ def readmitted_nhs_14d(rows: pl.DataFrame, tables: Mapping[str, pl.DataFrame], f
     spells = usable_spells(tables, facts)
     index = (
         rows.join(spells, left_on=["person_id", "index_date"], right_on=["person_id", "end_date"])
-        .sort("place", "start_date", "spell_id")
+        .sort("place", "start_date", *in_order("spell_id"))
         .unique("place", keep="first", maintain_order=True)
         .select("place", "person_id", "index_date", "last_day", "discharge_method_code", "destination_code", "spell_id")
     )

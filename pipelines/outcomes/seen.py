@@ -2,11 +2,12 @@
 
 Choice made (DOMAIN I15, K12): a count is known only when the window was observed to its end, or to a death in it; an
 event that was seen is known at once. A window that a table of the outcome's events leaves before observation ends is
-unknown whatever was seen and whoever died: only the events and the dead would be left of it. For the same reason
-windows that the end of observation cuts short are left out where outcomes are compared (pipelines/estimate/values.py).
+unknown whatever was seen and whoever died: only the events and the dead would be left of it. So is a window with a
+month in it of which such a table holds too little. For the same reason windows that the end of observation cuts short
+are left out where outcomes are compared (pipelines/estimate/values.py).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -103,17 +104,34 @@ def is_whole(days: int) -> pl.Expr:
     return (pl.col("censored_day") >= days).fill_null(True) | died_first
 
 
-def is_covered(days: int, reaches: Iterable[tuple[date, date] | None]) -> pl.Expr:
+def is_covered(
+    days: int, reaches: Iterable[tuple[date, date] | None], gaps: Iterable[tuple[date, date]] = ()
+) -> pl.Expr:
     """Whether tables that reach from a first to a last day (None: nowhere) hold every day of (index, index + days] up
-    to the end of observation, of columns index_date and censored_day."""
+    to the end of observation, of columns index_date and censored_day; `gaps` are days between which they do not."""
     until = pl.min_horizontal(pl.lit(days), "censored_day")
     covered = pl.lit(True)
     for reach in reaches:
         if reach is None:
             return pl.lit(False)
-        first, last = ((pl.lit(day) - pl.col("index_date")).dt.total_days() for day in reach)
+        first, last = _days_to(reach)
         covered &= (first <= 1) & (last >= until)
+    for gap in gaps:
+        first, last = _days_to(gap)
+        covered &= (last < 1) | (first > until)
     return covered
+
+
+def days_before_gap(gaps: Sequence[tuple[date, date]]) -> pl.Expr:
+    """The last day after index_date that none of the gaps has reached, 0 where one holds the day after it; null where
+    none comes."""
+    ends = [pl.when(last >= 1).then(pl.max_horizontal(first - 1, pl.lit(0))) for first, last in map(_days_to, gaps)]
+    return pl.min_horizontal(*ends) if ends else pl.lit(None, pl.Int64)
+
+
+def _days_to(span: tuple[date, date]) -> tuple[pl.Expr, pl.Expr]:
+    first, last = ((pl.lit(day) - pl.col("index_date")).dt.total_days() for day in span)
+    return first, last
 
 
 def where(condition: pl.Series, values: pl.Series) -> pl.Series:

@@ -14,6 +14,7 @@ from pipelines import disclosure as dc
 from pipelines import store
 from pipelines.design_matrix import NOTHING_MISSING
 from pipelines.protocol import Protocol
+from pipelines.thin import usual_numbers
 
 FILE = store.RELEASED_QUALITY
 SCHEMA = {
@@ -29,6 +30,7 @@ ARMS = ("peer", "control", "virtual")
 MAX_PROVIDERS = 80  # rows of the heat map; providers with gaps come first
 MAX_COVARIATES = 40  # the same for covariates
 GAPS = ("nothing", "too_few", "nothing_or_too_few")
+MERGED = dict.fromkeys(GAPS[:2], GAPS[2])
 STATES = ("submitted", "too_few", "nothing", "nothing_or_too_few", "before_first", "after_last", "merged")
 CODE_STATES = ("valid", "missing", "unknown")
 
@@ -38,8 +40,8 @@ Rows = list[dict[str, Any]]
 def release_quality(quality: pl.DataFrame, protocol: Protocol, log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of SCHEMA for every part of `quality` (pipelines.quality.QUALITY_SCHEMA), all released.
 
-    Of `missing` the rows hold the share that is missing and the number of eligible rows; of `provider_month` neither
-    number; of `readmission` and `observation` the share within the arm; of the other parts the count.
+    Of `missing` the rows hold the share that is missing and the number of eligible rows; of `provider_month` and
+    `table_month` neither number; of `readmission` and `observation` the share within the arm; of the others the count.
     """
     rows: Rows = []
     for part, release in (
@@ -55,6 +57,7 @@ def release_quality(quality: pl.DataFrame, protocol: Protocol, log: dc.Disclosur
         if mine.height:
             rows += release(mine, log)
     rows += _release_provider_months(quality.filter(pl.col("part") == "provider_month"), protocol)
+    rows += _release_table_months(quality.filter(pl.col("part") == "table_month"))
     if rows:
         log.note(FILE, "column n", dc.ROUNDED)
         log.note(FILE, "column share", dc.RECOMPUTED)
@@ -115,18 +118,29 @@ def _release_counts(part: pl.DataFrame, log: dc.DisclosureLog) -> Rows:
 
 
 def _release_provider_months(part: pl.DataFrame, protocol: Protocol) -> Rows:
-    """The state of each month. Where 'too few' could span nothing but counts that must be suppressed, it and 'nothing'
-    are one state."""
-    rule = protocol.follow_up
-    reaches = rule.silence_below * rule.silence_minimum_spells
-    merged = {} if reaches > protocol.disclosure.suppress_below else dict.fromkeys(GAPS[:2], GAPS[2])
+    """The state of each month. Where a provider's 'too few' could span nothing but counts that must be suppressed, it
+    and 'nothing' are one state."""
+    rule, rows = protocol.follow_up, []
+    for (subject,), months in part.sort("subject", "month_id").group_by("subject", maintain_order=True):
+        sent = months.filter(pl.col("state").is_in(["submitted", "too_few"]))["n"].to_list()
+        usual = max(min(usual_numbers(sent, rule.silence_below), default=0.0), rule.silence_minimum_spells)
+        merged = {} if rule.silence_below * usual > protocol.disclosure.suppress_below else MERGED
+        rows += [
+            {
+                "part": "provider_month",
+                "subject": subject,
+                "month": month_name(row["month_id"]),
+                "state": merged.get(row["state"], row["state"]),
+            }
+            for row in months.to_dicts()
+        ]
+    return rows
+
+
+def _release_table_months(part: pl.DataFrame) -> Rows:
+    """Which months a table does not cover; how many rows it has in them is not released."""
     return [
-        {
-            "part": "provider_month",
-            "subject": row["subject"],
-            "month": month_name(row["month_id"]),
-            "state": merged.get(row["state"], row["state"]),
-        }
+        {"part": "table_month", "subject": row["subject"], "month": month_name(row["month_id"]), "state": row["state"]}
         for row in part.sort("subject", "month_id").to_dicts()
     ]
 
@@ -152,6 +166,8 @@ def read_quality(released: pl.DataFrame, protocol: Protocol) -> dict[str, Any] |
         "missing": _missing_by_arm(missing, protocol),
         "months": _missing_by_month(missing, protocol),
         "providers": _provider_rows(parts.get("provider_month", empty), protocol),
+        "table_gaps": _table_gaps(parts.get("table_month", empty)),
+        "gap_below": protocol.follow_up.gap_below,
         "codes": _code_rows(parts.get("code", empty)),
         "linkage": _named_counts(parts.get("linkage", empty)),
         "repairs": _named_counts(parts.get("repair", empty)),
@@ -238,13 +254,32 @@ def _provider_rows(provider_months: pl.DataFrame, protocol: Protocol) -> dict[st
         "studied": [f"{day:%Y-%m}" for day in (window.recruitment_start, window.recruitment_end)] if window else None,
         "is_censored": "provider_silence" in protocol.follow_up.censor_at,
         "silence_below": protocol.follow_up.silence_below,
-        "minimum_median": protocol.follow_up.silence_minimum_spells,
+        "silence_chance": protocol.follow_up.silence_chance,
         "shown": shown,
         "left_out": len(rows) - len(shown),
         "with_gaps": sum(row["gaps"] > 0 for row in rows),
         "all_providers": len(rows),
         "states": [state for state in STATES if state in set(provider_months["state"])],
     }
+
+
+def _table_gaps(table_months: pl.DataFrame) -> Rows:
+    """Each table with months that it does not cover, as runs from a first to a last month."""
+    rows: Rows = []
+    for (table,), group in table_months.group_by(["subject"], maintain_order=True):
+        runs: list[list[str]] = []
+        for month in sorted(group["month"]):
+            if runs and _next_month(runs[-1][-1]) == month:
+                runs[-1].append(month)
+            else:
+                runs.append([month])
+        rows.append({"table": table, "runs": [[run[0], run[-1]] for run in runs]})
+    return rows
+
+
+def _next_month(name: str) -> str:
+    year, month = map(int, name.split("-"))
+    return f"{year + month // 12}-{month % 12 + 1:02d}"
 
 
 def _code(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from pipelines.id_order import sort_by_id
 from pipelines.tables import TABLES
 
 SUPERSEDED = pl.Schema({"provider_id": pl.String, "month_id": pl.Int64, "submission_id": pl.String})
@@ -108,10 +109,8 @@ def _superseded(seen: pl.DataFrame, headers: pl.DataFrame, flags: pl.DataFrame) 
     )
     # File types are compared only where each of the month's submissions has one.
     comparable = pl.when(pl.col("file_type").is_not_null().all().over(MONTH)).then("file_type")
-    number = pl.col("submission_id").cast(pl.Int64, strict=False)
-    ordered = known.with_columns(comparable, number=number).sort(
-        pl.col("is_no").not_(), "is_yes", "file_type", "number", "submission_id", nulls_last=False
-    )
+    order: list[str | pl.Expr] = [pl.col("is_no").not_(), "is_yes", "file_type"]
+    ordered = sort_by_id(known.with_columns(comparable), order, ["submission_id"])
     is_latest = pl.col("submission_id") == pl.col("submission_id").last().over(MONTH)
     return ordered.filter(pl.col("is_no") | ~is_latest).select(key).sort(key)
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from models.balance import measure_balance
 from models.propensity import fit_propensity
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, Propensity
 from tests.naive_matching import naive_caliper_width, naive_comparable
 
 STRATA = "strata"
 ONE_SEEKER_A_SET = ("nearest_neighbour", "optimal_matching", "risk_set_matching")
+PAPERS_LIMIT = {"crump": 0.1, "asymmetric": 0.05, "preference": 0.3}
 DEFAULT_CALIPER = dict.fromkeys((*ONE_SEEKER_A_SET, "full_matching"), 0.2)
 
 
@@ -26,6 +28,8 @@ def expect_good_design(
     if (design.matched_set >= 0).any():
         _expect_sets_and_weights_agree(design, options)
         _expect_limits_hold(design, baseline, propensity, options)
+    _expect_balance_asked_for(design, baseline, options)
+    _expect_nobody_beyond_the_trim(design, baseline, propensity, options)
     _expect_same_answer_again(method, design, baseline, propensity, options)
     _expect_order_of_rows_is_nothing(method, design, baseline, propensity, options)
 
@@ -72,7 +76,7 @@ def _expect_nobody_serves_twice(design: Design, baseline: Baseline, options: dic
     if (design.matched_set >= 0).any() and design.notes.get("sets_are") != STRATA:
         treated_serve = design.estimand == "ATC" and design.method in ONE_SEEKER_A_SET
         serves = used & (design.treated if treated_serve else ~design.treated)
-        if not options.get("replace"):
+        if not options.get("replace") and options.get("person_serves") != "each_discharge":
             assert len(set(baseline.person[serves])) == serves.sum()
 
 
@@ -103,7 +107,7 @@ def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensi
     """Within a set every treated row keeps the limits with every control; with replacement (where a set may be several
     joined) each row with somebody of the other arm."""
     caliper = options.get("caliper", DEFAULT_CALIPER.get(design.method))
-    days = options.get("calendar_days")
+    days_before, days_after = _days_allowed(design, options)
     width = np.inf
     if caliper is not None:
         width = naive_caliper_width(baseline, design.treated, propensity.linear, caliper) * (1 + 1e-12)
@@ -115,7 +119,7 @@ def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensi
                 [
                     baseline.exact_group[row] == baseline.exact_group[head]
                     and abs(propensity.linear[row] - propensity.linear[head]) <= width
-                    and (days is None or abs(baseline.index_day[row] - baseline.index_day[head]) <= days)
+                    and -days_before <= baseline.index_day[row] - baseline.index_day[head] <= days_after
                     and all(
                         abs(baseline.matrix[row, column] - baseline.matrix[head, column]) <= limit
                         for column, limit in _by_place(baseline, options.get("covariate_calipers")).items()
@@ -137,6 +141,64 @@ def _expect_limits_hold(design: Design, baseline: Baseline, propensity: Propensi
         if design.method in ONE_SEEKER_A_SET:
             most = options.get("max_ratio") or options.get("ratio", 1)
             assert options.get("min_ratio", 1) <= max(len(heads), len(controls)) <= most
+
+
+def _days_allowed(design: Design, options: dict[str, Any]) -> tuple[float, float]:
+    """How long before and after the treated row's time zero a control's may lie."""
+    either_side = options.get("calendar_days")
+    before, after = either_side, either_side
+    if design.method == "risk_set_matching":
+        before, after = options.get("look_back_days", 365), options.get("look_ahead_days", 0)
+    return (np.inf if before is None else before), (np.inf if after is None else after)
+
+
+def _expect_balance_asked_for(design: Design, baseline: Baseline, options: dict[str, Any]) -> None:
+    """What entropy balancing makes equal is equal in the two arms; cardinality matching keeps its tolerance in the
+    columns named (a standardised difference as the report has it)."""
+    columns = baseline.matrix
+    if design.method == "entropy_balancing":
+        if options.get("moments") == "variances":
+            columns = np.column_stack([columns, columns**2])
+        np.testing.assert_allclose(*(_means(columns, design.weights * arm) for arm in _arms(design)), atol=1e-6)
+    if design.method == "cardinality_matching":
+        named = options.get("covariates") or baseline.columns
+        gap = [row.smd_after for row in measure_balance(baseline, design) if row.covariate in named]
+        assert len(gap) == len(named)
+        assert np.abs(gap).max() <= options["tolerance"] + 1e-6
+
+
+def _arms(design: Design) -> tuple[BoolArray, BoolArray]:
+    return design.treated, ~design.treated
+
+
+def _means(columns: FloatArray, weights: FloatArray) -> FloatArray:
+    return np.asarray(np.average(columns, axis=0, weights=weights))
+
+
+def _expect_nobody_beyond_the_trim(
+    design: Design, baseline: Baseline, propensity: Propensity, options: dict[str, Any]
+) -> None:
+    """Scores of the rows kept lie inside the limits that `trim` and `trim_at` name."""
+    rule, at = options.get("trim"), options.get("trim_at")
+    if rule not in PAPERS_LIMIT:
+        return
+    at = PAPERS_LIMIT[rule] if at is None else at
+    rows = naive_comparable(baseline, design.treated)
+    score, treated = propensity.score[rows], design.treated[rows]
+    low, high = at, 1 - at
+    if rule == "asymmetric":  # percentiles of the log-odds, between two rows as between their log-odds
+        score = np.log(score / (1 - score))
+        low, high = np.quantile(score[treated], at), np.quantile(score[~treated], 1 - at)
+    if rule == "preference":
+        odds, share = score / (1 - score), treated.mean()
+        score = odds / (odds + share / (1 - share))
+    inside = (score >= low - 1e-9) & (score <= high + 1e-9)
+    kept = design.weights[rows] > 0
+    assert not (kept & ~inside).any()
+    for group in np.unique(baseline.exact_group[rows]):
+        here = inside & (baseline.exact_group[rows] == group)
+        if treated[here].any() and not treated[here].all():
+            assert kept[here].all()
 
 
 def _by_place(baseline: Baseline, limits: dict[str, Any] | None) -> dict[int, Any]:

@@ -46,21 +46,31 @@ def values() -> dict[str, dict[str, float]]:
     return found
 
 
-def by_row(quantity: str) -> FloatArray:
+def by_row(quantity: str, file: str = "values.csv") -> FloatArray:
     """R numbers rows from 1."""
-    found = values()[quantity]
-    return np.array([found[str(row + 1)] for row in range(len(found))])
+    found = numbers_of(quantity, file) if file != "values.csv" else _by_number(values()[quantity])
+    return np.array([found[row + 1] for row in range(len(found))])
 
 
-def sets_of(quantity: str) -> dict[int, set[int]]:
-    """Treated row → its controls, rows from 0."""
+def numbers_of(quantity: str, file: str) -> dict[int, float]:
+    """Row, numbered from 1 → value."""
+    return {int(row["key"]): float(row["value"]) for row in _stored(file) if row["quantity"] == quantity}
+
+
+def _by_number(found: dict[str, float]) -> dict[int, float]:
+    return {int(key): value for key, value in found.items()}
+
+
+def sets_of(quantity: str, file: str = "values.csv") -> dict[int, set[int]]:
+    """Treated row → its controls (under the ATC the other way round), rows from 0."""
     sets: dict[int, set[int]] = {}
-    for row in _stored():
+    for row in _stored(file):
         if row["quantity"] == quantity:
             sets.setdefault(int(row["key"]) - 1, set()).add(int(row["value"]) - 1)
     return sets
 
 
-def _stored() -> list[dict[str, str]]:
-    with (FOLDER / "values.csv").open() as file:
-        return list(csv.DictReader(file))
+@cache
+def _stored(file: str = "values.csv") -> list[dict[str, str]]:
+    with (FOLDER / file).open() as opened:
+        return list(csv.DictReader(opened))

@@ -12,7 +12,7 @@ import pytest
 from pipelines.cohort import follow_people
 from pipelines.covariate_registry import EVER, FORMS, OF_THE_COHORT, REGISTRY, unknown_names
 from pipelines.covariates import service_use
-from pipelines.look_back import table_reach
+from pipelines.look_back import count_months, table_reach
 from pipelines.report.covariate_labels import COVARIATE_LABELS
 from pipelines.report.wording import label
 from pipelines.sources import mhsds
@@ -313,12 +313,13 @@ def test_a_table_reaches_from_the_first_to_the_last_month_it_was_sent_for(tmp_pa
     incident = {"MHS507UniqID": "1", "Person_ID": "Anna", **KEYS}
     planned = SPELL | {"PlannedDischDateHospProvSpell": "2017-05-19"}
     lake = load(tmp_path, MHS201CareContact=[CONTACT, later], MHS507SelfHarm=[incident], MHS501HospProvSpell=[planned])
-    reach = table_reach(lake, None)
+    reach = table_reach(lake, count_months(lake))
     january = (date(2017, 1, 1), date(2017, 1, 31))  # month 1402 (DOMAIN B1)
     assert reach == {
         "contact": (date(2017, 1, 1), date(2017, 3, 31)),
         "spell": january,
         "spell.planned_discharge_date": january,
+        "ward_stay": january,
         "ward_incident.incident_kind_code=SELF_HARM": january,
     }
 

@@ -12,6 +12,7 @@ from pipelines.cohort import build_cohort
 from pipelines.extract import ExtractFacts
 from pipelines.lake import write_lake
 from pipelines.look_back import (
+    count_months,
     count_truncated,
     describe_deaths,
     hospital_reach,
@@ -59,7 +60,7 @@ def reach_of(folder: Path, ends: list[date]) -> tuple[date, date] | None:
     """hospital_reach of a lake whose episodes ended on these days, of two buckets."""
     rows = [{"ENCRYPTED_HESID": f"P{n}", "EPIKEY": f"{n}", "EPIEND": str(end)} for n, end in enumerate(ends)]
     episodes = {"HES_APC": [EPISODE | row for row in rows]} if ends else {}
-    return hospital_reach(load(folder, **episodes))
+    return hospital_reach(count_months(load(folder, **episodes)))
 
 
 def test_months_with_a_few_mistyped_days_are_not_covered(tmp_path: Path) -> None:
@@ -121,6 +122,7 @@ def test_people_whose_window_opens_before_the_data_are_counted() -> None:
         "window_days": 730,
         "mhsds_from": "2016-01-01",
         "hes_from": None,
+        "has_gaps": False,
         "groups": [
             {"group": "candidates", "n_people": 3, "n_truncated": 2},
             {"group": "participants", "n_people": 1, "n_truncated": 1},
@@ -168,7 +170,7 @@ def test_outcomes_after_a_table_stopped_or_before_it_began_are_null(
     folder = tmp_path / "extract"
     shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns(f"{left_out}*"))
     lake = write_lake(folder, tmp_path / "lake", n_buckets=1)
-    assert table_reach(lake, None).get(table) == reach
+    assert table_reach(lake, count_months(lake)).get(table) == reach
     cohort = build_cohort(lake, *read_participants(MINI / "participants.csv"), load_protocol(SAMPLE))
     found = cohort.outcomes.filter(pl.col("censored_day").is_null())
     day_1, day_365 = (pl.col("index_date").dt.offset_by(by) for by in ("1d", "365d"))
@@ -179,6 +181,33 @@ def test_outcomes_after_a_table_stopped_or_before_it_began_are_null(
     others = {"n_dna", "n_ed", "n_crht_starts", "is_formally_readmitted", "died"} - {*outcomes}
     kept = [f"{name}_365d" for name in others]
     assert set(found.select(kept).null_count().row(0)) == {0}
+
+
+GAP = (date(2017, 4, 1), date(2018, 3, 31))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "table", "outcomes"),
+    [
+        ("MHS201*_2017", "contact", ("n_dna", "n_attended", "n_crht")),
+    ],
+)
+def test_outcomes_over_months_that_a_table_leaves_out_are_null(
+    tmp_path: Path, left_out: str, table: str, outcomes: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "extract"
+    shutil.copytree(MINI, folder, ignore=shutil.ignore_patterns(f"{left_out}*"))
+    lake = write_lake(folder, tmp_path / "lake", n_buckets=1)
+    cohort = build_cohort(lake, *read_participants(MINI / "participants.csv"), load_protocol(SAMPLE))
+    told = next(row for row in cohort.account["tables"] if row["table"] == table)
+    months = [f"{2017 + (month > 12)}-{(month - 1) % 12 + 1:02d}" for month in range(4, 16)]
+    assert [row["month"] for row in told["months_not_covered"]] == months
+    found = cohort.outcomes.filter(pl.col("censored_day").is_null())
+    day_1, day_365 = (pl.col("index_date").dt.offset_by(by) for by in ("1d", "365d"))
+    is_covered = (day_365 < GAP[0]) | (day_1 > GAP[1])
+    assert 0 < found.filter(is_covered).height < found.height
+    for name in outcomes:
+        assert found.filter(pl.col(f"{name}_365d").is_not_null() != is_covered).is_empty(), name
 
 
 def test_the_account_says_that_deaths_are_not_known(tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_large_worlds_whose_tables_stop_or_start_on_the_way() -> None:
     assert cut >= 20
 
 
+def test_large_worlds_whose_tables_leave_months_out() -> None:
+    cut: dict[str, int] = {"contact": 0, "stays": 0}
+    for seed in range(15):
+        world = random_world(seed, most_people=100)
+        draw = Random(seed)
+        months = sorted({row["period_start_date"] for row in world.facts.submissions})
+        tables = {"contact", *draw.sample([*PERSON_TABLES, "stays"], 12)}
+        gaps = {table: frozenset(draw.sample(months, draw.choice([1, 6, 24]))) for table in sorted(tables)}
+        found = expect_agreement(replace(world, facts=replace(world.facts, gaps=gaps)))
+        for row in found["outcomes"]:
+            cut["contact"] += row["n_readmissions_90d"] is not None and row["n_dna_90d"] is None
+            cut["stays"] += row["censored_day"] is not None and "stays" in gaps
+    assert min(cut.values()) >= 20
+
+
 def test_thin_months_are_met_in_those_worlds() -> None:
     differs = 0
     for seed in range(40):

@@ -165,7 +165,7 @@ def test_where_people_were_readmitted(provider: str, mergers: str | None, where:
         ({"period_end": "2017-06-30"}, "end_of_data"),
         ({"silent": "provider from until\nRAA 2017-06 2017-06"}, "provider_sent_nothing"),
         ({"silent": "provider from until\nRAA 2017-06 2017-06", "death": "death_date\n2017-04-05"}, "whole"),
-        ({"follow_up": {"silence_minimum_spells": 1}}, "provider_sent_too_few"),
+        ({"follow_up": {"silence_chance": 1, "silence_minimum_spells": 1}}, "provider_sent_too_few"),
     ],
 )
 def test_how_follow_up_ended(changes: dict[str, Any], state: str) -> None:
@@ -199,7 +199,7 @@ def test_months_of_providers() -> None:
             ],
             [successor("OLD", "NEW")],
         ),
-        follow_up=FollowUp(silence_minimum_spells=4),
+        follow_up=FollowUp(silence_minimum_spells=4, silence_chance=1),
     )
     found = count_provider_months(world.extract_facts(), count_spells(world.frames()["spell"]))
     states = {
@@ -284,10 +284,15 @@ def test_buckets_add_up_to_the_whole(seed: int) -> None:
     counted=st.lists(st.tuples(st.sampled_from("AB"), st.integers(1400, 1406), st.integers(0, 5)), max_size=14),
     submitted=st.sets(st.tuples(st.sampled_from("ABC"), st.integers(1400, 1406)), min_size=1),
     below=st.sampled_from([0.0, 0.4, 0.5, 0.9]),
+    chance=st.sampled_from([1.0, 0.2, 0.001]),
     minimum=st.integers(1, 5),
 )
 def test_thin_months_are_those_of_the_reference(
-    counted: list[tuple[str, int, int]], submitted: set[tuple[str, int]], below: float, minimum: int
+    counted: list[tuple[str, int, int]],
+    submitted: set[tuple[str, int]],
+    below: float,
+    chance: float,
+    minimum: int,
 ) -> None:
     rows = [
         whole_row("spell", person_id=f"p{n}", spell_id=f"s{n % 3}", provider_id=provider, month_id=month)
@@ -295,22 +300,24 @@ def test_thin_months_are_those_of_the_reference(
         for n in range(spells)
     ]
     submissions = [row for provider, month in sorted(submitted) for row in submissions_of(provider, [month])]
-    rule = FollowUp(silence_below=below, silence_minimum_spells=minimum)
+    rule = FollowUp(silence_below=below, silence_chance=chance, silence_minimum_spells=minimum)
     frame = pl.DataFrame(submissions, schema=TABLES["submission"].schema)
     spells = count_spells(pl.DataFrame(rows, schema=TABLES["spell"].schema))
-    found = thin_months(frame, spells, rule.silence_below, rule.silence_minimum_spells)
+    found = thin_months(frame, spells, below, chance, minimum)
     assert set(found.iter_rows()) == find_thin_months(rows, Facts(date(2017, 9, 30), 1410, submissions, []), rule)
 
 
-def test_the_default_leaves_small_providers_alone() -> None:
+def test_the_default_judges_a_provider_by_what_chance_would_leave() -> None:
     months = list(range(1401, 1413))
     submissions = pl.DataFrame(submissions_of("R1", months), schema=TABLES["submission"].schema)
-    for usual, thin in ((29, []), (30, [("R1", 1405)])):
+    # Poisson: 14 or fewer of 30 with probability 0.0009; 15 is half.
+    for usual, low, is_thin in ((29, 0, False), (30, 14, True), (30, 15, False)):
         spells = pl.DataFrame(
-            {"provider_id": "R1", "month_id": months, "n_spells": [14 if m == 1405 else usual for m in months]}
+            {"provider_id": "R1", "month_id": months, "n_spells": [low if m == 1405 else usual for m in months]}
         )
         rule = FollowUp()
-        assert thin_months(submissions, spells, rule.silence_below, rule.silence_minimum_spells).rows() == thin
+        found = thin_months(submissions, spells, rule.silence_below, rule.silence_chance, rule.silence_minimum_spells)
+        assert found.rows() == [("R1", 1405)] * is_thin
 
 
 @pytest.mark.parametrize("path", sorted(CODELISTS.glob("*.csv")), ids=lambda path: path.stem)

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.cohort import count_submitted_spells, find_thin_months, follow_people, lake_facts
+from pipelines.cohort import count_submitted_spells, follow_people, lake_facts
 from pipelines.errors import SourceError
 from pipelines.lake import write_lake
+from pipelines.look_back import count_months
 from pipelines.protocol import load_protocol
 from pipelines.sources import synthetic
 from pipelines.sources.participants import read_participants
@@ -332,8 +333,10 @@ def test_the_pipeline_recovers_the_truth(extract: Path, tmp_path: Path) -> None:
     assert refused.is_empty()
     protocol = load_protocol(ROOT / "configs/studies/enrich_synthetic.toml")
     assert protocol.eligibility is not None
-    thin = find_thin_months(lake, count_submitted_spells(lake), protocol.follow_up)
-    found = follow_people(tables, lake_facts(lake, thin), listed, protocol.eligibility, protocol.follow_up)
+    facts = lake_facts(lake, count_submitted_spells(lake), count_months(lake), protocol.follow_up)
+    assert not facts.gaps  # no table has a hole
+    assert facts.thin.is_empty()
+    found = follow_people(tables, facts, listed, protocol.eligibility, protocol.follow_up)
     recovered = {
         "stays": (found.stays, ["person_id", "start_date"]),
         "index": (found.cohort.with_columns(pl.col("first_failed_rule").fill_null("")), ["person_id", "index_date"]),

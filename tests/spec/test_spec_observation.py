@@ -146,7 +146,7 @@ def crowd(usual: int, other: dict[str, int], first: str = "2014-12", last: str =
 def test_i15_a_month_with_fewer_than_half_of_the_usual_spells_was_not_submitted(
     follow: Follow, month: str, sent: int, censored_day: str
 ) -> None:
-    follow(crowd(4, {month: sent}), follow_up={"silence_minimum_spells": 4}).outcomes(f"""
+    follow(crowd(4, {month: sent}), follow_up={"silence_chance": 1, "silence_minimum_spells": 4}).outcomes(f"""
         censored_day
         {censored_day}
     """)
@@ -155,12 +155,12 @@ def test_i15_a_month_with_fewer_than_half_of_the_usual_spells_was_not_submitted(
 @pytest.mark.parametrize(
     ("rule", "censored_day"),
     [
-        ({"silence_minimum_spells": 4}, "61"),
-        ({"silence_minimum_spells": 5}, "-"),  # a median of 4 is too small to tell
-        ({}, "-"),  # the default asks for 30
-        ({"silence_minimum_spells": 1, "silence_below": 0.2}, "-"),
-        ({"silence_minimum_spells": 1, "silence_below": 0.0}, "-"),
-        ({"silence_minimum_spells": 1, "censor_at": ["end_of_data"]}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 4}, "61"),
+        ({"silence_chance": 1, "silence_minimum_spells": 5}, "-"),  # a median of 4 is too small to tell
+        ({}, "-"),  # of 4, chance leaves 1 or none once in 11 months (Poisson)
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "silence_below": 0.2}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "silence_below": 0.0}, "-"),
+        ({"silence_chance": 1, "silence_minimum_spells": 1, "censor_at": ["end_of_data"]}, "-"),
     ],
 )
 def test_i15_the_rule_is_for_providers_large_enough_and_can_be_switched_off(
@@ -174,7 +174,9 @@ def test_i15_the_rule_is_for_providers_large_enough_and_can_be_switched_off(
 
 def test_i15_the_same_spell_sent_twice_in_a_month_counts_once(follow: Follow) -> None:
     again = "\n".join(["crowd0  in0  2014-12-01  -  20  RAA  2017-06"] * 3)
-    follow(f"{crowd(4, {'2017-06': 1})}\n{again}", follow_up={"silence_minimum_spells": 4}).outcomes("""
+    follow(
+        f"{crowd(4, {'2017-06': 1})}\n{again}", follow_up={"silence_chance": 1, "silence_minimum_spells": 4}
+    ).outcomes("""
         censored_day
         61
     """)
@@ -189,7 +191,7 @@ def test_i15_the_median_is_that_of_the_months_submitted(follow: Follow) -> None:
         RAA       2018-05  2020-03
         RAA       2014-12  2016-04
         """,
-        follow_up={"silence_minimum_spells": 4},
+        follow_up={"silence_chance": 1, "silence_minimum_spells": 4},
     ).outcomes("""
         censored_day
         61
@@ -201,7 +203,7 @@ def test_i15_k12_the_successor_of_a_fading_provider_goes_on_for_it(follow: Follo
     moved = crowd(4, {}, first="2017-06").replace("RAA", "RBB")
     crowd_of_successor = "\n".join(moved.splitlines()[3:])
     spells = f"{crowd(4, {'2017-06': 1}, last='2017-06')}\n{crowd_of_successor}"
-    rule: dict[str, Any] = {"silence_minimum_spells": 4}
+    rule: dict[str, Any] = {"silence_chance": 1, "silence_minimum_spells": 4}
     gone = """
         provider  from     until
         RAA       2017-07  2020-03

@@ -66,11 +66,11 @@ def read_cell(table: str, column: str, cell: str | None) -> Any:
 
 
 class WorldWriter:
-    """Collects the rows of a world; row_ids rise with the order of writing."""
+    """Collects the rows of a world; row_ids rise with the order of writing, by a digit after the first."""
 
     def __init__(self) -> None:
         self.tables: dict[str, list[Row]] = {name: [] for name in HELD}
-        self._numbers = count(100_000)
+        self._numbers = count(99)
 
     def add(self, table: str, month_id: int | None = None, **cells: Any) -> None:
         """One row; what every monthly row needs is filled in."""
