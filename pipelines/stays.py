@@ -92,11 +92,14 @@ def latest(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def clean_wards(ward_stay: pl.DataFrame) -> pl.DataFrame:
-    """One row per ward stay, placeholder dates and ends before starts made missing."""
+    """One row per ward stay, placeholder dates and ends before starts made missing. Without an id a ward stay is known
+    by its start."""
     start = _without_placeholder("start_date")
     end = _without_placeholder("end_date")
+    known = ward_stay.with_columns(start_without_id=pl.when(pl.col("ward_stay_id").is_null()).then("start_date"))
     return (
-        latest(ward_stay, ["person_id", "spell_id", "ward_stay_id"])
+        latest(known, ["person_id", "spell_id", "ward_stay_id", "start_without_id"])
+        .drop("start_without_id")
         .with_columns(start, end)
         .with_columns(
             end_date=pl.when(pl.col("end_date") >= pl.col("start_date").fill_null(pl.col("end_date"))).then("end_date")

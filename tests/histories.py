@@ -153,7 +153,7 @@ def _write_ward(
 ) -> None:
     given = {
         "spell_id": spell_id,
-        "ward_stay_id": writer.number(),
+        "ward_stay_id": writer.mostly(writer.number(), None),
         "start_date": writer.mostly(_moved(start, by=number), _moved(start, by=-1), *PLACEHOLDERS, None),
         "end_date": writer.mostly(end, _moved(end, by=-1), *PLACEHOLDERS, None),
         "bed_class_code": writer.mostly(writer.pick("10", "200"), "11", "23", "300", "311", "41", "ZZ", None),

@@ -424,7 +424,7 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
 def is_in_force(orders: list[Row], day: date, facts: Facts) -> bool:
     """Whether an order, as it was last sent, began in the ten years before and had not ended on a day. B8: without an
     end it lasts until it expires, and no longer than it was sent."""
-    for order in latest_month_of_each(orders, "episode_id"):
+    for order in latest_month_of_each(orders, "episode_id", "order_kind_code", "start_date"):
         end = order["end_date"]
         if end is None:
             ends = [last_day(order["month_id"])] if order["month_id"] < facts.last_month_id else []

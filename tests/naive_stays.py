@@ -108,7 +108,9 @@ def find_spells(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
     spells = []
     for row in latest_month_of_each(own.get("spell", []), "spell_id"):
         wards = [ward for ward in own.get("ward_stay", []) if ward["spell_id"] == row["spell_id"]]
-        wards = [clean_ward(ward) for ward in latest_month_of_each(wards, "ward_stay_id")]
+        named = latest_month_of_each((ward for ward in wards if ward["ward_stay_id"] is not None), "ward_stay_id")
+        nameless = latest_month_of_each((ward for ward in wards if ward["ward_stay_id"] is None), "start_date")
+        wards = [clean_ward(ward) for ward in (*named, *nameless)]
         spell = clean_spell(row, wards, facts)
         if spell is not None:
             spells.append(spell)

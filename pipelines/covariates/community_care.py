@@ -30,10 +30,11 @@ def treatment_order(records: Records) -> pl.DataFrame:
 
 
 def _in_force(records: Records, orders: pl.DataFrame) -> pl.DataFrame:
-    """Orders as they were last sent. One without an end ended when it ran out, or with the last month it was sent for
-    (B8); an expiry before the start is none."""
+    """Orders as they were last sent: an episode holds an order, and any number of recalls from it (MHS403 to 405), each
+    with its own start. One without an end ended when it ran out, or with the last month it was sent for (B8); an expiry
+    before the start is none."""
     expiry = pl.when(pl.col("expiry_date") >= pl.col("start_date")).then("expiry_date")
-    known = latest(orders, ["person_id", "episode_id"]).with_columns(
+    known = latest(orders, ["person_id", "episode_id", "order_kind_code", "start_date"]).with_columns(
         end_date=pl.coalesce("end_date", pl.min_horizontal(expiry, _stopped(records)))
     )
     is_open = (pl.col("end_date") >= pl.col("index_date")).fill_null(True)

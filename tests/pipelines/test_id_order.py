@@ -8,11 +8,12 @@ from random import Random
 import polars as pl
 import pytest
 
-from pipelines.cohort import lake_facts
+from pipelines.cohort import count_submitted_spells, lake_facts
 from pipelines.contacts import attended_or_missed
-from pipelines.extract import MONTH_SCHEMA
 from pipelines.id_order import sort_by_id
 from pipelines.lake import Lake
+from pipelines.look_back import count_months
+from pipelines.protocol import FollowUp
 from pipelines.stays import LinkingRules, build_stays, latest
 from pipelines.tables import PERSON_TABLES
 from tests.naive_stays import id_order
@@ -50,7 +51,7 @@ def test_without_row_ids_the_larger_record_number_is_the_later(order: list[int])
 
 def stays_of(lake: Lake) -> list[tuple[object, ...]]:
     tables = {name: read_all(lake, name) for name in PERSON_TABLES}
-    facts = lake_facts(lake, pl.DataFrame(schema=MONTH_SCHEMA))
+    facts = lake_facts(lake, count_submitted_spells(lake), count_months(lake), FollowUp())
     return build_stays(tables, facts, LinkingRules()).select("end_date", "end_reason").rows()
 
 

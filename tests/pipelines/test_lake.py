@@ -184,7 +184,6 @@ def test_a_wrong_source_is_refused_with_all_its_problems(tmp_path: Path) -> None
         "MHS501HospProvSpell_2017.csv: column spell_id is missing; "
         "accepted names: UniqHospProvSpellID, UniqHospProvSpellNum",
         "MHS501HospProvSpell_2017.csv: column discharge_date is missing; accepted names: DischDateHospProvSpell",
-        "no file of MHS000Header: the table submission is mandatory",
         "no file of MHS502WardStay: the table ward_stay is mandatory",
     ]
     assert check_source(source) == problems

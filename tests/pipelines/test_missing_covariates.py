@@ -23,6 +23,7 @@ from pipelines.imputation import complete_copies, complete_given_outcome, pool_d
 from pipelines.protocol import Protocol
 from pipelines.report import render_report
 from pipelines.store import RunFolder, write_parquet
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.report_fixture import FACTS, make_table_protocol
 
 N_TREATED, N_POOL, COPIES = 80, 500, 3
@@ -316,7 +317,7 @@ def test_a_covariate_that_nobody_has_whose_outcome_was_observed_refuses_regressi
     tables[store.OUTCOMES] = tables[store.OUTCOMES].with_columns(pl.when(~is_even).then("back").alias("back"))
     protocol = with_outcome()
     covariates = protocol.covariates.model_copy(update={"missing_of": {"age": use}})
-    run = study(tmp_path, protocol.model_copy(update={"covariates": covariates}), tables)
+    run = study(tmp_path, protocol.model_copy(update={"covariates": covariates, "acceptance": WHOEVER_IS_LEFT}), tables)
     assert set(run.read(store.ESTIMATES)["method"]) == {"weighted_difference"}
     notes = {note["method"]: note["note"] for note in run.read_json(store.EFFECT_NOTES) if "imputed" in note["note"]}
     assert set(notes) == set(REGRESSED["effects"]["methods"]) - {"weighted_difference"}
