@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from pipelines.lake import Lake
 
 COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
-RULES = ("deduplicated_by_rule", "quarantined_by_reason", "cells_nulled_by_rule")
+RULES = ("deduplicated_by_rule", "quarantined_by_reason", "cells_nulled_by_rule", "rows_differing_by_columns")
+TITLES = (
+    "Rows deduplicated",
+    "Rows quarantined",
+    "Cells without a value of their kind, row kept",
+    "Rows where two columns for one thing differ, the first stands",
+)
 
 
 def load_lake(study: Path, source: Path | None, runs: Path | None, *, check: bool) -> "Lake":
@@ -41,9 +47,7 @@ def show_lake(lake: "Lake", console: Console) -> None:
     """Print the account of a lake: counts of rows only, file by file and rule by rule."""
     files: list[dict[str, Any]] = lake.manifest["files"]
     console.print(_files(files))
-    for name, title in zip(
-        RULES, ("Rows deduplicated", "Rows quarantined", "Cells without a value of their kind, row kept"), strict=True
-    ):
+    for name, title in zip(RULES, TITLES, strict=True):
         rows = [(file["file"], rule, n) for file in files for rule, n in file[name].items()]
         if rows:
             console.print(_rules(title, rows))

@@ -21,6 +21,7 @@ LIST_OF_COLUMN: dict[tuple[str, str], str] = {
     ("contact", "attendance_code"): "attendance",
     ("contact", "mechanism_code"): "consultation_mechanism",
     ("legal_period", "legal_code"): "legal_status",
+    ("diagnosis", "scheme_code"): "diagnosis_scheme",
     ("spell", "source_code"): "source_of_admission",
     ("spell", "method_code"): "method_of_admission",
     ("spell", "discharge_method_code"): "method_of_discharge",

@@ -71,7 +71,7 @@ def count_codes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             frame = frame.filter(pl.col("discharge_date").is_not_null())
         is_valid = frame[column].is_in(list(read_codelist(name)))
         rows += _code_states(f"{table}.{column}", frame[column], is_valid)
-    icd10 = tables["diagnosis"].filter(pl.col("scheme_code") == ICD10)["diagnosis_code"]
+    icd10 = tables["diagnosis"].filter(pl.col("scheme_code").fill_null(ICD10) == ICD10)["diagnosis_code"]
     rows += _code_states("diagnosis.diagnosis_code", icd10, icd10.str.contains(ICD10_CODE))
     return _rows(rows)
 

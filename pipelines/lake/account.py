@@ -111,6 +111,7 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
         "deduplicated_by_rule": dict(sorted(dropped.items())),
         "quarantined_by_reason": dict(sorted((+receipt.quarantined).items())),
         "cells_nulled_by_rule": dict(sorted((+receipt.nulled).items())),
+        "rows_differing_by_columns": dict(sorted((+receipt.differing).items())),
     }
 
 

@@ -25,10 +25,11 @@ from pipelines.lake.scatter import Aside, Manner, Part, Receipt, put_together, s
 from pipelines.lake.tasks import run
 from pipelines.sources.csv_files import Content, Piece
 from pipelines.sources.extract import RawFile, aliases_version
+from pipelines.sources.legibility import Legibility, unreadable_problems
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 7  # of parts and tables; either is made again when it changes
+FORMAT = 8  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:
@@ -52,7 +53,12 @@ def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[l
         keys = [piece_key(file, content, piece, manner) for piece in content.pieces]
         whole = put_together([_load(lake, key, place) for key in keys])
         receipts.append(replace(whole, name=file.name, digest=content.digest, keys=tuple(keys)))
-    problems = [problem for of in receipts for problem in month_first_problems(of.name, of.date_orders)]
+    problems = [
+        problem
+        for file, of in zip(files, receipts, strict=True)
+        for problem in month_first_problems(of.name, of.date_orders)
+        or unreadable_problems(of.name, of.legibility, file.layout.date_formats, of.quarantined)
+    ]
     if problems:
         raise SourceError(problems)
     parsed = {file.name for file, _ in new.values()}
@@ -119,7 +125,7 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
         for name, batch, bucket, digest in content["parts"]
     )
     asides = {kind: tuple(Aside(folder / name) for name in content[kind]) for kind in ("unresolved", "aside")}
-    counters = {name: Counter(content[name]) for name in ("quarantined", "nulled")}
+    counters = {name: Counter(content[name]) for name in ("quarantined", "nulled", "differing")}
     submissions = tuple((provider, month, number) for provider, month, number in content["submissions"])
     absent = {name: tuple(content[name]) for name in ("absent", "absent_choices")}
     sent = tuple((provider, month, n) for provider, month, n in content["sent"])
@@ -130,6 +136,7 @@ def _load(lake: Place, key: str, place: int) -> Receipt:
         "parts": parts,
         "place": place,
         "submissions": submissions,
+        "legibility": tuple(Legibility(*one) for one in content["legibility"]),
     }
     rest["date_orders"] = tuple(DateOrder(*order) for order in content["date_orders"])
     return Receipt(**{**content, **asides, **counters, **rest})

@@ -23,6 +23,7 @@ from pipelines.lake.places import Place, open_arrow, read_ipc
 from pipelines.sources.bridge import cross_bridge
 from pipelines.sources.csv_files import Piece
 from pipelines.sources.extract import RawFile
+from pipelines.sources.legibility import LINES, Legibility, add_legibility
 from pipelines.sources.mhsds import name_records
 from pipelines.sources.normalise import QUARANTINE, DateOrder, Normalised, add_date_orders, normalise
 from pipelines.sources.pseudonyms import conceal, key_of
@@ -94,6 +95,8 @@ class Receipt:
     months: tuple[int, ...] = ()
     sent: tuple[tuple[str, int, int], ...] = ()
     date_orders: tuple[DateOrder, ...] = ()
+    legibility: tuple[Legibility, ...] = ()
+    differing: Counter[str] = field(default_factory=Counter)
     digest: str = ""
     keys: tuple[str, ...] = ()
     place: int = 0
@@ -160,14 +163,20 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
     rows_read, nulled = 0, Counter[str]()
     absent = file.layout.absent(file.header)
     steps = read_ipc(manner.bridge) if manner.bridge is not None and file.layout.target.by_person else None
-    lacks_records = file.layout.lacks("record_id", file.header)  # as a DARS extract does
+    lacks_records = file.layout.may_lack("record_id", file.header)  # as a DARS extract does
     submissions: set[tuple[str, int, str]] = set()
     told = submission_by_name(file)
     months, sent = set[int](), Counter[tuple[str, int]]()
     orders: list[DateOrder] = []
+    legibility: list[Legibility] = []
+    differing = Counter[str]()
     for read in file.read(piece):
         batch = conceal(read, file.header, file.layout, key_of(manner.pseudonyms)) if manner.pseudonyms else read
         rows_read += batch.rows.height + len(batch.malformed)
+        first = min((line for line, _ in batch.malformed), default=0)
+        legibility.append(
+            Legibility(LINES, "line", batch.rows.height + len(batch.malformed), len(batch.malformed), first)
+        )
         aside.append(_malformed(batch.malformed))
         if batch.rows.height:
             result: Normalised = normalise(batch.rows, file.header, file.layout, batch.printable)
@@ -188,6 +197,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
             aside.append(result.quarantined)
             nulled += result.nulled
             orders += result.date_orders
+            legibility += result.legibility
+            differing += result.differing
     if pile:
         parts.add(pl.concat(pile), manner.n_buckets)
     quarantine = pl.concat([pl.DataFrame(schema=QUARANTINE), *aside])
@@ -213,6 +224,8 @@ def scatter_piece(file: RawFile, piece: Piece, folder: Path, manner: Manner) -> 
         months=tuple(sorted({min(months), max(months)})) if months else (),
         sent=tuple(sorted((*month, n) for month, n in sent.items())),
         date_orders=add_date_orders(orders),
+        legibility=add_legibility(legibility),
+        differing=differing,
     )
 
 
@@ -228,6 +241,13 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
             for item in getattr(piece, name)
         )
 
+    def in_file(name: str) -> list[Any]:
+        return [
+            item._replace(line=item.line + n if item.line else 0)
+            for n, piece in zip(before, pieces, strict=False)
+            for item in getattr(piece, name)
+        ]
+
     return replace(
         pieces[0],
         rows_read=before[-1],
@@ -239,13 +259,9 @@ def put_together(pieces: Sequence[Receipt]) -> Receipt:
         submissions=tuple(sorted({submission for piece in pieces for submission in piece.submissions})),
         months=tuple(sorted({month for piece in pieces for month in piece.months})),
         sent=tuple(month for piece in pieces for month in piece.sent),
-        date_orders=add_date_orders(
-            [
-                order._replace(line=order.line + n if order.line else 0)
-                for n, piece in zip(before, pieces, strict=False)
-                for order in piece.date_orders
-            ]
-        ),
+        date_orders=add_date_orders(in_file("date_orders")),
+        legibility=add_legibility(in_file("legibility")),
+        differing=sum((piece.differing for piece in pieces), Counter[str]()),
     )
 
 

@@ -10,8 +10,8 @@ names, whatever the release.
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,14 @@ LONGEST_HEADER = 32  # and cuts headers after as many characters
 
 @dataclass(frozen=True)
 class SourceColumn:
-    """Where one canonical (or carried) column is. `names` is a list of choices: of each choice the first header that
-    exists is read, and in a row the first choice that holds a value wins; of a `joined` column all values stand, one
-    space between them. `recoded` gives values that are written in several ways one way. A file that has the header
-    `absent_beside` may do without the column."""
+    """Where one canonical (or carried) column is. `names` is a list of choices, each of names for one thing: in a row
+    the first choice that holds a value wins; of a `joined` column all values stand, one space between them. `recoded`
+    gives values that are written in several ways one way. A file that has the header `absent_beside` may do without.
+
+    Of the names of a choice the first header that exists is read; with `side_by_side` all that exist are, and in a row
+    the first that holds a value wins; those of `only_alone` are read where there is no other. `also` are further names
+    of the first choice, those of other releases, each with its own `recoded`: a layout is not recognised by them, but
+    they are read (see read_side_by_side)."""
 
     column: Column
     names: tuple[tuple[str, ...], ...]
@@ -37,18 +41,44 @@ class SourceColumn:
     joined: bool = False
     recoded: Mapping[str, str] = field(default_factory=dict)
     absent_beside: str | None = None
+    side_by_side: bool = False
+    only_alone: frozenset[str] = frozenset()
+    also: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def is_needed(self, header: Header) -> bool:
+        """Whether a file with this header cannot be used without the column."""
+        return not self.may_be_absent and not self.is_excused(header)
+
+    def is_excused(self, header: Header) -> bool:
+        """Whether the file has the header beside which it may do without the column."""
+        return self.absent_beside is not None and _find((self.absent_beside,), header) is not None
 
     def is_missing(self, header: Header) -> bool:
         """Whether a file with this header cannot be used for want of the column."""
-        excused = self.may_be_absent or (
-            self.absent_beside is not None and _find((self.absent_beside,), header) is not None
-        )
-        return not excused and not self.headers(header)
+        return self.is_needed(header) and not self.headers(header)
+
+    def found(self, header: Header) -> tuple[tuple[str, ...], ...]:
+        """The case-folded headers to read, choice by choice, in order of preference."""
+        first, *rest = self.names or ((),)
+        found = (self._found_of(choice, header) for choice in ((*first, *self.also), *rest))
+        return tuple(names for names in found if names)
+
+    def _found_of(self, choice: Sequence[str], header: Header) -> tuple[str, ...]:
+        usual = [name for name in choice if name not in self.only_alone]
+        names = tuple(_find_all(usual, header)) or tuple(_find_all(choice, header))[:1]
+        return names if self.side_by_side else names[:1]
 
     def headers(self, header: Header) -> tuple[str, ...]:
         """The case-folded headers to read, in order of preference; empty where the file has none of them."""
-        found = (_find(choice, header) for choice in self.names)
-        return tuple(name for name in found if name is not None)
+        return tuple(name for names in self.found(header) for name in names)
+
+    def is_own(self, header: Header) -> bool:
+        """Whether the file has the column under a name that the release itself has for it."""
+        return any(_find(choice, header) is not None for choice in self.names)
+
+    def recoding(self, name: str) -> Mapping[str, str]:
+        """How values under a case-folded header are brought to one way of writing them."""
+        return next((recoded for also, recoded in self.also.items() if name in spellings(also)), self.recoded)
 
     def n_own(self, header: Header) -> int:
         """How many of the choices stand under the release's own name, the first."""
@@ -74,9 +104,13 @@ class SourceTable:
         """The columns that a file with this header needs and lacks."""
         return [column for column in self.columns if column.is_missing(header)]
 
+    def n_missing(self, header: Header) -> int:
+        """How many columns a file with this header needs and lacks under the names of the release."""
+        return sum(not column.is_own(header) for column in self.columns if column.names and column.is_needed(header))
+
     def n_found(self, header: Header) -> int:
-        """How many columns the header feeds."""
-        return sum(bool(column.headers(header)) for column in self.columns)
+        """How many columns the header feeds under the names of the release."""
+        return sum(column.is_own(header) for column in self.columns)
 
     def n_own(self, header: Header) -> int:
         """How many headers stand under the release's own names."""
@@ -85,6 +119,13 @@ class SourceTable:
     def lacks(self, name: str, header: Header) -> bool:
         """Whether the release has this canonical column, but a file with this header does not."""
         return any(column.column.name == name and not column.headers(header) for column in self.columns)
+
+    def may_lack(self, name: str, header: Header) -> bool:
+        """Whether the release has this canonical column, but rows of a file with this header may be without it."""
+        return any(
+            column.column.name == name and (column.is_excused(header) or not column.headers(header))
+            for column in self.columns
+        )
 
     def absent(self, header: Header) -> list[str]:
         """Canonical columns that this file leaves empty altogether."""
@@ -107,6 +148,29 @@ def load_aliases(name: str, targets: dict[str, Table]) -> tuple[SourceTable, ...
     return tuple(_source_table(content, table, targets) for table in content["tables"])
 
 
+def read_side_by_side(tables: Sequence[SourceTable]) -> tuple[SourceTable, ...]:
+    """The layouts of several releases, each with the names that the others have for its columns (the other's recoding
+    with them) and with the columns that only others have, which may be absent. Which layout a file has is decided by
+    its own names; but an extract that was merged from several releases may hold the columns of all side by side, one
+    filled in some rows and another in others (DOMAIN B3)."""
+    return tuple(_beside(table, [other for other in tables if other is not table]) for table in tables)
+
+
+def _beside(table: SourceTable, others: Sequence[SourceTable]) -> SourceTable:
+    same = [other for other in others if other.names[0] == table.names[0] and other.target == table.target]
+    columns = {column.column.name: column for column in table.columns}
+    for other in (column for layout in same for column in layout.columns):
+        name = other.column.name
+        if name in columns:
+            own = {text for choice in columns[name].names for text in choice}
+            more = {text: other.recoded for choice in other.names for text in choice if text not in own}
+            columns[name] = replace(columns[name], also=more | dict(columns[name].also))
+        elif not name.startswith("_"):  # what is carried serves a join that the release does not make
+            more = {text: other.recoded for choice in other.names for text in choice}
+            columns[name] = replace(other, names=(), may_be_absent=True, recoded={}, also=more)
+    return replace(table, columns=tuple(columns.values()))
+
+
 def aliases_digest(names: Sequence[str]) -> str:
     """Version of the alias maps: changes with any byte of them."""
     checksum = hashlib.blake2b(digest_size=16)
@@ -127,7 +191,7 @@ def choose_layouts(files: Sequence[tuple[Header, Sequence[SourceTable]]]) -> lis
 
 
 def _best_layouts(header: Header, choices: Sequence[SourceTable]) -> list[SourceTable]:
-    fits = [(len(layout.missing(header)), -layout.n_found(header), -layout.n_own(header)) for layout in choices]
+    fits = [(layout.n_missing(header), -layout.n_found(header), -layout.n_own(header)) for layout in choices]
     return [layout for layout, fit in zip(choices, fits, strict=True) if fit == min(fits)]
 
 
@@ -141,8 +205,13 @@ def spellings(name: str) -> tuple[str, ...]:
 
 def _find(names: Sequence[str], header: Header) -> str | None:
     """The case-folded header of the first of `names` that is there."""
+    return next(_find_all(names, header), None)
+
+
+def _find_all(names: Iterable[str], header: Header) -> Iterator[str]:
+    """The case-folded headers of all of `names` that are there, each once."""
     present = set(header.folded)
-    return next((text for name in names for text in spellings(name) if text in present), None)
+    return iter(dict.fromkeys(text for name in names for text in spellings(name) if text in present))
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -174,7 +243,8 @@ def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table])
     optional = set(section.get("may_be_absent", ()))
     # What is carried for all tables alike helps where it is sent; what one table carries, its join cannot do without.
     optional |= {f"_{key}" for key in shared_carried if key not in own_carried}
-    recoded = section.get("recoded", {})
+    recoded = _padded(section.get("padded", ())) | section.get("recoded", {})
+    side_by_side = content.get("side_by_side", False)
     numbered = {key: _numbered(**pattern) for key, pattern in section.get("joined", {}).items()}
     entries = [(kinds[key], names) for key, names in (shared | section["columns"]).items()]
     carried = shared_carried | own_carried
@@ -187,6 +257,8 @@ def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table])
             column.name in optional,
             recoded=recoded.get(column.name, {}),
             absent_beside=beside.get(column.name),
+            side_by_side=side_by_side,
+            only_alone=frozenset(content.get("only_alone", ())),
         )
         for column, names in entries
     ]
@@ -203,6 +275,11 @@ def _source_table(content: dict[str, Any], name: str, targets: dict[str, Table])
         anonymous_providers=tuple(content.get("anonymous_providers", ())),
         missing_codes=tuple(content.get("missing_codes", ())),
     )
+
+
+def _padded(columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """For each of `columns`, whose codes have two digits, those that lost the nought they begin with."""
+    return {column: {str(digit): f"{digit:02}" for digit in range(1, 10)} for column in columns}
 
 
 def _choices(names: list[Any]) -> tuple[tuple[str, ...], ...]:

@@ -13,7 +13,7 @@ from functools import cache
 
 import polars as pl
 
-from pipelines.sources.aliases import SourceTable, load_aliases
+from pipelines.sources.aliases import SourceTable, load_aliases, read_side_by_side
 from pipelines.sources.csv_files import Header
 from pipelines.tables import MONTHLY, TABLES, Column, Table
 
@@ -81,7 +81,7 @@ NEEDS = {"referral_team": "team_detail", "ward_stay": "ward_detail"}
 @cache
 def layouts() -> tuple[SourceTable, ...]:
     """Every source table of all releases; version 5 first, so that it names the tables they share."""
-    return tuple(table for name in RELEASES for table in load_aliases(name, TABLES | DETAILS))
+    return read_side_by_side([table for name in RELEASES for table in load_aliases(name, TABLES | DETAILS)])
 
 
 def missing_details(chosen: list[SourceTable]) -> list[str]:
@@ -101,9 +101,9 @@ def missing_keys(file: str, header: Header, layout: SourceTable) -> list[str]:
 
 
 def name_records(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of a file without RecordNumber get a name for what it stands for: a person, provider and month (B2)."""
+    """Rows without RecordNumber get a name for what it stands for: a person, provider and month (B2)."""
     named = pl.concat_str("person_id", "provider_id", "month_id", separator=" ")
-    return rows.with_columns(record_id=named)
+    return rows.with_columns(record_id=pl.coalesce("record_id", named))
 
 
 def complete(frames: dict[str, pl.DataFrame], details: Mapping[str, pl.DataFrame]) -> Counter[str]:

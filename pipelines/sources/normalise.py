@@ -4,15 +4,18 @@ Values are trimmed; nothing, '<...>' placeholders and what programs write for no
 last counted; codes are upper case; a date is read in whichever
 accepted format its shape says, so a file that mixes formats is read value by value; of a timestamp the date is kept.
 '01/02/2019' has the day first, always: whether a column shows the month to be first is counted (DateOrder) and judged
-when the whole file was seen, and such a file is refused.
+when the whole file was seen, and such a file is refused. So is one most of whose cells cannot be read (legibility.py).
+Where several columns of a file feed one, as in a table put together from several releases, the first that holds a value
+in the row wins, and others that say something else are counted.
 What cannot be read empties an optional cell (counted) and sets a row aside where the column is required. 1900
 placeholders stay: what they mean depends on the column, and is decided where stays are built (DOMAIN K6).
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import date
+from itertools import combinations
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,6 +24,7 @@ import pyarrow as pa
 
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header, Letters
+from pipelines.sources.legibility import Legibility
 from pipelines.tables import month_id
 
 NOTHING_KNOWN: Mapping[str, Letters] = MappingProxyType({})
@@ -33,6 +37,8 @@ _LIMITS = {"month_id": (1, month_id(2199, 12))}  # months are counted through, s
 _LONGEST_PERIOD = 31  # days that a submission reports on: a calendar month
 _FARTHEST_MONTH = 12  # months between the period of a submission and its number: an extract may count them otherwise
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
+_ALLOWED_DATES = "allowed: yyyy-mm-dd or dd/mm/yyyy"
+_POINT_NOUGHT = r"^([+-]?\d+)\.0+$"  # what a number becomes in a table with empty cells
 QUARANTINE = pl.Schema({"line": pl.Int64(), "reason": pl.String(), "raw": pl.String()})
 
 
@@ -51,13 +57,26 @@ class DateOrder(NamedTuple):
 class Normalised:
     """`rows`: canonical and carried columns, `_line`, `_raw` (hash of the whole raw row); `unresolved`: the same and
     `raw` for rows without a person; `quarantined`: line, reason, raw; `nulled`: cells emptied, counted by rule;
-    `date_orders`: of the headers that hold a date that can only have the month first, or only the day first."""
+    `date_orders`: of the headers that hold dates with slashes; `legibility`: of those that the file cannot do without;
+    `differing`: rows where two headers of one column say two things, by the names of both."""
 
     rows: pl.DataFrame
     unresolved: pl.DataFrame
     quarantined: pl.DataFrame
     nulled: dict[str, int]
     date_orders: tuple[DateOrder, ...] = ()
+    legibility: tuple[Legibility, ...] = ()
+    differing: Counter[str] = field(default_factory=Counter)
+
+
+class _Read(NamedTuple):
+    """A canonical column, cells that held something unreadable though the row goes on (by rule), how well each header
+    could be read, and rows where two headers say two things (by their names)."""
+
+    values: pl.Series
+    emptied: Counter[str]
+    legibility: tuple[Legibility, ...]
+    differing: Counter[str]
 
 
 def normalise(
@@ -66,10 +85,9 @@ def normalise(
     """One batch of a raw file (csv_files.Batch, with its `printable`) in the canonical form of its layout."""
     sent, said_missing = _tidy(raw, header, layout, printable)
     texts, refused = _refuse(sent, header, layout)
-    no_lower_case = {name for name, letters in printable.items() if letters.highest < ord("a")}
     present = [column for column in layout.columns if column.headers(header)]
-    typed = {column.column.name: _column(texts, header, layout, column, no_lower_case) for column in present}
-    rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(series.alias(name) for name, (series, _) in typed.items())])
+    typed = {column.column.name: _column(texts, raw["_line"], header, layout, column, printable) for column in present}
+    rows = pl.DataFrame([raw["_line"], hash_rows(raw), *(read.values.alias(name) for name, read in typed.items())])
     rows = _complete(rows, layout).with_columns(_reason=_first_fault(rows, sent, header, layout))
     no_person = pl.col("person_id").is_null() if "person_id" in rows.columns else pl.lit(False)
     apart = rows.filter(pl.col("_reason").is_not_null() | no_person)
@@ -82,8 +100,10 @@ def normalise(
         rows=rows.drop("_reason"),
         unresolved=apart.filter(pl.col("_reason").is_null()).drop("_reason"),
         quarantined=apart.filter(pl.col("_reason").is_not_null()).select(line="_line", reason="_reason", raw="raw"),
-        nulled=said_missing + refused + sum((emptied for _, emptied in typed.values()), Counter()),
+        nulled=said_missing + refused + sum((read.emptied for read in typed.values()), Counter()),
         date_orders=_date_orders(texts, raw["_line"], header, layout),
+        legibility=tuple(one for read in typed.values() for one in read.legibility),
+        differing=sum((read.differing for read in typed.values()), Counter()),
     )
 
 
@@ -116,15 +136,24 @@ def add_date_orders(parts: Sequence[DateOrder]) -> tuple[DateOrder, ...]:
 
 
 def month_first_problems(file: str, orders: Sequence[DateOrder]) -> list[str]:
-    """The columns of a whole file that seem to have the month first while other dates of theirs can be read both ways:
-    none may be guessed. Where more dates have the day first, or none can be read both ways, a date with the month first
-    is unreadable like any other."""
-    return [
-        f"{file}: column {order.header}: dates as in line {order.line} make sense only with the month first "
-        "(mm/dd/yyyy), and no more of them only with the day first; allowed: yyyy-mm-dd or dd/mm/yyyy"
-        for order in orders
-        if order.ambiguous and order.month_first and order.month_first >= order.day_first
-    ]
+    """The columns of a whole file that seem to have the month first while other dates, of theirs or of any column of
+    the file, can be read both ways: none may be guessed. Where more dates have the day first, or none can be read both
+    ways, a date with the month first is unreadable like any other."""
+    doubtful = [order.header for order in orders if order.ambiguous]
+    of_file = sum(order.month_first for order in orders) >= sum(order.day_first for order in orders)
+    problems = []
+    for order in orders:
+        if not order.month_first or order.month_first < order.day_first or not (order.ambiguous or of_file):
+            continue
+        start = f"{file}: column {order.header}: dates as in line {order.line} make sense only with the month first "
+        if order.ambiguous:
+            problems.append(f"{start}(mm/dd/yyyy), and no more of them only with the day first; {_ALLOWED_DATES}")
+        elif doubtful:
+            problems.append(
+                f"{start}(mm/dd/yyyy), and no more dates of the file only with the day first, while those of "
+                f"{', '.join(doubtful)} can be read both ways; {_ALLOWED_DATES}"
+            )
+    return problems
 
 
 def parse_dates(texts: pl.Series, formats: Sequence[str]) -> pl.Series:
@@ -194,38 +223,94 @@ def _refuse(
 
 
 def _column(
-    texts: dict[str, pl.Series], header: Header, layout: SourceTable, column: SourceColumn, no_lower_case: Set[str]
-) -> tuple[pl.Series, Counter[str]]:
-    """One canonical column, and how many of its cells held something unreadable though the row goes on."""
+    texts: Mapping[str, pl.Series],
+    lines: pl.Series,
+    header: Header,
+    layout: SourceTable,
+    column: SourceColumn,
+    printable: Mapping[str, Letters],
+) -> _Read:
+    """One canonical column."""
     kind, name = column.column.kind, column.column.name
     sources = [texts[header_name] for header_name in column.headers(header)]
     if column.joined:
         codes = pl.concat_str([pl.lit(text) for text in sources], separator=" ", ignore_nulls=True).str.to_uppercase()
-        return pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter()
-    parsed = [text if kind == "code" and text.name in no_lower_case else _parse(text, kind, layout) for text in sources]
+        return _Read(pl.select(pl.when(codes != "").then(codes).alias(name)).to_series(), Counter(), (), Counter())
+    no_lower_case = {name for name, letters in printable.items() if letters.highest < ord("a")}
+    parsed = [_parse(text, kind, layout, no_lower_case) for text in sources]
     parsed = [_within(series, *_LIMITS[name]) for series in parsed] if name in _LIMITS else parsed
+    legibility = _legibility(sources, parsed, lines, header, column)
+    parsed = [_without_dates(series, layout) for series in parsed] if kind == "date" else parsed
+    parsed = [
+        _recode(series, column.recoding(text.name), printable.get(text.name))
+        for text, series in zip(sources, parsed, strict=True)
+    ]
     value = parsed[0] if len(parsed) == 1 else pl.select(pl.coalesce(parsed)).to_series()
-    if column.recoded and value.is_in(list(column.recoded)).any():  # rarely so, and looking is much faster
-        value = value.replace(column.recoded)
     emptied = Counter[str]()
     for text, series in zip(sources, parsed, strict=True):
         if series.null_count() > text.null_count():
             lost = text.is_not_null() & series.is_null()
             emptied[f"bad_{kind}:{name}"] += int((lost & value.is_not_null() if column.column.required else lost).sum())
-    return value, +emptied
+    differing = _differing(dict(zip(column.headers(header), parsed, strict=True)), header, column)
+    return _Read(value, +emptied, legibility, differing)
 
 
-def _parse(text: pl.Series, kind: str, layout: SourceTable) -> pl.Series:
+def _parse(text: pl.Series, kind: str, layout: SourceTable, no_lower_case: Set[str]) -> pl.Series:
     if kind == "date":
-        dates = parse_dates(text, layout.date_formats)
-        missing = [date.fromisoformat(day) for day in layout.missing_dates]
-        return dates.set(dates.is_in(missing).fill_null(False), None) if missing else dates
+        return parse_dates(text, layout.date_formats)
     if kind == "int":
-        return text.cast(pl.Int64, strict=False)
+        number = text.cast(pl.Int64, strict=False)
+        if number.null_count() == text.null_count():
+            return number
+        return pl.select(pl.coalesce(number, text.str.extract(_POINT_NOUGHT).cast(pl.Int64, strict=False))).to_series()
     if kind == "float":
         number = text.cast(pl.Float64, strict=False)
         return number.set((~number.is_finite()).fill_null(False), None)
-    return text.str.to_uppercase() if kind == "code" else text
+    return text.str.to_uppercase() if kind == "code" and text.name not in no_lower_case else text
+
+
+def _without_dates(dates: pl.Series, layout: SourceTable) -> pl.Series:
+    """Dates without those that the layout has for "no date"."""
+    missing = [date.fromisoformat(day) for day in layout.missing_dates]
+    return dates.set(dates.is_in(missing).fill_null(False), None) if missing else dates
+
+
+def _recode(values: pl.Series, recoded: Mapping[str, str], letters: Letters | None) -> pl.Series:
+    """Codes brought to one way of writing them; looking whether there are any to bring is much faster, and the letters
+    of a file without small ones mostly tell it at once."""
+    if not recoded:
+        return values
+    if letters is not None and letters.highest < ord("a") and not any(map(letters.may_hold, recoded)):
+        return values
+    return values.replace(recoded) if values.is_in(list(recoded)).any() else values
+
+
+def _legibility(
+    sources: Iterable[pl.Series], parsed: Iterable[pl.Series], lines: pl.Series, header: Header, column: SourceColumn
+) -> tuple[Legibility, ...]:
+    """How well the dates and whole numbers of a column could be read that the file cannot do without."""
+    if column.column.kind not in {"date", "int"} or (column.may_be_absent and not column.column.required):
+        return ()
+    written = dict(zip(header.folded, header.names, strict=True))
+    found = []
+    for text, series in zip(sources, parsed, strict=True):
+        n_bad, line = series.null_count() - text.null_count(), 0
+        if n_bad:
+            first = lines.filter(text.is_not_null() & series.is_null()).min()
+            assert isinstance(first, int)
+            line = first
+        found.append(Legibility(written[text.name], column.column.kind, text.len() - text.null_count(), n_bad, line))
+    return tuple(found)
+
+
+def _differing(parsed: Mapping[str, pl.Series], header: Header, column: SourceColumn) -> Counter[str]:
+    """Rows where two headers that are two names of one thing both hold something, and not the same."""
+    written = dict(zip(header.folded, header.names, strict=True))
+    found = Counter[str]()
+    for same in column.found(header):
+        for one, other in combinations(same, 2):
+            found[f"{written[one]} and {written[other]}"] += int((parsed[one] != parsed[other]).sum())
+    return +found
 
 
 def _date_orders(

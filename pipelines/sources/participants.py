@@ -16,6 +16,7 @@ from pipelines.sources import packed, workbook
 from pipelines.sources.aliases import SourceTable, load_aliases
 from pipelines.sources.bridge import cross_bridge, follow_bridge
 from pipelines.sources.csv_files import Batch, Header, Piece, look_through, read_batches, read_header
+from pipelines.sources.legibility import add_legibility, unreadable_problems
 from pipelines.sources.normalise import QUARANTINE, month_first_problems, normalise, parse_dates, stands_for_nothing
 from pipelines.sources.packed import File
 from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
@@ -65,7 +66,9 @@ def read_participants(path: Path, key: bytes | None = None) -> tuple[pl.DataFram
         batch = conceal(batch, header, layout, key)
     raw = batch.rows
     result = normalise(raw, header, layout)
-    problems = month_first_problems(path.name, result.date_orders)
+    problems = month_first_problems(path.name, result.date_orders) or unreadable_problems(
+        path.name, add_legibility(result.legibility), layout.date_formats, {}
+    )
     if problems:
         raise SourceError(problems)
     doubts = _written_doubts(raw, header, layout)

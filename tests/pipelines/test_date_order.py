@@ -9,7 +9,7 @@ from pipelines.errors import SourceError
 from pipelines.lake import write_lake
 from pipelines.sources import csv_files
 from pipelines.sources.normalise import DateOrder, add_date_orders, month_first_problems
-from tests.tiny_extract import CONTACT, account, load, read_all, tiny, write_csv, write_extract
+from tests.tiny_extract import CONTACT, WARD, account, load, read_all, tiny, write_csv, write_extract
 
 
 def contacts(*days: str) -> list[dict[str, str]]:
@@ -65,6 +65,56 @@ def test_all_such_columns_and_files_are_named_at_once(tmp_path: Path) -> None:
         write_lake(source, tmp_path / "lake")
 
 
+def wards(*days: tuple[str, str]) -> list[dict[str, str]]:
+    return [
+        WARD | {"MHS502UniqID": f"{n}", "UniqWardStayID": f"W{n}", "StartDateWardStay": start, "EndDateWardStay": end}
+        for n, (start, end) in enumerate(days)
+    ]
+
+
+def test_one_column_shows_the_order_of_all_columns_of_its_file(tmp_path: Path) -> None:
+    """Nobody writes two orders into one file: what can be read both ways beside it is the month first, too."""
+    with pytest.raises(SourceError) as caught:
+        load(tmp_path, MHS502WardStay=wards(("05/21/2018", "07/08/2018"), ("05/22/2018", "07/08/2018")))
+    assert caught.value.problems == [
+        "MHS502WardStay_2017.csv: column StartDateWardStay: dates as in line 2 make sense only with the month first "
+        "(mm/dd/yyyy), and no more dates of the file only with the day first, while those of EndDateWardStay can be "
+        "read both ways; allowed: yyyy-mm-dd or dd/mm/yyyy"
+    ]
+
+
+def test_it_does_so_from_another_piece_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "PIECE_BYTES", 2_000)
+    monkeypatch.setattr(csv_files, "READ_BYTES", 500)
+    rows = wards(*[("2018-05-21", "07/08/2018")] * 99, ("05/21/2018", ""))
+    with pytest.raises(SourceError, match=r"as in line 101 make sense .* those of EndDateWardStay can"):
+        load(tmp_path, MHS502WardStay=rows)
+
+
+def test_a_stray_one_does_not_outweigh_the_days_that_come_first_elsewhere_in_the_file(tmp_path: Path) -> None:
+    rows = wards(("05/21/2018", "07/08/2018"), ("21/05/2018", "08/08/2018"), ("22/05/2018", ""))
+    lake = load(tmp_path, MHS502WardStay=rows)
+    assert read_all(lake, "ward_stay").sort("row_id")["end_date"].to_list() == [
+        date(2018, 8, 7),
+        date(2018, 8, 8),
+        None,
+    ]
+    assert account(lake, "MHS502")["cells_nulled_by_rule"] == {"bad_date:start_date": 1}
+
+
+def test_days_first_in_one_column_do_not_excuse_another(tmp_path: Path) -> None:
+    rows = wards(*[("21/05/2018", "07/08/2018")] * 9, ("22/05/2018", "05/22/2018"))
+    with pytest.raises(SourceError, match="column EndDateWardStay: dates as in line 11 make sense"):
+        load(tmp_path, MHS502WardStay=rows)
+
+
+def test_each_file_shows_its_own_order(tmp_path: Path) -> None:
+    source = write_extract(tmp_path / "source", tiny(MHS502WardStay=wards(("2018-05-21", "07/08/2018"))))
+    write_csv(source / "MHS502WardStay_2018.csv", wards(("", ""), ("2018-06-21", "07/13/2018"))[1:])
+    lake = write_lake(source, tmp_path / "lake")
+    assert account(lake, "MHS502WardStay_2018")["cells_nulled_by_rule"] == {"bad_date:end_date": 1}
+
+
 def test_a_stray_one_among_days_that_come_first_is_unreadable(tmp_path: Path) -> None:
     lake = load(tmp_path, MHS201CareContact=contacts("01/02/2017", "13/02/2017", "14/02/2017", "02/13/2017"))
     assert account(lake, "MHS201")["quarantined_by_reason"] == {"bad_date:contact_date": 1}
@@ -94,4 +144,8 @@ def test_counts_of_parts_add_up() -> None:
     numbers = [("A", 1, 0, 2, 0), ("B", 0, 1, 0, 5), ("A", 0, 1, 1, 9), ("A", 0, 1, 0, 7)]
     parts = [DateOrder(*one) for one in numbers]
     assert add_date_orders(parts) == (DateOrder("A", 1, 2, 3, 7), DateOrder("B", 0, 1, 0, 5))
-    assert [problem[:13] for problem in month_first_problems("f", add_date_orders(parts))] == ["f: column A: "]
+    # B holds nothing that can be read both ways, but A does, and B shows the order of the file as well.
+    assert [problem[:13] for problem in month_first_problems("f", add_date_orders(parts))] == [
+        "f: column A: ",
+        "f: column B: ",
+    ]

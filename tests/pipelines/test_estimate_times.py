@@ -119,9 +119,8 @@ def test_proportional_hazards_are_among_the_remarks(results: Results) -> None:
     assert said == [
         ("cox", "hazard ratio of readmission or death"),
         ("cause_specific_cox", "hazard ratio of readmission"),
-        ("cause_specific_cox", "hazard ratio of death"),
         ("fine_gray", "subdistribution hazard ratio of readmission"),
-    ]
+    ]  # too few died for a test
 
 
 def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -> None:

@@ -67,7 +67,8 @@ def test_no_header_could_be_two_columns_of_a_table(release: str) -> None:
     for layout in mhsds.layouts():
         owners: dict[str, set[str]] = defaultdict(set)
         for column in layout.columns:
-            for text in {text for choice in column.names for name in choice for text in spellings(name)}:
+            names = {*column.also, *(name for choice in column.names for name in choice)}
+            for text in {text for name in names for text in spellings(name)}:
                 owners[text].add(column.column.name)
         assert {text: names for text, names in owners.items() if len(names) > 1} == {}
 
@@ -404,11 +405,17 @@ def test_a_padded_code_means_what_the_code_means(name: str, place: int) -> None:
     [
         ("MHS401MHActPeriod", "NHSDLegalStatus", "legal_code"),
         ("MHS201CareContact", "ConsMechanismMH", "mechanism_code"),
+        ("MHS603ProvDiag", "DiagSchemeInUse", "scheme_code"),
         ("MHS604PrimDiag", "DiagSchemeInUse", "scheme_code"),
+        ("MHS605SecDiag", "DiagSchemeInUse", "scheme_code"),
+        ("MHS404CommTreatOrder", "CommTreatOrdEndReason", "end_reason_code"),
     ],
 )
-def test_a_nought_that_belongs_to_the_code_is_neither_taken_nor_given(table: str, header: str, column: str) -> None:
-    assert read_codes("mhsds_v5", table, header, column, ["01", "02", "1"]) == ["01", "02", "1"]
+def test_a_nought_that_belongs_to_the_code_is_never_taken_and_is_given_back(
+    table: str, header: str, column: str
+) -> None:
+    codes = ["01", "02", "1", "2", "9", "10", "98", "ZZ"]
+    assert read_codes("mhsds_v5", table, header, column, codes) == ["01", "02", "01", "02", "09", "10", "98", "ZZ"]
 
 
 def test_employment_is_known_with_and_without_its_nought() -> None:

@@ -119,7 +119,14 @@ def test_codes_are_in_their_list_or_missing_or_neither() -> None:
     tables["diagnosis"] = pl.DataFrame(
         [
             whole_row("diagnosis", scheme_code=scheme, diagnosis_code=code)
-            for scheme, code in (("02", "F20.0"), ("02", "2F0"), ("02", None), ("06", "Eu20"))
+            for scheme, code in (
+                ("02", "F20.0"),
+                ("02", "2F0"),
+                ("02", None),
+                ("06", "Eu20"),
+                ("ICD", "F20"),
+                (None, "F31"),
+            )
         ],
         schema=TABLES["diagnosis"].schema,
     )
@@ -133,7 +140,10 @@ def test_codes_are_in_their_list_or_missing_or_neither() -> None:
         ("spell.destination_code", "valid"): 1,
         ("spell.destination_code", "unknown"): 1,
         ("spell.destination_code", "missing"): 1,
-        ("diagnosis.diagnosis_code", "valid"): 1,
+        ("diagnosis.scheme_code", "valid"): 4,
+        ("diagnosis.scheme_code", "unknown"): 1,
+        ("diagnosis.scheme_code", "missing"): 1,
+        ("diagnosis.diagnosis_code", "valid"): 2,
         ("diagnosis.diagnosis_code", "unknown"): 1,
         ("diagnosis.diagnosis_code", "missing"): 1,
     }
