@@ -51,6 +51,23 @@ def test_fixed_weights_agree_with_r_sandwich(name, column):
 
 
 @pytest.mark.parametrize("column", OUTCOMES)
+@pytest.mark.parametrize("name", ["matched", "att_plain", "ate_plain"])
+def test_fixed_weights_agree_with_r_geepack(name, column):
+    """GEE with an independence working correlation (make_gee_values.R), clusters of persons or of joined sets;
+    geepack leaves out the G / (G - 1) that the errors of matched sets carry here, as in sandwich's vcovCL."""
+    wanted = golden_values("gee_values.csv")
+    data, baseline, design = golden_matched() if name == "matched" else golden_weighted(name)
+    options = {"rng": RNG, "kind": OUTCOMES[column], "weights_are": "fixed"}
+    for estimate in weighted_difference(data[column], baseline, design, **options):
+        assert estimate.notes["n_clusters"] == wanted[name, "n_clusters"]
+        for number in ("value", "std_error"):
+            found, by_r = getattr(estimate, number), wanted[name, f"{estimate.scale} {number}"]
+            if name == "matched" and number == "std_error":
+                by_r *= np.sqrt(53 / 52)
+            assert found == pytest.approx(by_r, rel=1e-8), (estimate.scale, number)
+
+
+@pytest.mark.parametrize("column", OUTCOMES)
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_estimated_weights_agree_with_refitting_everything_in_r(name, column):
     data, baseline, design = golden_weighted(name)
