@@ -45,7 +45,8 @@ months in 1,000 were called gaps. Empty years of Poisson counts were found whole
 in all from 30 on; with a variance of 4 times the mean in 39 % at 30 and in 98 % at 60. The first months of a table
 that takes a year to come up to its level count as left out. Rates count up to the month before a gap. Spells are told
 by provider: a month with less than half of a provider's usual spells (`follow_up.silence_below`; at most 4.7 months
-in 1,000 called so without a gap; not judged where that is fewer than `follow_up.silence_minimum_spells`, 30), and a month in which spells or ward stays have a gap as a whole, ends observation
+in 1,000 called so without a gap; not judged where usual is fewer than `follow_up.silence_minimum_spells`, 30), and a
+month in which spells or ward stays have a gap as a whole, ends observation
 like a month without a submission. That a single provider left out another table, such as contacts, is not noticed.
 
 **Deaths.** Without a table of deaths `died_<days>d` is null and nobody can be treated as dead: the other outcomes and
