@@ -28,8 +28,8 @@ _ONE_THREAD_EACH = (
     "NUMEXPR_NUM_THREADS",
 )
 
-# Memory that was freed waits ten seconds for its next use before the system gets it back. Getting it anew for every
-# block of a file was a tenth of a load's time. These are read by the allocators inside Arrow and Polars.
+# Memory that was freed waits ten seconds for its next use before the system gets it back: getting it anew for every
+# block of a file costs a load time (DECISIONS.md). These are read by the allocators inside Arrow and Polars.
 _REUSE_MEMORY = {
     "MIMALLOC_PURGE_DELAY": "10000",
     "_RJEM_MALLOC_CONF": "dirty_decay_ms:10000,muzzy_decay_ms:10000",

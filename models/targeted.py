@@ -44,7 +44,7 @@ def tmle(
     folds       number of folds; matched sets and persons stay whole; rng deals them out, several times over
     l2_penalty  of both regressions, on standardised columns
     nuisances   "boosted": treatment and outcome are foreseen by regressions and boosted trees, whichever foresee better
-                out of fold (models/foreseeing.py); twenty to a hundred times as slow
+                out of fold (models/foreseeing.py); hundreds of times as slow
     is_randomised  the propensity is known to be the design's score and is not fitted
 
     Standard errors come from the efficient influence function at the targeted predictions, summed over matched sets or
