@@ -31,6 +31,7 @@ from tests.naive_stays import (
     last_day,
     latest_month_of_each,
     month_of,
+    real,
 )
 from tests.worlds import World
 
@@ -107,7 +108,7 @@ def index_stay(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
 
     start, end, length = stay["start_date"], stay["end_date"], stay["los_days"]
     during = {"until": start, "end": end}
-    delayed = delayed_days(stay, own)
+    delayed = delayed_days(stay, own, facts)
     destination, planned = stay["destination"], stay["planned_end"]
     is_told = destination is not None and destination not in ("98", "99", "ZZ")
     return {
@@ -137,13 +138,27 @@ def index_stay(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     }
 
 
-def delayed_days(stay: Row, own: Own) -> set[date]:
-    """The nights of the stay inside a period of delay, as days."""
-    periods = latest_month_of_each(own.get("delayed_discharge", []), "spell_id", "start_date")
-    nights = [stay["start_date"] + timedelta(days=n) for n in range(stay["los_days"])]
-    return {
-        night for night in nights for p in periods if p["start_date"] <= night < (p["end_date"] or stay["end_date"])
-    }
+def delayed_days(stay: Row, own: Own, facts: Facts) -> set[date]:
+    """The nights of the stay inside a period of delay, as days: of a delay that names a spell, those of that spell; of
+    one that names none the extract holds, those of the stay it began in."""
+    found = set()
+    known = {row["spell_id"] for row in own.get("spell", [])}
+    for delay in latest_month_of_each(own.get("delayed_discharge", []), "spell_id", "start_date"):
+        if real(delay["start_date"]) is None:
+            continue
+        if delay["spell_id"] in known:
+            spans = [(s["start"], s["end"]) for s in stay["spells"] if delay["spell_id"] in s["spell_ids"]]
+        else:
+            begins_inside = stay["start_date"] <= delay["start_date"] <= stay["end_date"]
+            spans = [(stay["start_date"], stay["end_date"])] if begins_inside else []
+        stops = last_day(delay["month_id"]) if delay["month_id"] < facts.last_month_id else FOREVER
+        for first, last in spans:
+            night = first
+            while night < last:
+                if delay["start_date"] <= night < (delay["end_date"] or stops):
+                    found.add(night)
+                night += timedelta(days=1)
+    return found
 
 
 def is_out_of_area(stay: Row, own: Own) -> bool:

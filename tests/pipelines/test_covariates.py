@@ -220,6 +220,58 @@ def test_delayed_days_count_each_day_of_the_stay_once() -> None:
     assert found["delayed_share_index"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("delay", "n"),
+    [
+        ("2016-11 prior  2016-11-10 -", 0),  # never closed: it ended when its spell did, on 20 November
+        ("2020-03 prior  2016-11-10 -", 0),  # and so it did where it is sent to this day
+        ("2017-03 prior  2016-11-10 2017-03-10", 0),  # an end after the spell's, in another stay
+        ("2016-11 -      2016-11-10 -", 0),  # without its spell: of the stay that it began in
+        ("2017-03 index  2017-03-20 -", 11),  # 20 to 30 March
+        ("2017-03 index  1900-01-01 -", 0),  # a placeholder
+        ("2017-03 -      2017-03-20 -", 11),
+        ("2017-03 gone   2017-03-20 -", 11),  # a spell the extract does not hold
+        ("2017-03 prior  2017-03-20 -", 0),  # of another stay's spell
+    ],
+)
+def test_a_delay_is_of_its_own_spell_and_ends_with_it(delay: str, n: int) -> None:
+    found = baseline(write_world(ELIGIBLE, delayed_discharge=f"month spell_id start_date end_date\n{delay}"))
+    assert found["n_delayed_days_index"] == n
+
+
+@pytest.mark.parametrize(
+    ("delay", "n"),
+    [
+        ("2017-01 first   2017-01-26 -", 5),  # the first spell left on 2 February, but it came no more after January
+        ("2017-02 first   2017-01-26 -", 7),  # 26 January to 1 February
+        ("2020-03 first   2017-01-26 -", 7),
+        ("2017-02 second  2017-02-20 -", 8),  # sent to February: 20 to 27
+        ("2017-03 second  2017-02-20 -", 18),  # 20 February to 9 March
+        ("2017-02 second  2017-01-26 2017-02-05", 3),  # 2 to 4 February: before, the person was in the other spell
+    ],
+)
+def test_an_open_delay_ends_with_the_last_month_it_was_sent_for(delay: str, n: int) -> None:
+    world = write_world(
+        """
+        spell   start       end         ward
+        first   2017-01-10  2017-02-02  10
+        second  2017-02-02  2017-03-10  10
+        """,
+        eligibility={"rules": ()},
+        delayed_discharge=f"month spell_id start_date end_date\n{delay}",
+    )
+    assert baseline(world)["n_delayed_days_index"] == n
+
+
+def test_a_delay_counts_under_either_id_of_a_spell_that_was_sent_twice() -> None:
+    for twin in ("index", "again"):
+        world = write_world(
+            f"{ELIGIBLE.rstrip()}\n    again   2017-03-01  2017-03-31  10    RAA",
+            delayed_discharge=f"month spell_id start_date\n2017-03 {twin} 2017-03-20",
+        )
+        assert baseline(world)["n_delayed_days_index"] == 11
+
+
 def test_an_out_of_area_placement_is_reason_10_of_the_stays_referral() -> None:
     for reason, month, expected in (("10", "2017-03", True), ("11", "2017-03", False), ("10", "2016-11", False)):
         world = write_world(
