@@ -18,6 +18,12 @@ RATES = {"nb": negative_binomial, "pois": quasi_poisson}
 DESIGNS = ("matched", "att", "ate")
 
 
+def unweighted():
+    """The sample of make_counts.R, everybody of weight 1."""
+    data, baseline, design = golden_counts("att")
+    return data, baseline, replace(design, weights=np.ones(len(data["n"])))
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("method", RATES)
 def test_rates_agree_with_refitting_everything_in_r(method: str, name: str) -> None:
@@ -38,6 +44,39 @@ def test_rates_under_fixed_weights_agree_with_the_sandwich_package(name: str) ->
     # R takes theta for known; here it is estimated, which counts where the rate goes with the time seen.
     binomial = negative_binomial(data["n"], data["years"], baseline, design, weights_are="fixed")[1]
     assert binomial.std_error == pytest.approx(R[name, "nb fixed sandwich"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain", *DESIGNS])
+def test_rates_under_fixed_weights_agree_with_geepack_and_gnm(name: str) -> None:
+    """make_rates.R. Neither has the G / (G - 1) that errors of matched sets carry here; both stop iterating at some
+    1e-8 of the error."""
+    wanted = golden_values("rates_values.csv")
+    data, baseline, design = unweighted() if name == "plain" else golden_counts(name)
+    difference, ratio = quasi_poisson(data["n"], data["years"], baseline, design, weights_are="fixed")
+    n_clusters = wanted[name, "n_clusters"]
+    factor = np.sqrt(n_clusters / (n_clusters - 1)) if name == "matched" else 1.0
+    assert ratio.notes["n_clusters"] == n_clusters
+    assert ratio.notes["dispersion"] == pytest.approx(wanted[name, "gnm dispersion"], rel=1e-7)
+    for package in ("geepack", "gnm"):
+        assert ratio.value == pytest.approx(wanted[name, f"{package} ratio value"], rel=1e-10)
+        assert ratio.std_error == pytest.approx(wanted[name, f"{package} ratio std_error"] * factor, rel=2e-7)
+    assert difference.value == pytest.approx(wanted[name, "geepack difference value"], rel=1e-9)
+    assert difference.std_error == pytest.approx(wanted[name, "geepack difference std_error"] * factor, rel=2e-7)
+
+
+@pytest.mark.parametrize("power", ["1.2", "1.7"])
+@pytest.mark.parametrize("name", ["plain", *DESIGNS])
+def test_the_ratio_of_mean_days_is_that_of_a_tweedie_whatever_its_power(name: str, power: str) -> None:
+    """make_rates.R: glm with statmod's tweedie, log link, and sandwich's clustered error."""
+    wanted = golden_values("rates_values.csv")
+    data, baseline, design = unweighted() if name == "plain" else golden_counts(name)
+    options = {"rng": RNG, "kind": "continuous", "weights_are": "fixed"}
+    ratio = weighted_difference(data["days"], baseline, design, **options)[1]
+    n_clusters = wanted[name, "n_clusters"]
+    factor = np.sqrt(n_clusters / (n_clusters - 1)) if name == "matched" else 1.0
+    assert ratio.scale == "mean_ratio"
+    assert ratio.value == pytest.approx(wanted[name, f"tweedie {power} ratio value"], rel=1e-9)
+    assert ratio.std_error == pytest.approx(wanted[name, f"tweedie {power} ratio std_error"] * factor, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
