@@ -95,12 +95,15 @@ def _full_months(counts: pl.DataFrame, share: float = _SHARE_OF_MEDIAN) -> Span 
 
 def table_reach(lake: Lake, counts: Counts) -> dict[str, Span]:
     """First and last day over which finding nothing in a table is knowledge, of the tables in `counts` (count_months)
-    with a row. Empty for a CDM."""
+    with a row; of those that come by month, a row within the extract. Empty for a CDM."""
     if lake.has("observation_period"):
         return {}
-    opened: date | None = lake.read_reference("submission")["period_start_date"].min()  # type: ignore[assignment]
+    opened: date | None = lake.submissions["period_start_date"].min()  # type: ignore[assignment]
+    sent = lake.submissions.select(LAST_DAY_OF_MONTH_ID.dt.month_start()).to_series()
+    inside = pl.col("month").is_between(pl.lit(sent.min()), pl.lit(sent.max()))
     found = {}
-    for name, months in counts.items():
+    for name, counted in counts.items():
+        months = counted if name in DAY_OF or sent.is_empty() else counted.filter(inside)
         reach = _full_months(months, _SHARES.get(name, 0.0))
         if reach is not None:
             at_edges = name == HOSPITAL  # it has months of its own, before MHSDS began

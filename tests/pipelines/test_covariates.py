@@ -19,7 +19,7 @@ from pipelines.sources import mhsds
 from pipelines.tables import PARTICIPANT, TABLES
 from tests.spec.eligible_person import ELIGIBLE  # admitted on 1 March 2017, index date 31 March 2017
 from tests.spec.text_tables import write_world
-from tests.tiny_extract import CONTACT, KEYS, SPELL, load
+from tests.tiny_extract import CONTACT, KEYS, SPELL, WARD, header_of, load
 from tests.worlds import World
 
 # The spec worlds begin in December 2014, so that all look-backs of the eligible person are covered.
@@ -361,18 +361,27 @@ def test_an_order_without_an_end_is_in_force_while_it_is_sent_and_has_not_run_ou
 
 
 def test_a_table_reaches_from_the_first_to_the_last_month_it_was_sent_for(tmp_path: Path) -> None:
-    later = CONTACT | {"MHS201UniqID": "2", "UniqCareContID": "C2", "UniqMonthID": "1404"}
     incident = {"MHS507UniqID": "1", "Person_ID": "Anna", **KEYS}
     planned = SPELL | {"PlannedDischDateHospProvSpell": "2017-05-19"}
-    lake = load(tmp_path, MHS201CareContact=[CONTACT, later], MHS507SelfHarm=[incident], MHS501HospProvSpell=[planned])
+    # 1409 was not submitted. Twelve rows, all in the first of three months, are no chance; one would be.
+    months = [*range(1406, 1410)] * 12
+    contacts = [CONTACT | {"MHS201UniqID": str(n), "UniqMonthID": str(month)} for n, month in enumerate(months)]
+    files = {
+        "MHS000Header": [header_of(month) for month in (1406, 1407, 1408)],
+        "MHS201CareContact": contacts,
+        "MHS507SelfHarm": [incident | {"MHS507UniqID": str(n)} for n in range(12)],
+        "MHS501HospProvSpell": [planned | {"MHS501UniqID": str(n)} for n in range(12)],
+        "MHS502WardStay": [WARD | {"MHS502UniqID": str(n)} for n in range(12)],
+    }
+    lake = load(tmp_path, **files)
     reach = table_reach(lake, count_months(lake))
-    january = (date(2017, 1, 1), date(2017, 1, 31))  # month 1402 (DOMAIN B1)
+    may = (date(2017, 5, 1), date(2017, 5, 31))  # month 1406 (DOMAIN B1)
     assert reach == {
-        "contact": (date(2017, 1, 1), date(2017, 3, 31)),
-        "spell": january,
-        "spell.planned_discharge_date": january,
-        "ward_stay": january,
-        "ward_incident.incident_kind_code=SELF_HARM": january,
+        "contact": (date(2017, 5, 1), date(2017, 7, 31)),
+        "spell": may,
+        "spell.planned_discharge_date": may,
+        "ward_stay": may,
+        "ward_incident.incident_kind_code=SELF_HARM": may,
     }
 
 
