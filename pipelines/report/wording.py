@@ -308,6 +308,17 @@ def effect(value: float | None, scale: str) -> str:
     return number(value, 2) if scale.endswith("ratio") else number(value)
 
 
+def question(asked: Mapping[str, Any]) -> str:
+    """A question of a rule: 'Age, years at most 41', 'Detained on admission: no', 'NHS trust: not ZC4'."""
+    name, is_above = asked["covariate"], asked["sign"] == "above"
+    column, _, level = name.partition(" = ")
+    if not 0 < asked["threshold"] < 1 or not (level or name.startswith(("is_", "has_")) or name.endswith(" missing")):
+        return f"{label(name)} {asked['sign']} {number(asked['threshold'])}"
+    if level:
+        return f"{label(column)}: {'' if is_above else 'not '}{label(level)}"
+    return f"{label(name)}: {'yes' if is_above else 'no'}"
+
+
 def interval(estimate: dict[str, Any] | None) -> str:
     """'−2.9 (−8.6 to 2.8)', or a dash when there is no such estimate."""
     if estimate is None:
