@@ -144,6 +144,11 @@ CENSORED_AT_RANDOM = (
     "who is lost to observation is like those who stay in the arm (`censoring = weights`: given covariates)"
 )
 
+ALIKE_LATE = (
+    "Where observation ends early, those still observed on each quarter of follow-up must meet the design's "
+    "thresholds, or nothing is estimated."
+)
+
 UNOBSERVED_AT_RANDOM = (
     "people whose outcome was not observed are like those of their arm who were (`unobserved = weights`: like those of "
     "their arm and covariates)"
@@ -191,7 +196,9 @@ EFFECT_WORDS: dict[str, Words] = {
         "Events come as fast late as early, so that short and long follow-up may be added up; who is lost to "
         "observation is like those who stay in the arm. `censoring = weights`: neither is asked, given covariates, "
         "but only windows seen to their end or to death count, and are its people; refused where the end of the data "
-        "cuts more than a twentieth of the windows of an arm, since the others are those of early recruits.",
+        "cuts more than a twentieth of the windows of an arm, since the others are those of early recruits. Where "
+        "windows are cut short the design's thresholds must hold with weights times the days people were to be "
+        "observed.",
         "Sandwich, by person and set: over-dispersion widens it.",
         "`censoring = weights`: 92 % with 200 treated, half of whom were lost, those with most events first.",
     ),
@@ -201,15 +208,20 @@ EFFECT_WORDS: dict[str, Words] = {
         "`censoring = weights`: as quasi_poisson.",
     ),
     "mean_cumulative_count": Words(
-        f"A treatment that keeps people alive raises it; {CENSORED_AT_RANDOM}.",
+        f"A treatment that keeps people alive raises it; {CENSORED_AT_RANDOM}. {ALIKE_LATE}",
         "Infinitesimal jackknife (Ghosh & Lin 2000), by person and set.",
     ),
     "lwyy": Words(
-        f"The ratio of rates is the same on every day; it is a ratio among the living; {CENSORED_AT_RANDOM}.",
+        f"The ratio of rates is the same on every day; it is a ratio among the living; {CENSORED_AT_RANDOM}. "
+        "As mean_cumulative_count where observation ends early.",
         "Robust, by person and set.",
         "Where the ratio changes it is an average that depends on follow-up.",
     ),
-    "cumulative_incidence": Words(f"Death competes; {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
+    "cumulative_incidence": Words(
+        f"Death competes; {CENSORED_AT_RANDOM}. Where those still observed late are not alike, a remark says from "
+        "which day on.",
+        BY_INFLUENCE,
+    ),
     "kaplan_meier": Words(f"Readmission or death is one event; {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
     "time_lost": Words(f"As cumulative_incidence: {CENSORED_AT_RANDOM}.", BY_INFLUENCE),
     "first_readmission_type": Words(

@@ -317,16 +317,19 @@ def account_of(lake: Lake) -> dict[str, Any]:
     manifest = lake.manifest
     reasons: Counter[str] = Counter()
     nulled: Counter[str] = Counter()
+    differing: Counter[str] = Counter()
     files = []
     for entry in manifest["files"]:
         names = ("file", "table", "rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
         files.append({**{name: entry[name] for name in names}, "reasons": entry["quarantined_by_reason"]})
         reasons.update(entry["quarantined_by_reason"])
         nulled.update(entry["cells_nulled_by_rule"])
+        differing.update(entry["rows_differing_by_columns"])
     return {
         "files": files,
         "reasons": dict(reasons),
         "nulled": dict(nulled),
+        "differing": dict(differing),
         "period_end": manifest["period_end"],
         "ignored_files": manifest["ignored_files"],
         "notes": manifest["notes"],
@@ -338,7 +341,7 @@ def lake_facts(
 ) -> ExtractFacts:
     """What the stages need to know of the extract behind a lake; `submitted` as of count_submitted_spells, `counts` of
     look_back.count_months. A month in which hardly anybody sent spells or ward stays counts as sent by nobody."""
-    submissions = lake.read_reference("submission")
+    submissions = lake.submissions
     first, last = hospital_reach(counts) or (None, None)
     reach = table_reach(lake, counts)
     gaps = table_gaps(counts, reach, follow_up.gap_below, follow_up.silence_chance)

@@ -49,7 +49,8 @@ class Contrast:
 class DesignedContrast:
     """A contrast with one design: its rows, their baseline and propensity, all in one order. `name` is that of the
     specification, `incomplete` the treated and untreated rows that left for want of a covariate (complete_case),
-    `outside` the untreated rows in exact groups without anybody treated, which left as well."""
+    `later` the untreated rows that left because an earlier discharge of the person serves, `outside` those in exact
+    groups without anybody treated, which left after that."""
 
     name: str
     contrast: Contrast
@@ -58,6 +59,7 @@ class DesignedContrast:
     propensity: Propensity | None
     design: Design
     incomplete: tuple[int, int] = (0, 0)
+    later: int = 0
     outside: int = 0
 
 
@@ -86,7 +88,7 @@ class Groundwork:
         counts = [int(self.is_treated(frame).sum()) for frame in (rows, self.rows)]
         self.incomplete = (counts[0] - counts[1], rows.height - self.rows.height - counts[0] + counts[1])
         self._baselines: dict[tuple[str, tuple[str, ...]], tuple[pl.DataFrame, Baseline]] = {}
-        self._outside: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._left: dict[tuple[str, tuple[str, ...]], tuple[int, int]] = {}
         self._scores: dict[tuple[str, tuple[str, ...], str], Propensity] = {}
 
     def people(self, specification: Specification) -> tuple[pl.DataFrame, Baseline]:
@@ -104,13 +106,14 @@ class Groundwork:
                 list(specification.exact),
                 not_yet_treated=self.protocol.not_yet_treated,
             )
-            self._baselines[key], self._outside[key] = (kept, baseline), pool.height - kept.height
+            self._baselines[key] = kept, baseline
+            self._left[key] = self.rows.height - pool.height, pool.height - kept.height
         return self._baselines[key]
 
-    def outside(self, specification: Specification) -> int:
-        """How many candidates were left out so."""
+    def left(self, specification: Specification) -> tuple[int, int]:
+        """How many untreated rows are no part of them: later discharges, and rows outside the exact groups."""
         self.people(specification)
-        return self._outside[self._key(specification)]
+        return self._left[self._key(specification)]
 
     def score(self, specification: Specification) -> Propensity:
         """Their score. Raises Refused where it cannot be fitted."""
@@ -146,9 +149,9 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
             design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except Refused as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
-    outside = groundwork.outside(specification)
+    later, outside = groundwork.left(specification)
     return DesignedContrast(
-        specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete, outside
+        specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete, later, outside
     )
 
 
@@ -214,6 +217,7 @@ def summarise(designed: DesignedContrast, protocol: Protocol) -> dict[str, Any]:
         "estimand": design.estimand,
         "notes": dict(design.notes),
         "incomplete": {"treated": designed.incomplete[0], "control": designed.incomplete[1]},
+        "later_discharges": designed.later,
         "outside_exact_groups": designed.outside,
     }
     if designed.propensity is None:

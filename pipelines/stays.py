@@ -67,7 +67,8 @@ def build_stays(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts, rules: 
     start_date, end_date (null when open), end_reason (discharge | death | inactive | open), trust (final code of the
     last spell's provider), provider_id (the same as submitted), n_spells, is_acute, is_adult, is_zero_day,
     is_place_of_safety_only, is_detained_on_admission, is_detained_at_discharge (null when open), is_ever_detained,
-    destination_code, discharge_method_code, planned_discharge_date, los_days, distance_home.
+    destination_code, discharge_method_code, planned_discharge_date, los_days, distance_home, spells (a list of
+    spell_ids, spell_start and spell_end).
     """
     wards = clean_wards(tables["ward_stay"])
     linked = link_spells(usable_spells(tables, facts), rules)
@@ -174,6 +175,7 @@ def summarise_stays(linked: pl.DataFrame, death: pl.DataFrame) -> pl.DataFrame:
         pl.col("trust", "provider_id", "destination_code", "discharge_method_code", "is_inactive").last(),
         pl.col("planned_discharge_date").last(),
         n_spells=pl.len().cast(pl.Int64),
+        spells=pl.struct("spell_ids", spell_start="start_date", spell_end="end_date"),
     )
     said_dead = (pl.col("discharge_method_code") == "4").fill_null(False) | (
         pl.col("destination_code") == "79"

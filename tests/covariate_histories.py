@@ -110,7 +110,7 @@ ROWS: dict[str, tuple[int, dict[str, Any]]] = {
     "care_programme": (2, {"episode_id": ("k1", "k2"), "start_date": "day", "end_date": (None, "later")}),
     "care_plan": (2, {"plan_id": ("p1", None), "created_date": "day", "updated_date": (None, "later")}),
     "ward_incident": (2, {"incident_kind_code": ("SELF_HARM", "SUBSTANCE")}),
-    "delayed_discharge": (3, {"spell_id": ("s1", "s2"), "start_date": "day", "end_date": (None, "later")}),
+    "delayed_discharge": (4, {"spell_id": ("s1", None), "start_date": "day", "end_date": (None, None, "later")}),
 }
 
 
@@ -145,6 +145,8 @@ def world_with_covariates(seed: int, most_people: int) -> World:
             for _ in range(random.randrange(most + 1)):
                 number += 1
                 row = _draw(random, table, columns, random.choice(pool))
+                if table == "delayed_discharge" and random.random() < 0.7:
+                    row["spell_id"] = random.choice(spells)["spell_id"]
                 if table == "referral" and random.random() < 0.5:
                     row |= {key: random.choice(spells)[key] for key in ("record_id", "referral_id")}
                     row["referral_id"] = row["referral_id"] or "r1"

@@ -228,7 +228,8 @@ def join_twins(spells: list[Row]) -> list[Row]:
     joined = []
     for twins in groups.values():
         kept = max(twins, key=lambda spell: (spell["month_id"], id_order(spell["spell_id"])))
-        joined.append(kept | {"wards": [ward for twin in twins for ward in twin["wards"]]})
+        ids = {twin["spell_id"] for twin in twins}
+        joined.append(kept | {"wards": [ward for twin in twins for ward in twin["wards"]], "spell_ids": ids})
     return joined
 
 
@@ -266,6 +267,7 @@ def describe_stay(spells: list[Row], legal_periods: list[Row], death: date | Non
         "trust": last["final_provider"],
         "submitted_provider": last["provider_id"],
         "n_spells": len(spells),
+        "spells": spells,
         "is_acute": is_acute(wards, classes, eligibility),
         "is_adult": not classes or bool(classes - CHILDREN),
         "is_zero_day": end == start,

@@ -108,7 +108,8 @@ INDEX_STAY = (
         "count",
         "index_stay.delayed_days",
         "delayed_discharge",
-        "days of the stay after the person could have left",
+        "days of the stay after the person could have left, by the delays of its own spells; a delay without an end "
+        "ends with its spell or with the last month it was sent for",
         OURS,
         **KNOWN,
         **OF_ADMISSION,

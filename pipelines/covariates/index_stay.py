@@ -3,7 +3,7 @@
 import polars as pl
 
 from pipelines.covariates.records import KEY, Records, join_on_key
-from pipelines.extract import month_id_of
+from pipelines.extract import LAST_DAY_OF_MONTH_ID, month_id_of
 from pipelines.stays import PLACEHOLDER_BEFORE, latest
 
 SELF_DISCHARGE_METHODS = ["2", "6", "7"]
@@ -19,6 +19,7 @@ DESTINATIONS = {
     **dict.fromkeys(("30", "66", "88", "89"), "other"),
 }
 OUT_OF_AREA = "10"
+DELAY = ["start_date", "end_date", "first_day", "last_day"]
 SATURDAY = 6
 
 
@@ -89,15 +90,15 @@ def place() -> list[pl.Expr]:
 
 
 def delayed_days(records: Records) -> pl.DataFrame:
-    """Days of the stay inside any period of delay, each day once, and their share of the stay. A period without an end
-    lasts to the discharge."""
-    periods = latest(records.tables["delayed_discharge"], ["person_id", "spell_id", "start_date"])
-    begins = pl.max_horizontal("start_date", "admission_date")
-    ends = pl.min_horizontal(pl.col("end_date").fill_null(pl.col("index_date")), "index_date")
+    """Days of the stay inside any of its periods of delay, each day once, and their share of the stay."""
     clipped = (
-        records.index.select(*KEY, "admission_date", "los_days")
-        .join(periods.select("person_id", "start_date", "end_date"), on="person_id")
-        .select(*KEY, "los_days", begins=begins, ends=ends)
+        pl.concat([_delays_of_spells(records), _delays_without_spell(records)])
+        .select(
+            *KEY,
+            "los_days",
+            begins=pl.max_horizontal("start_date", "first_day"),
+            ends=pl.min_horizontal("end_date", "last_day"),
+        )
         .filter(pl.col("begins") < pl.col("ends"))
         .sort(*KEY, "begins", "ends")
     )
@@ -110,6 +111,38 @@ def delayed_days(records: Records) -> pl.DataFrame:
     )
     share = pl.when(pl.col("los_days") > 0).then(pl.col("n_delayed_days_index") / pl.col("los_days"))
     return days.select(*KEY, "n_delayed_days_index", delayed_share_index=share)
+
+
+def _delays_of_spells(records: Records) -> pl.DataFrame:
+    """Periods of delay of the stay's own spells, each with the first and last day of its spell."""
+    own = (
+        records.index.select(*KEY, "los_days", "spells")
+        .explode("spells")
+        .unnest("spells")
+        .explode("spell_ids")
+        .rename({"spell_ids": "spell_id", "spell_start": "first_day", "spell_end": "last_day"})
+    )
+    return own.join(_delays(records), on=["person_id", "spell_id"]).select(*KEY, "los_days", *DELAY)
+
+
+def _delays_without_spell(records: Records) -> pl.DataFrame:
+    """Periods that name no spell the extract holds for the person belong to the stay that they began in."""
+    known = records.tables["spell"].select("person_id", "spell_id").unique()
+    nowhere = _delays(records).join(known, on=["person_id", "spell_id"], how="anti")
+    index = records.index.select(*KEY, "los_days", first_day="admission_date", last_day="index_date")
+    begins_inside = pl.col("start_date").is_between(pl.col("first_day"), pl.col("last_day"))
+    return index.join(nowhere, on="person_id").filter(begins_inside).select(*KEY, "los_days", *DELAY)
+
+
+def _delays(records: Records) -> pl.DataFrame:
+    """Periods of delay as they were last sent. One without an end that stopped arriving ended with its last month, or
+    with its spell if that was sooner; a placeholder is no start."""
+    stopped = pl.when(pl.col("month_id") < records.facts.last_month_id).then(LAST_DAY_OF_MONTH_ID)
+    return (
+        latest(records.tables["delayed_discharge"], ["person_id", "spell_id", "start_date"])
+        .filter(pl.col("start_date") >= PLACEHOLDER_BEFORE)
+        .select("person_id", "spell_id", "start_date", end_date=pl.coalesce("end_date", stopped))
+    )
 
 
 def out_of_area(records: Records) -> pl.DataFrame:

@@ -8,6 +8,7 @@ was observed is looked at for this, no outcome.
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from models.registry import methods_for
@@ -25,8 +26,10 @@ UNTIL_LOST = {"readmitted": ("cumulative_incidence", "cox"), "n_readmissions": (
 def judge_left(
     accepted: AcceptedDesign, analysed: FloatArray, observed: BoolArray, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """Verdicts on those of the design who are analysed with the (n,) weights `analysed`; none where nobody leaves."""
-    if observed[accepted.design.weights > 0].all():
+    """Verdicts on those of the design who are analysed with the (n,) weights `analysed`; none where nobody leaves and
+    all count as in the design."""
+    inside = accepted.design.weights > 0
+    if observed[inside].all() and np.array_equal(analysed[inside], accepted.design.weights[inside]):
         return []
     is_randomised = accepted.contrast.is_randomised
     return judge_analysed(

@@ -2,7 +2,8 @@
 
 Choice made: everybody observed for at least a day contributes the events and the time of those days, also where the end
 of observation cut the window short; such people leave the comparison of counts (estimate/values.py) but not that of
-rates. Rates are per year at risk, `dna_rate` per appointment.
+rates. Those left are judged as they count, by their days: where the data end, early recruits have more of them. Rates
+are per year at risk, `dna_rate` per appointment.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from pipelines import store
 from pipelines.errors import naming
 from pipelines.estimate.analysed import is_withheld
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, say_stood_for, task_of
+from pipelines.estimate.late import planned_days
 from pipelines.estimate.times import BEFORE_DAY_1
 from pipelines.outcome_registry import is_counted, split_name
 from pipelines.protocol import Protocol
@@ -74,7 +76,7 @@ def estimate_rates(
             if accepted.contrast.is_randomised:
                 options["weights_are"] = "fixed"
             sample: tuple[Any, ...] = (values, exposure, baseline, design)
-            left, analysed = was_seen, design.weights
+            left, analysed = was_seen, design.weights * share_of_window(accepted.row_id, of_rows, observed, outcome)
             said = list[str]()
             try:
                 with naming(task_of(accepted, outcome, method)):
@@ -101,6 +103,14 @@ def estimate_rates(
                 results.notes += [note_of(*about, remark) for remark in (*remarks_of(found), *said)]
         if refusal is not None:
             results.notes.append(note_of(accepted.contrast.name, outcome, accepted.design.method, method, refusal))
+
+
+def share_of_window(row_id: pl.Series, of_rows: pl.DataFrame, observed: pl.DataFrame, outcome: str) -> FloatArray:
+    """(n,) share of the window for which each row was to be observed, whatever happened to it: a rate adds days up, so
+    that people count in it by theirs. Who died would have been observed to the end of the data and of submissions."""
+    followed = until_when(row_id, of_rows, observed, outcome)
+    planned = planned_days(of_rows, followed.window)
+    return np.where(followed.died, planned, np.floor(followed.last_day)) / followed.window
 
 
 def weights_of_windows(accepted: AcceptedDesign, options: Mapping[str, Any]) -> FloatArray:

@@ -1,4 +1,8 @@
-"""Effect methods for repeated events: every readmission of the whole follow-up, until death or observation ends."""
+"""Effect methods for repeated events: every readmission of the whole follow-up, until death or observation ends.
+
+Choice made: where observation ends before follow-up does, those still observed late must be as alike as the design made
+everybody (estimate/late.py), or nothing is estimated.
+"""
 
 from typing import Any
 
@@ -9,11 +13,12 @@ from models.effects import keep_observed
 from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
-from models.results import BoolArray, FloatArray, IntArray
+from models.results import FloatArray, IntArray
 from pipelines import store
 from pipelines.errors import naming
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of, remarks_of, row_of, say_stood_for, task_of
-from pipelines.estimate.times import BEFORE_DAY_1, curve_frame
+from pipelines.estimate.late import is_withheld_late, judge_late, late_weights, planned_days
+from pipelines.estimate.times import BEFORE_DAY_1, curve_frame, end_of_observation
 from pipelines.protocol import Protocol, recurrent_outcome
 from pipelines.store import RunFolder
 
@@ -34,10 +39,13 @@ def estimate_recurrent(
 ) -> None:
     """Every effect method for repeated events on one design, where `outcome` is the number of readmissions in the whole
     follow-up; nothing for other outcomes. Who was never observed is left out, except where censoring is weighted for:
-    there they were lost before the first day, and others stand for them."""
+    there they were lost before the first day, and others stand for them. Nothing where those still observed late in
+    follow-up fall short of the protocol's thresholds."""
     if readmissions is None or outcome != recurrent_outcome(protocol):
         return
-    last_day, died = end_of_observation(of_rows, protocol.follow_up.days)
+    horizon = protocol.follow_up.days
+    last_day, died = end_of_observation(of_rows, horizon)
+    planned = planned_days(of_rows, horizon)
     seen = last_day > 0
     _, baseline, design = keep_observed(np.where(seen, 0.0, np.nan), accepted.baseline, accepted.design)
     n_never = int((~seen & (accepted.design.weights > 0)).sum())
@@ -48,16 +56,19 @@ def estimate_recurrent(
             options = getattr(protocol.effects, method).model_dump()
             if accepted.contrast.is_randomised and "weights_are" in options:
                 options["weights_are"] = "fixed"
-            sample = (*events, last_day, died, baseline, design)
+            sample = (last_day, died, baseline, design)
             n_unobserved, said = n_never, list[str]()
             if options["censoring"] == "weights":
                 n_unobserved, said = 0, say_stood_for(n_never)
-                lost_at_once = np.where(seen, last_day, BEFORE_DAY_1)
-                sample = (*events, lost_at_once, died, accepted.baseline, accepted.design)
-            options |= {"horizon": protocol.follow_up.days, "confidence": protocol.effects.confidence}
+                sample = (np.where(seen, last_day, BEFORE_DAY_1), died, accepted.baseline, accepted.design)
             try:
                 with naming(task_of(accepted, outcome, method)):
-                    found = EFFECTS[method].function(*sample, **options)
+                    weigh = late_weights(*sample[:2], accepted, horizon, options)
+                    late = judge_late(accepted, sample[3], planned, weigh, horizon, protocol)
+                    if is_withheld_late(accepted, late, outcome, method, results):
+                        continue
+                    options |= {"horizon": horizon, "confidence": protocol.effects.confidence}
+                    found = EFFECTS[method].function(*events, *sample, **options)
             except Refused as error:
                 refusal = str(error)
             else:
@@ -84,13 +95,6 @@ def _collect(
     results.notes += [note_of(*about, remark) for remark in (*remarks_of(estimates), *also_said)]
     for arm, curve in zip(accepted.contrast.name.split("_vs_"), getattr(found, "curves", ()), strict=False):
         results.mean_counts.append(curve_frame(accepted, outcome, method, arm, curve))
-
-
-def end_of_observation(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, BoolArray]:
-    """(n,) last day alive and observed, 0 where there is none, and (n,) whether it is the day of death."""
-    last_day = pl.min_horizontal(pl.lit(horizon), "died_day", "censored_day")
-    frame = of_rows.select(last_day=last_day.cast(pl.Float64), died=(pl.col("died_day") == last_day).fill_null(False))
-    return frame["last_day"].to_numpy(), frame["died"].to_numpy()
 
 
 def events_of_rows(row_id: pl.Series, readmissions: pl.DataFrame) -> tuple[IntArray, FloatArray]:

@@ -1,7 +1,9 @@
 """Effect methods for times: the first readmission of the whole follow-up, with death competing.
 
 Choice made: an estimate until day 90 is one of the outcome of that window (readmitted_90d), so that it stands beside
-the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up.
+the plain comparison of whole windows; a curve belongs to the outcome of the whole follow-up. Where those still observed
+late in follow-up fall short of the design's thresholds (estimate/late.py), a remark says so, since curves are read day
+by day and their earlier days are right.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from models.effects import keep_observed
 from models.influence import degrees_of_freedom
 from models.refusals import Refused
 from models.registry import EFFECTS, check_capability, methods_for
-from models.results import Baseline, Curve, CurveDifference, Design, FloatArray, IntArray
+from models.results import Baseline, BoolArray, Curve, CurveDifference, Design, FloatArray, IntArray
 from pipelines.design import seeded
 from pipelines.errors import naming
 from pipelines.estimate.collected import (
@@ -31,6 +33,7 @@ from pipelines.estimate.collected import (
     task_of,
 )
 from pipelines.estimate.forest import keep_forest
+from pipelines.estimate.late import is_withheld_late, judge_late, late_weights, planned_days
 from pipelines.protocol import Protocol, time_outcome
 
 BY_KIND = "first_readmission_type"
@@ -65,6 +68,7 @@ def estimate_times(
                         covariates = accepted.baseline_for_forests if of_forests else accepted.baseline
                         sample = np.where(seen, day, BEFORE_DAY_1), codes, covariates, accepted.design
                     found = _run(method, accepted, *sample, protocol)
+                    _tell_late(accepted, of_rows, sample[3], method, protocol, results)
                     if EFFECTS[method].individual_effects:
                         found = _keep_forests(found, accepted, sample[2], protocol, results, out)
                     freedom = degrees_of_freedom(*sample[2:])
@@ -80,6 +84,20 @@ def _weights_censoring(method: str, protocol: Protocol) -> bool:
     """Forests always do."""
     chosen = getattr(getattr(protocol.effects, method), "censoring", "none")
     return EFFECTS[method].individual_effects or chosen == "weights"
+
+
+def _tell_late(
+    accepted: AcceptedDesign, of_rows: pl.DataFrame, design: Design, method: str, protocol: Protocol, results: Results
+) -> None:
+    """Keep the verdicts on those still observed late, and say where they are not alike: effects of earlier days are
+    right all the same."""
+    horizon, options = protocol.follow_up.days, getattr(protocol.effects, method).model_dump()
+    if EFFECTS[method].individual_effects:
+        options["censoring"] = "weights"
+    last_day, died = end_of_observation(of_rows, horizon)
+    weigh = late_weights(np.maximum(last_day, BEFORE_DAY_1), died, accepted, horizon, options)
+    late = judge_late(accepted, design, planned_days(of_rows, horizon), weigh, horizon, protocol)
+    is_withheld_late(accepted, late, time_outcome(protocol), method, results, only_told=True)
 
 
 def _run(
@@ -161,6 +179,13 @@ def time_and_event(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, Int
     event = pl.when(readmitted == day).then(1).when((died == day) & (died <= horizon)).then(2).otherwise(0)
     frame = of_rows.select(day=day.cast(pl.Float64), event=event.cast(pl.Int64))
     return frame["day"].to_numpy(), frame["event"].to_numpy()
+
+
+def end_of_observation(of_rows: pl.DataFrame, horizon: int) -> tuple[FloatArray, BoolArray]:
+    """(n,) last day alive and observed, 0 where there is none, and (n,) whether it is the day of death."""
+    last_day = pl.min_horizontal(pl.lit(horizon), "died_day", "censored_day")
+    frame = of_rows.select(last_day=last_day.cast(pl.Float64), died=(pl.col("died_day") == last_day).fill_null(False))
+    return frame["last_day"].to_numpy(), frame["died"].to_numpy()
 
 
 def with_kinds(event: IntArray, of_rows: pl.DataFrame, design: Design) -> IntArray:

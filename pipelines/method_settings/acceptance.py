@@ -12,7 +12,8 @@ from pipelines.method_settings.section import Probability, Section, Share
 class Acceptance(Section):
     """What a design must reach before any outcome is opened (Rubin 2008). A threshold left out is measured and shown
     all the same, and lets every value pass. Of each outcome that some people leave because theirs was not observed, the
-    thresholds of balance and of effective numbers must hold among those analysed as well, or it is not estimated."""
+    thresholds of balance and of effective numbers must hold among those analysed as well, or it is not estimated; of
+    mean counts and proportional rates, among those still observed on each quarter of follow-up."""
 
     max_abs_smd: float = Field(0.1, gt=0, description="Largest standardised mean difference after the design")
     max_variance_ratio: float | None = Field(None, gt=1, description="Largest variance ratio (or its inverse), if any")

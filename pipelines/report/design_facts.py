@@ -173,8 +173,19 @@ def draw_up_flow(design: Mapping[str, Any], attrition: pl.DataFrame, log: dc.Dis
         "method": name_of(primary),
         "estimand": primary["estimand"],
         "accepted": bool(primary["accepted"]),
+        "unused": _unused_candidates(primary, log),
         **overlap,
     }
+
+
+def _unused_candidates(entry: Mapping[str, Any], log: dc.DisclosureLog) -> list[dict[str, Any]]:
+    """Why eligible discharges are not in the pool that the design chose from, in the order in which they left it."""
+    left = {
+        "candidate_incomplete": int(entry.get("incomplete", {}).get("control", 0)),
+        "later_discharge": int(entry.get("later_discharges", 0)),
+        "outside_exact_groups": int(entry.get("outside_exact_groups", 0)),
+    }
+    return [{"rule": rule, "n": log.count(n, FILE, f"flow/unused/{rule}")} for rule, n in left.items() if n]
 
 
 def _flow_column(group: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def draw_flow(flow: dict[str, Any], study: dict[str, Any]) -> str:
     bottoms = []
     for column in flow["columns"]:
         bottoms.append(_draw_column(parts, column, LEFT[column["group"]], flow))
-    top = max(bottoms) + 40
+    top = max(*bottoms, _draw_unused(parts, flow, bottoms)) + 40
     for column, bottom in zip(flow["columns"], bottoms, strict=True):
         _arrow(parts, LEFT[column["group"]] + STEM, bottom, top)
     height = _draw_design(parts, flow, study, top)
@@ -59,6 +59,18 @@ def _draw_column(parts: list[str], column: dict[str, Any], left: float, flow: di
     if column["group"] == "participants":
         eligible += [f"{arm['label']}: {whole(arm['n'])}" for arm in flow["arms"]]
     return _box(parts, left, end_top, BOX, eligible)
+
+
+def _draw_unused(parts: list[str], flow: dict[str, Any], bottoms: list[float]) -> float:
+    """Eligible discharges that the design did not choose from, beside the line to it; returns the bottom of the box."""
+    of_group = {column["group"]: bottom for column, bottom in zip(flow["columns"], bottoms, strict=True)}
+    if not flow["unused"] or "candidates" not in of_group:
+        return 0
+    middle, top = LEFT["candidates"] + STEM, of_group["candidates"] + 22
+    listed = [f"{label(reason['rule'])}: {whole(reason['n'])}" for reason in flow["unused"]]
+    bottom = _box(parts, middle + 24, top, COLUMN - STEM - 24, ["Eligible, but not chosen from", *listed], True)
+    parts.append(_line(middle, (top + bottom) / 2, middle + 24, (top + bottom) / 2))
+    return bottom
 
 
 def _draw_design(parts: list[str], flow: dict[str, Any], study: dict[str, Any], top: float) -> float:

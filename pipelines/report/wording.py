@@ -67,6 +67,9 @@ _LABELS = {
     "primary_F50": "Primary eating disorder (F50)",
     "primary_F70_F79": "Primary learning disability (F70–F79)",
     "primary_F10_F19": "Primary substance use disorder (F10–F19)",
+    "candidate_incomplete": "A covariate is missing",
+    "later_discharge": "Not the person’s first eligible discharge",
+    "outside_exact_groups": "Nobody treated in the exact group",
     "not_first_discharge": "Not the person’s first eligible discharge",
     "nearest_neighbour": "Nearest-neighbour matching",
     "optimal_matching": "Optimal matching",
@@ -307,6 +310,17 @@ def effect(value: float | None, scale: str) -> str:
     if scale == "risk_difference":
         return number(100 * value, 1)
     return number(value, 2) if scale.endswith("ratio") else number(value)
+
+
+def question(asked: Mapping[str, Any]) -> str:
+    """A question of a rule: 'Age, years at most 41', 'Detained on admission: no', 'NHS trust: not ZC4'."""
+    name, is_above = asked["covariate"], asked["sign"] == "above"
+    column, _, level = name.partition(" = ")
+    if not 0 < asked["threshold"] < 1 or not (level or name.startswith(("is_", "has_")) or name.endswith(" missing")):
+        return f"{label(name)} {asked['sign']} {number(asked['threshold'])}"
+    if level:
+        return f"{label(column)}: {'' if is_above else 'not '}{label(level)}"
+    return f"{label(name)}: {'yes' if is_above else 'no'}"
 
 
 def interval(estimate: dict[str, Any] | None) -> str:

@@ -18,6 +18,12 @@ RATES = {"nb": negative_binomial, "pois": quasi_poisson}
 DESIGNS = ("matched", "att", "ate")
 
 
+def unweighted():
+    """The sample of make_counts.R, everybody of weight 1."""
+    data, baseline, design = golden_counts("att")
+    return data, baseline, replace(design, weights=np.ones(len(data["n"])))
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 @pytest.mark.parametrize("method", RATES)
 def test_rates_agree_with_refitting_everything_in_r(method: str, name: str) -> None:
@@ -38,6 +44,39 @@ def test_rates_under_fixed_weights_agree_with_the_sandwich_package(name: str) ->
     # R takes theta for known; here it is estimated, which counts where the rate goes with the time seen.
     binomial = negative_binomial(data["n"], data["years"], baseline, design, weights_are="fixed")[1]
     assert binomial.std_error == pytest.approx(R[name, "nb fixed sandwich"], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["plain", *DESIGNS])
+def test_rates_under_fixed_weights_agree_with_geepack_and_gnm(name: str) -> None:
+    """make_rates.R. Neither has the G / (G - 1) that errors of matched sets carry here; both stop iterating at some
+    1e-8 of the error."""
+    wanted = golden_values("rates_values.csv")
+    data, baseline, design = unweighted() if name == "plain" else golden_counts(name)
+    difference, ratio = quasi_poisson(data["n"], data["years"], baseline, design, weights_are="fixed")
+    n_clusters = wanted[name, "n_clusters"]
+    factor = np.sqrt(n_clusters / (n_clusters - 1)) if name == "matched" else 1.0
+    assert ratio.notes["n_clusters"] == n_clusters
+    assert ratio.notes["dispersion"] == pytest.approx(wanted[name, "gnm dispersion"], rel=1e-7)
+    for package in ("geepack", "gnm"):
+        assert ratio.value == pytest.approx(wanted[name, f"{package} ratio value"], rel=1e-10)
+        assert ratio.std_error == pytest.approx(wanted[name, f"{package} ratio std_error"] * factor, rel=2e-7)
+    assert difference.value == pytest.approx(wanted[name, "geepack difference value"], rel=1e-9)
+    assert difference.std_error == pytest.approx(wanted[name, "geepack difference std_error"] * factor, rel=2e-7)
+
+
+@pytest.mark.parametrize("power", ["1.2", "1.7"])
+@pytest.mark.parametrize("name", ["plain", *DESIGNS])
+def test_the_ratio_of_mean_days_is_that_of_a_tweedie_whatever_its_power(name: str, power: str) -> None:
+    """make_rates.R: glm with statmod's tweedie, log link, and sandwich's clustered error."""
+    wanted = golden_values("rates_values.csv")
+    data, baseline, design = unweighted() if name == "plain" else golden_counts(name)
+    options = {"rng": RNG, "kind": "continuous", "weights_are": "fixed"}
+    ratio = weighted_difference(data["days"], baseline, design, **options)[1]
+    n_clusters = wanted[name, "n_clusters"]
+    factor = np.sqrt(n_clusters / (n_clusters - 1)) if name == "matched" else 1.0
+    assert ratio.scale == "mean_ratio"
+    assert ratio.value == pytest.approx(wanted[name, f"tweedie {power} ratio value"], rel=1e-9)
+    assert ratio.std_error == pytest.approx(wanted[name, f"tweedie {power} ratio std_error"] * factor, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", DESIGNS)
@@ -104,7 +143,6 @@ def test_counts_without_over_dispersion_fall_back_to_the_poisson_and_say_so() ->
         ([1, 0, 0.5, 0], [1, 1, 1, 1], "whole numbers of 0 or more"),
         ([1, 0, 1, 0], [1, 1, np.nan, 1], "needs an exposure"),
         ([1, 0, 1, 0], [1, 1, -1, 1], "needs an exposure"),
-        ([1, 0, 1, 0], [1, 1, 0, 1], "without any time at risk"),
         ([0, 0, 1, 0], [0, 0, 1, 1], "nobody in one of the arms"),
         ([1, np.nan, 1, 0], [1, 1, 1, 1], "keep_observed"),
     ],
@@ -113,6 +151,39 @@ def test_what_is_refused(method, outcome, exposure, message) -> None:
     values, baseline, design = by_hand(outcome, [1, 1, 0, 0], [1, 1, 1, 1])
     with pytest.raises(ValueError, match=message):
         method(values, np.array(exposure, dtype=float), baseline, design)
+
+
+def test_events_without_time_count_in_a_ratio_of_sums_and_are_told() -> None:
+    # Treated: 3 events in 2 years. Controls: weights 1, 1, 2 on 2, 0, 1 events in 0, 1, 1.5 years: 4 in 4.
+    outcome, baseline, design = by_hand([1, 2, 2, 0, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 2])
+    exposure = np.array([1.0, 1.0, 0.0, 1.0, 1.5])
+    difference, ratio = quasi_poisson(outcome, exposure, baseline, design)
+    assert (difference.value, ratio.value) == pytest.approx((0.5, 1.5))
+    # Residuals of the treated: -1/2 and 1/2 by 2 years. Of the controls: 2, -1 and, twice, -1/2, by 4 years.
+    assert difference.std_error == pytest.approx(np.sqrt(0.5 / 4 + (4 + 1 + 1) / 16))
+    assert str(difference.notes["warning"]).endswith("among the events of the rate, and add nothing to its time")
+    assert "1 people had 2 events and no time at risk: " in str(difference.notes["warning"])
+    outcome, baseline, in_sets = by_hand([1, 2, 2, 0, 1], [1, 1, 0, 0, 0], [1, 1, 0.5, 0.5, 1], [0, 1, 0, 0, 1])
+    both = str(quasi_poisson(outcome, exposure, baseline, in_sets)[0].notes["warning"])
+    assert "fewer than twenty independent matched sets" in both
+    assert "no time at risk" in both
+    with pytest.raises(ValueError, match="1 people had 2 events and no time at risk, which no negative binomial"):
+        negative_binomial(outcome, exposure, baseline, design)
+    told = quasi_poisson(np.array([1.0, 2, 0, 0, 1]), exposure, baseline, design)
+    assert "warning" not in told[0].notes
+
+
+def test_one_bedbound_person_among_many_moves_the_rate_by_his_events_alone() -> None:
+    """A minimal exposure in place of none would be the limit of this as it goes to 0."""
+    data, baseline, design = golden_counts("att")
+    time = data["years"].copy()
+    row = np.flatnonzero((data["n"] > 0) & (design.weights > 0) & ~design.treated)[0]
+    time[row] = 0.0
+    found = quasi_poisson(data["n"], time, baseline, design)
+    time[row] = 1e-9
+    near = quasi_poisson(data["n"], time, baseline, design)
+    for one, other in zip(found, near, strict=True):
+        assert (one.value, one.std_error) == pytest.approx((other.value, other.std_error), rel=1e-6)
 
 
 def test_an_arm_without_events_has_no_ratio() -> None:

@@ -253,24 +253,6 @@ def test_time_lost_by_hand():
     assert (found.estimates[0].scale, found.estimates[1].scale) == ("time_lost_difference", "time_lost_ratio")
 
 
-@pytest.mark.parametrize("name", ["matched", "att_plain"])
-def test_the_kinds_of_readmission_add_up(name):
-    day, event, baseline, design = sample(name)
-    typed = np.where((event == 1) & (np.arange(day.size) % 3 == 0), 3, event)
-    found = first_readmission_type(day, typed, baseline, design, times=(90,))
-    whole = cumulative_incidence(day, event, baseline, design, times=(90,))
-    informal, formal = found.event_curves
-    assert (informal.event, formal.event) == ("is_informally_readmitted", "is_formally_readmitted")
-    for one, other, both in zip(informal.curves, formal.curves, whole.curves, strict=True):
-        np.testing.assert_allclose(one.incidence + other.incidence, both.incidence, atol=1e-12)
-    by_day = {(effect.event, effect.until): effect.estimates[0].value for effect in found.effects}
-    for effect in whole.effects:
-        parts = by_day["is_informally_readmitted", effect.until] + by_day["is_formally_readmitted", effect.until]
-        assert parts == pytest.approx(effect.estimates[0].value, abs=1e-12)
-    with pytest.raises(ValueError, match="event must be 0"):
-        cumulative_incidence(day, typed, baseline, design)
-
-
 @pytest.mark.parametrize("method", [cumulative_incidence, kaplan_meier, time_lost, first_readmission_type])
 def test_effects_at_several_days_are_those_of_shorter_follow_up(method):
     day, event, baseline, design = sample("att_plain")

@@ -96,7 +96,7 @@ def test_who_has_no_appointment_does_not_hand_a_weight_to_the_matched_set() -> N
     results = Results()
     estimate_rates(
         accepted,
-        NOBODY_DIED,
+        pl.DataFrame({name: [None] * 6 for name in FATE}, schema=FATE),
         observed,
         "dna_rate_365d",
         _protocol(Effects(methods=("quasi_poisson",))),

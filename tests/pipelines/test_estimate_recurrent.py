@@ -9,8 +9,10 @@ import pytest
 from models.results import Baseline, Design
 from pipelines.design import Contrast
 from pipelines.estimate.collected import CURVE_SCHEMA, AcceptedDesign, Results
-from pipelines.estimate.recurrent import end_of_observation, estimate_recurrent, events_of_rows
+from pipelines.estimate.recurrent import estimate_recurrent, events_of_rows
+from pipelines.estimate.times import end_of_observation
 from pipelines.method_settings import Effects
+from tests.acceptance import WHOEVER_IS_LEFT
 
 SCHEMA = {"row_id": pl.Int64, "day": pl.Int64, "until_day": pl.Int64, "is_formal": pl.Boolean}
 READMISSIONS = pl.DataFrame(
@@ -47,7 +49,9 @@ def _accepted(n: int) -> AcceptedDesign:
 
 
 def _protocol(*methods: str) -> SimpleNamespace:
-    return SimpleNamespace(effects=Effects(methods=methods), follow_up=SimpleNamespace(days=365))
+    return SimpleNamespace(
+        effects=Effects(methods=methods), follow_up=SimpleNamespace(days=365), acceptance=WHOEVER_IS_LEFT
+    )
 
 
 def test_estimates_and_curves_of_every_method() -> None:
@@ -96,7 +100,7 @@ def test_who_was_never_observed_is_stood_for_where_censoring_is_weighted_for() -
     options = {"censoring": "weights", "censoring_penalty": 1e12}
     effects = Effects.model_validate({"methods": ["mean_cumulative_count"], "mean_cumulative_count": options})
     results = Results()
-    protocol = SimpleNamespace(effects=effects, follow_up=SimpleNamespace(days=365))
+    protocol = SimpleNamespace(effects=effects, follow_up=SimpleNamespace(days=365), acceptance=WHOEVER_IS_LEFT)
     estimate_recurrent(_accepted(n), of_rows, readmissions, "n_readmissions_365d", protocol, results)
     counts = np.arange(n) % 3
     # With a coefficient held at 0 row 7 is stood for by the other controls of its arm, alike.

@@ -14,6 +14,7 @@ from pipelines.estimate.times import estimate_times, with_kinds
 from pipelines.estimates_table import EXACT_SCHEMA
 from pipelines.protocol import Disclosure, load_protocol
 from pipelines.report.released_estimates import release_estimates
+from tests.acceptance import WHOEVER_IS_LEFT
 from tests.models.effect_samples import golden_matched
 
 METHODS = (
@@ -46,7 +47,7 @@ def results() -> Results:
     protocol = load_protocol(STUDY)
     timed = {name: {"times": (30, 90)} for name in METHODS[:4]}
     effects = protocol.effects.model_validate({"methods": METHODS, **timed})
-    protocol = protocol.model_copy(update={"effects": effects})
+    protocol = protocol.model_copy(update={"effects": effects, "acceptance": WHOEVER_IS_LEFT})
     contrast = Contrast("peer_vs_virtual", "peer", "virtual", is_randomised=False)
     accepted = AcceptedDesign(
         "nearest_neighbour",

@@ -7,7 +7,8 @@ import polars as pl
 from pipelines.design import Contrast, Groundwork, choose_controls, summarise
 from pipelines.disclosure import DisclosureLog
 from pipelines.protocol import Disclosure, Protocol
-from pipelines.report.design_facts import read_verdicts
+from pipelines.report.design_facts import draw_up_flow, read_verdicts
+from pipelines.report.flow import draw_flow
 
 PROTOCOL = {
     "study": {"name": "refusals", "title": "Refusals", "question": "?"},
@@ -68,3 +69,47 @@ def test_candidates_without_anybody_treated_in_their_group_count_as_not_kept_und
     assert (verdict["value"], verdict["passed"]) == (0.4, False)
     (read,) = [each for each in read_verdicts(entry, DisclosureLog(Disclosure())) if each["check"] == verdict["check"]]
     assert (read["kind"], read["value"]) == ("share", 0.4)
+
+
+def test_eligible_discharges_that_the_design_did_not_choose_from_are_counted_by_reason() -> None:
+    """Twenty treated and their 60 candidates at site a, of whom 40 have a later discharge too; 90 at site b."""
+    n_peer, n_a, n_later, n_b = 20, 60, 40, 90
+    people = [*range(n_peer + n_a), *range(n_peer, n_peer + n_later), *range(1000, 1000 + n_b)]
+    n = len(people)
+    later = range(n_peer + n_a, n_peer + n_a + n_later)
+    rows = pl.DataFrame(
+        {
+            "row_id": range(n),
+            "person_id": [f"p{number}" for number in people],
+            "index_date": [date(2018, 6 if row in later else 1, 1) for row in range(n)],
+            "arm": ["peer"] * n_peer + ["virtual"] * (n - n_peer),
+            "age_years": [40 + number % 7 for number in range(n)],
+            "distance": [float(number % 5) for number in range(n)],
+            "site": ["a"] * (n - n_b) + ["b"] * n_b,
+        }
+    )
+    methods = ["nearest_neighbour", "propensity_weighting"]
+    protocol = Protocol.model_validate(PROTOCOL | {"design": {"methods": methods, "exact": ["site"]}})
+    groundwork = Groundwork(rows, Contrast("peer_vs_virtual", "peer", "virtual"), protocol)
+    matched, weighted = (
+        summarise(choose_controls(groundwork, each), protocol) for each in protocol.design.specifications()
+    )
+    for entry, n_dropped in ((matched, n_later), (weighted, 0)):
+        assert (entry["later_discharges"], entry["outside_exact_groups"]) == (n_dropped, n_b)
+        left = entry["later_discharges"] + entry["outside_exact_groups"]
+        assert entry["overlap"]["n_control_pool"] + left == n - n_peer
+    content = {"accepted": True, "contrasts": [{"contrast": "c", "treated_arm": "peer", "designs": [matched]}]}
+    steps = [("participants", "listed", n_peer), ("candidates", "discharged_in_window", n - n_peer)]
+    attrition = pl.DataFrame(
+        [
+            {"step": 0, "group": group, "rule": rule, "n_discharges_removed": 0, "n_people_removed": 0,
+             "n_discharges_left": left, "n_people_left": left}
+            for group, rule, left in steps
+        ]
+    )  # fmt: skip
+    flow = draw_up_flow(content, attrition, DisclosureLog(Disclosure()))
+    assert flow is not None
+    assert flow["unused"] == [{"rule": "later_discharge", "n": 40}, {"rule": "outside_exact_groups", "n": 90}]
+    drawn = draw_flow(flow, {"treated_label": "peer"})
+    assert "Not the person’s first eligible discharge: 40" in drawn
+    assert "Nobody treated in the exact group: 90" in drawn

@@ -795,6 +795,37 @@ def test_sentences_are_cautious_in_both_directions() -> None:
     assert "could not be made" in triad_sentence(None, "95 %")
 
 
+SUBMISSIONS = {
+    "submission_unknown:spell": "still be there: Spell 1 month of a provider, Ward stay 3 months of providers.",
+    "months_from_person_rows": "12 months of providers count as submitted because rows of people came for them",
+    "header_of_a_month_of_nobody": "1 header says that a month was submitted that lies before or after all months",
+    "header_dates_unlike_the_others": "The dates of 2 headers do not fit the number of their month",
+}
+
+
+def test_the_page_says_what_is_in_doubt_about_submissions(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    account = run.read_json(store.DATA_ACCOUNT)
+    render_report(run, run.path, make_protocol(), FACTS)
+    without = visible(page(run))
+    numbers = dict(zip(SUBMISSIONS, (1, 12, 1, 2), strict=True)) | {"submission_unknown:ward_stay": 3}
+    pair = "UniqHospProvSpellID and UniqHospProvSpellNum"
+    store.write_json(
+        run.file(store.DATA_ACCOUNT),
+        account | {"notes": numbers, "differing": {pair: 42, "AttendStatus and AttendOrDNACode": 3}},
+    )
+    render_report(run, run.path, make_protocol(), FACTS)
+    said = visible(page(run))
+    for sentence in SUBMISSIONS.values():
+        assert sentence in said
+        assert sentence not in without
+    differing = "Rows in which two columns of a merged file say two things of one"
+    assert (
+        f"{differing}; the first column stands: {pair}: 40; AttendStatus and AttendOrDNACode: *." in said
+    )  # rounded, and suppressed
+    assert differing not in without
+
+
 @pytest.mark.parametrize(("n_people", "mean", "said"), [(287, 7.26, True), (7, 7.26, False), (0, None, False)])
 def test_sessions_are_described_unless_they_are_of_few(n_people: int, mean: float | None, said: bool) -> None:
     columns = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
