@@ -95,13 +95,14 @@ def contrast_arms(
         _warn_of_few("treated", means.treated_weights, n_treated),
         _warn_of_few("control", means.control_weights, n_control),
         _warn_of_few_sets(means.clusters),
+        str((notes or {}).get("warning", "")),
     )
     facts: dict[str, float | str] = {
-        **({"warning": "; ".join(filter(None, warnings))} if any(warnings) else {}),
         "mean_treated": means.treated,
         "mean_control": means.control,
         "n_clusters": float(means.clusters.count),
         **(notes or {}),
+        **({"warning": "; ".join(filter(None, warnings))} if any(warnings) else {}),
     }
     made = []
     for scale in scales:

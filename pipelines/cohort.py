@@ -58,6 +58,7 @@ from pipelines.quality import (
     count_provider_months,
     list_table_gaps,
     measure_bucket,
+    refuse_unknown_moves,
 )
 from pipelines.sources.participants import UNLINKED, account_of_list, bridge_participants, list_unlinked
 from pipelines.sources.table import read_table
@@ -220,6 +221,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     key = cohort.select("row_id", *KEY)
     baseline = _with_row_id(key, _frames(found, "baseline"))
     missing = count_missing(cohort, baseline)
+    records = add_up([part.quality.records for part in found])
+    refuse_unknown_moves(records, protocol.follow_up)
     if protocol.covariates.codes is not None:
         eligible = [part.filter("is_eligible") for part in _frames(found, "cohort")]
         codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
@@ -243,7 +246,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         excluded=unlinked,
         quarantined=quarantined,
         account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
-        quality=add_up([*[part.quality.records for part in found], providers, gaps, missing]),
+        quality=add_up([records, providers, gaps, missing]),
         outcome_quality=add_up([part.quality.outcomes for part in found]),
     )
 
@@ -314,16 +317,19 @@ def account_of(lake: Lake) -> dict[str, Any]:
     manifest = lake.manifest
     reasons: Counter[str] = Counter()
     nulled: Counter[str] = Counter()
+    differing: Counter[str] = Counter()
     files = []
     for entry in manifest["files"]:
         names = ("file", "table", "rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
         files.append({**{name: entry[name] for name in names}, "reasons": entry["quarantined_by_reason"]})
         reasons.update(entry["quarantined_by_reason"])
         nulled.update(entry["cells_nulled_by_rule"])
+        differing.update(entry["rows_differing_by_columns"])
     return {
         "files": files,
         "reasons": dict(reasons),
         "nulled": dict(nulled),
+        "differing": dict(differing),
         "period_end": manifest["period_end"],
         "ignored_files": manifest["ignored_files"],
         "notes": manifest["notes"],
@@ -335,7 +341,7 @@ def lake_facts(
 ) -> ExtractFacts:
     """What the stages need to know of the extract behind a lake; `submitted` as of count_submitted_spells, `counts` of
     look_back.count_months. A month in which hardly anybody sent spells or ward stays counts as sent by nobody."""
-    submissions = lake.read_reference("submission")
+    submissions = lake.submissions
     first, last = hospital_reach(counts) or (None, None)
     reach = table_reach(lake, counts)
     gaps = table_gaps(counts, reach, follow_up.gap_below, follow_up.silence_chance)

@@ -54,7 +54,8 @@ def count_months(lake: Lake) -> dict[str, pl.DataFrame]:
     by_day = {table: _count_days(lake, table, DAY_OF[table]) for table in _dated(lake)}
     if lake.has("observation_period"):
         return by_day
-    wanted = {table for covariate in REGISTRY.values() if covariate.none_is_known for table in covariate.tables}
+    of_time = [c for c in REGISTRY.values() if c.none_is_known or c.form in ("rate", "days_since")]
+    wanted = {table for covariate in of_time for table in covariate.tables}
     wanted |= {table for family in FAMILIES.values() for table in family.must_cover}
     wanted |= {"care_activity", *STAYS}  # the first of covariates from codes
     tasks = [delayed(_months_sent)(lake, bucket, sorted(wanted - NOT_BY_MONTH)) for bucket in range(lake.n_buckets)]
@@ -95,12 +96,15 @@ def _full_months(counts: pl.DataFrame, share: float = _SHARE_OF_MEDIAN) -> Span 
 
 def table_reach(lake: Lake, counts: Counts) -> dict[str, Span]:
     """First and last day over which finding nothing in a table is knowledge, of the tables in `counts` (count_months)
-    with a row. Empty for a CDM."""
+    with a row; of those that come by month, a row within the extract. Empty for a CDM."""
     if lake.has("observation_period"):
         return {}
-    opened: date | None = lake.read_reference("submission")["period_start_date"].min()  # type: ignore[assignment]
+    opened: date | None = lake.submissions["period_start_date"].min()  # type: ignore[assignment]
+    sent = lake.submissions.select(LAST_DAY_OF_MONTH_ID.dt.month_start()).to_series()
+    inside = pl.col("month").is_between(pl.lit(sent.min()), pl.lit(sent.max()))
     found = {}
-    for name, months in counts.items():
+    for name, counted in counts.items():
+        months = counted if name in DAY_OF or sent.is_empty() else counted.filter(inside)
         reach = _full_months(months, _SHARES.get(name, 0.0))
         if reach is not None:
             at_edges = name == HOSPITAL  # it has months of its own, before MHSDS began

@@ -7,12 +7,13 @@ import polars as pl
 
 from pipelines.lake import Lake, write_lake
 from pipelines.tables import TABLES
+from tests.naive_stays import first_day, last_day
 
 Rows = list[dict[str, str]]
 
-KEYS = {"RecordNumber": "100", "OrgIDProv": "RX1", "UniqMonthID": "1402"}
+KEYS = {"RecordNumber": "100", "OrgIDProv": "RX1", "UniqMonthID": "1406"}  # May 2017 (DOMAIN B1)
 SUBMISSION = {
-    "UniqMonthID": "1402",
+    "UniqMonthID": "1406",
     "ReportingPeriodStartDate": "2017-05-01",
     "ReportingPeriodEndDate": "2017-05-31",
     "OrgIDProvider": "RX1",
@@ -65,6 +66,13 @@ CONTACT = {
     "AttendOrDNACode": "5",
     "ConsMechanismMH": "01",
 }
+
+
+def header_of(month_id: int, **changes: str) -> dict[str, str]:
+    """A header for a whole calendar month."""
+    day = {"ReportingPeriodStartDate": first_day(month_id).isoformat()}
+    day |= {"ReportingPeriodEndDate": last_day(month_id).isoformat()}
+    return SUBMISSION | {"UniqMonthID": str(month_id), **day, **changes}
 
 
 def tiny(**changes: Rows) -> dict[str, Rows]:

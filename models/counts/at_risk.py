@@ -18,7 +18,7 @@ def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) 
     """(n,) counts and (n,) exposures, 0 outside the design.
 
     Raises ValueError: wrong shapes, a missing or negative number, a count that is no whole number. Raises Refused: an
-    empty arm, an arm without exposure, a count without exposure.
+    empty arm, an arm without exposure.
     """
     counts = outcome_in_design(outcome, design, "continuous")
     if exposure.shape != design.weights.shape:
@@ -29,11 +29,15 @@ def counts_in_design(outcome: FloatArray, exposure: FloatArray, design: Design) 
     exposures = np.where(inside, exposure, 0.0).astype(np.float64)
     if (counts < 0).any() or (counts != np.round(counts)).any():
         raise ValueError("counts must be whole numbers of 0 or more")
-    if ((counts > 0) & (exposures == 0)).any():
-        raise Refused("somebody has events without any time at risk")
     if any(not (exposures[arm] > 0).any() for arm in (design.treated, ~design.treated)):
         raise Refused("nobody in one of the arms has any time at risk")
     return counts, exposures
+
+
+def without_time(counts: FloatArray, exposures: FloatArray, counted: Design) -> tuple[int, int]:
+    """How many people have events and no exposure (in hospital all the time that counts), and how many events."""
+    has = (counted.weights > 0) & (counts > 0) & (exposures == 0)
+    return int(has.sum()), int(counts[has].sum())
 
 
 def contrast_rates(

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import digamma, polygamma
 
 from models.contrasts import check_confidence
-from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
+from models.counts.at_risk import contrast_rates, counts_in_design, dispersion, without_time
 from models.counts.whole_windows import whole_windows
 from models.estimated_weights import WeightsAre, model_weights
 from models.refusals import Refused
@@ -58,7 +58,8 @@ def negative_binomial(
 
     Clusters, factor and notes are those of weighted_difference; `theta` is the dispersion parameter, `dispersion` the
     weighted Pearson statistic of a Poisson with these rates. Raises as counts_in_design does, and
-    Refused where an arm has no event: a log-linear rate does not exist then.
+    Refused where an arm has no event: a log-linear rate does not exist then; and where somebody has events and no time:
+    the likelihood is 0 then.
     """
     check_confidence(confidence)
     counts, time = counts_in_design(outcome, exposure, design)
@@ -67,6 +68,12 @@ def negative_binomial(
     counted = windows.weighted
     if any(not counts[arm & (counted.weights > 0)].any() for arm in (design.treated, ~design.treated)):
         raise Refused("a negative binomial rate needs events in both arms")
+    people, events = without_time(counts, time, counted)
+    if people:
+        raise Refused(
+            f"{people} people had {events} events and no time at risk, which no negative binomial allows: take "
+            "quasi_poisson, in whose rates they count, or effects.time_at_risk = 'alive'"
+        )
     fit = _fit(counts, time, counted)
     moves = windows.per_row(fit.per_weight)
     influence = np.zeros_like(moves)

@@ -1,16 +1,17 @@
 """Turns events and time at risk into the two arms' rates: all events by all time, with an error that minds dispersion.
 
 Choice made: the score of a Poisson regression on treatment with log exposure as offset, whose rate is the weighted sum
-of events by the weighted sum of exposure. Only the rate is taken from the Poisson; the error is the sandwich
-(McCullagh & Nelder 1989, ch. 9; Zeger & Liang 1986, Biometrics 42:121), so that over-dispersion, which readmissions and
-contacts always have, widens the interval. Nobody's count is taken for more or less telling than another's: a person
-with many events weighs as much as his time at risk.
+of events by the weighted sum of exposure. So events of people without any time at risk count too, and are told: leaving
+them out would choose by what happened, and a least time for them would be a number of ours. Only the rate is taken from
+the Poisson; the error is the sandwich (McCullagh & Nelder 1989, ch. 9; Zeger & Liang 1986, Biometrics 42:121), so that
+over-dispersion, which readmissions and contacts always have, widens the interval. Nobody's count is taken for more or
+less telling than another's: a person with many events weighs as much as his time at risk.
 """
 
 import numpy as np
 
 from models.contrasts import check_confidence
-from models.counts.at_risk import contrast_rates, counts_in_design, dispersion
+from models.counts.at_risk import contrast_rates, counts_in_design, dispersion, without_time
 from models.counts.whole_windows import whole_windows
 from models.estimated_weights import WeightsAre, model_weights
 from models.refusals import Refused
@@ -43,7 +44,8 @@ def quasi_poisson(
                  "weights": whole windows count, weighted for those alike in the covariates that are not whole
                  (models/counts/whole_windows.py), with that model's ridge penalty and cap
 
-    Clusters, factor and notes are those of weighted_difference; `dispersion` is the weighted Pearson statistic by row.
+    Clusters, factor and notes are those of weighted_difference; `dispersion` is the weighted Pearson statistic by row,
+    of rows with time; `warning` how many people have events and none.
     Raises ValueError on counts, exposures or designs that cannot be compared.
     """
     check_confidence(confidence)
@@ -59,6 +61,12 @@ def quasi_poisson(
         influence += model.influence(np.where(arm[:, None], moves, 0.0), arm)
     expected = time * np.where(design.treated, treated, control)
     notes: dict[str, float | str] = {"variance": model.says, "dispersion": dispersion(counts, expected, weights)}
+    people, events = without_time(counts, time, windows.weighted)
+    if people:
+        notes["warning"] = (
+            f"{people} people had {events} events and no time at risk: their events are among the events of the rate, "
+            "and add nothing to its time"
+        )
     if windows.by is not None:
         notes[CENSORING_NOTE] = windows.says(counts)
     return contrast_rates(

@@ -18,7 +18,7 @@ from pipelines.lake.second_pass import EMPTIED_MONTH, add_up
 from pipelines.sources.extract import Extract, aliases_version, fingerprint
 from pipelines.sources.omop import mapping
 from pipelines.sources.omop.staged import FEEDS
-from pipelines.sources.submissions import MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
+from pipelines.sources.submissions import HEADER_DATES, HEADER_OF_NOBODY, MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
 
 COUNTS = ("rows_read", "rows_kept", "rows_deduplicated", "rows_quarantined")
 RULES = {
@@ -31,6 +31,10 @@ RULES = {
     "which they came: the rows of all submissions are kept, so what a later one changed or withdrew is still there",
     MONTHS_OF_PEOPLE: "months of a provider: no header (MHS000) came, so a month counts as submitted where MHS001 has "
     "at least a tenth of the provider's median number of rows and of that of all providers; silence is judged by rows",
+    HEADER_OF_NOBODY: "kept, but not believed: headers of months before the first or after the last month of which "
+    "anybody has a record in MHS001, with a month in between that nobody submitted",
+    HEADER_DATES: "kept, but read by the month's number: the dates of the header lie otherwise beside it than those of "
+    "most",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",

@@ -12,11 +12,12 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.lake.places import Place, checksum, place_of, read_parquet
+from pipelines.sources.submissions import believe_dates
 from pipelines.tables import TABLES
 
 MANIFEST = "manifest.json"
 LONGEST_NAME = 200  # bytes of a raw file's name; with what is added to it, a file system takes 255
-FORMAT = 2  # of the lake folder; a lake of another format is built again, never guessed at
+FORMAT = 3  # of the lake folder; a lake of another format is built again, never guessed at
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class Lake:
     def has(self, table: str) -> bool:
         """Whether the extract came with this table (it may still hold no rows)."""
         return table in self.manifest["tables"]
+
+    @cached_property
+    def submissions(self) -> pl.DataFrame:
+        """The rows of the table `submission` that are believed (pipelines.lake.period), with dates that are."""
+        rows, first = self.read_reference("submission"), self.manifest["first_month_id"]
+        if first is None:
+            return rows
+        return believe_dates(rows.filter(pl.col("month_id").is_between(first, self.last_month_id)))
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ killed load leaves the manifest, and so the lake, as it was.
 import fcntl
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ import polars as pl
 
 from pipelines.errors import SourceError
 from pipelines.lake.account import describe
-from pipelines.lake.period import last_reported
+from pipelines.lake.period import describe_period
 from pipelines.lake.persons import agree_on_people, find_people, records_needed, resolve_file
 from pipelines.lake.places import Place, checksum, entries, place_of, read_parquet, remove, write_parquet, write_whole
 from pipelines.lake.reading import MANIFEST, Lake, open_lake, quarantine_name
@@ -145,7 +145,8 @@ def _put_in_place(
     account, n_done = build(jobs, generation, before)
     manifest = describe(extract, receipts, account, manner.n_buckets) | {"generation": name}
     manifest |= {"pseudonym_key": manner.pseudonyms} if manner.pseudonyms else {}
-    manifest |= _end_of_data(generation, manifest["written"])
+    period, notes = describe_period(generation, manifest["written"])
+    manifest |= period | {"notes": dict(sorted({**manifest["notes"], **notes}.items()))}
     for file, frames in aside.items():
         path = generation / quarantine_name(file)
         rows = pl.concat(frames).sort("line", maintain_order=True)
@@ -166,11 +167,6 @@ def _name(extract: Extract, receipts: list[Receipt], jobs: list[Job], manner: Ma
     known += [(job.name, job.inputs) for job in jobs]
     digest = blake2b(json.dumps(known, sort_keys=True).encode(), digest_size=8)
     return f"generation-{digest.hexdigest()}"
-
-
-def _end_of_data(generation: Place, written: Collection[str]) -> dict[str, Any]:
-    period_end, last_month_id = last_reported(generation, written)
-    return {"period_end": str(period_end), "last_month_id": last_month_id}
 
 
 def _current(lake: Place) -> Place | None:

@@ -1,11 +1,11 @@
 """The report's dict and figures become one HTML page that opens offline: style and drawings inside, no script."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipelines.report import wording
 from pipelines.report.effects_facts import at_landmarks
@@ -27,10 +27,12 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         "p_value": wording.p_value,
         "percent": wording.percent,
         "interval": wording.interval,
+        "over_two_lines": _over_two_lines,
         "effect": wording.effect,
         "cell": _cell,
         "reason": wording.reason,
         "arm": wording.arm_label,
+        "question": wording.question,
         "verdict_number": _verdict_number,
     }
     page = environment.get_template("page.html")
@@ -41,9 +43,37 @@ def write_page(summary: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         figures={name: Markup(svg) for name, svg in figures.items()},  # our own drawings, escaped where drawn
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # our own file
         words=_sentences(summary),
+        remarks=gather_remarks(summary["effects"]["notes"]) if summary["effects"] else [],
         landmarks=at_landmarks(summary["effects"]["curves"]) if _has(summary, "curves") else [],
         table1=_group_rows(summary["table1"]["rows"]),
     )
+
+
+def gather_remarks(notes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each remark once, with where it was made: design, method, the outcomes there, and the contrasts of all that."""
+    remarks: dict[str, dict[tuple[Any, ...], list[str]]] = {}
+    for note in notes:
+        place = note["contrast"], note.get("design"), note.get("method")
+        outcomes = remarks.setdefault(note["note"].rstrip("."), {}).setdefault(place, [])
+        if note.get("outcome"):
+            outcomes.append(note["outcome"])
+    return [{"note": note, "places": _with_contrasts_together(places)} for note, places in remarks.items()]
+
+
+def _with_contrasts_together(places: Mapping[tuple[Any, ...], Sequence[str]]) -> list[dict[str, Any]]:
+    together: dict[tuple[Any, ...], list[str]] = {}
+    for (contrast, design, method), outcomes in places.items():
+        together.setdefault((design, method, tuple(outcomes)), []).append(contrast)
+    return [
+        {"design": design, "method": method, "outcomes": outcomes, "contrasts": contrasts}
+        for (design, method, outcomes), contrasts in together.items()
+    ]
+
+
+def _over_two_lines(estimate: str) -> Markup:
+    """A value above its interval, for tables with many of them side by side."""
+    value, bracket, limits = estimate.partition(" (")
+    return Markup("{}<br>({}").format(value, limits) if bracket else escape(value)
 
 
 def _has(summary: Mapping[str, Any], part: str) -> bool:

@@ -25,7 +25,7 @@ from pipelines.report import (
     trial,
 )
 from pipelines.report.known_misses import known_misses
-from pipelines.sources.submissions import MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
+from pipelines.sources.submissions import HEADER_DATES, HEADER_OF_NOBODY, MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN
 from pipelines.store import RunFolder
 
 NAME = store.SUMMARY
@@ -159,6 +159,7 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
         "n_files": len(account["files"]),
         "ignored_files": account.get("ignored_files", []),
         "submissions": _submissions(account.get("notes", {})),
+        "differing": _by_reason(account.get("differing", {}), "differing", log),
         "period_end": account.get("period_end"),
         "look_back": _look_back(account.get("look_back"), log),
         "not_yet_treated": _not_yet_treated(account.get("not_yet_treated"), log),
@@ -176,11 +177,16 @@ def release_data_account(account: dict[str, Any] | None, log: dc.DisclosureLog) 
 
 
 def _submissions(notes: Mapping[str, int]) -> dict[str, Any]:
-    """Months of providers, which are no counts of people: of which nothing says which submission counts, by table, and
-    those that are known from the rows of people alone."""
+    """Months of providers, which are no counts of people: of which nothing says which submission counts, by table,
+    those that are known from the rows of people alone, and headers that are not believed."""
     start = f"{SUBMISSION_UNKNOWN}:"
     unknown = [{"table": name.removeprefix(start), "months": n} for name, n in notes.items() if name.startswith(start)]
-    return {"unknown": unknown, "from_people": notes.get(MONTHS_OF_PEOPLE, 0)}
+    return {
+        "unknown": unknown,
+        "from_people": notes.get(MONTHS_OF_PEOPLE, 0),
+        "of_nobody": notes.get(HEADER_OF_NOBODY, 0),
+        "odd_dates": notes.get(HEADER_DATES, 0),
+    }
 
 
 def _sessions(found: dict[str, Any] | None, log: dc.DisclosureLog) -> dict[str, Any] | None:

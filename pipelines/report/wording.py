@@ -177,6 +177,10 @@ _LABELS = {
     "end_of_data": "Cut short by the end of the data",
     "provider_sent_nothing": "Cut short by a month in which the provider sent nothing",
     "provider_sent_too_few": "Cut short by a month in which the provider sent too few spells",
+    "moved_away": "Cut short by a move out of the area",
+    "closed_moved_away": "Closed because the person had moved out of the area",
+    "closed_another_reason": "Closed for another reason",
+    "closed_no_reason": "Closed without a reason on record",
     "same_provider": "At the provider of the index stay",
     "another_provider": "At another provider",
 }
@@ -306,6 +310,17 @@ def effect(value: float | None, scale: str) -> str:
     if scale == "risk_difference":
         return number(100 * value, 1)
     return number(value, 2) if scale.endswith("ratio") else number(value)
+
+
+def question(asked: Mapping[str, Any]) -> str:
+    """A question of a rule: 'Age, years at most 41', 'Detained on admission: no', 'NHS trust: not ZC4'."""
+    name, is_above = asked["covariate"], asked["sign"] == "above"
+    column, _, level = name.partition(" = ")
+    if not 0 < asked["threshold"] < 1 or not (level or name.startswith(("is_", "has_")) or name.endswith(" missing")):
+        return f"{label(name)} {asked['sign']} {number(asked['threshold'])}"
+    if level:
+        return f"{label(column)}: {'' if is_above else 'not '}{label(level)}"
+    return f"{label(name)}: {'yes' if is_above else 'no'}"
 
 
 def interval(estimate: dict[str, Any] | None) -> str:

@@ -8,17 +8,18 @@ hold, that is the submission of their rows. What neither rows nor names tell is 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import polars as pl
 
 from pipelines.id_order import sort_by_id
-from pipelines.tables import TABLES
+from pipelines.tables import TABLES, month_id
 
 SUPERSEDED = pl.Schema({"provider_id": pl.String, "month_id": pl.Int64, "submission_id": pl.String})
 NOTHING_SUPERSEDED = SUPERSEDED.to_frame()
 MONTH = ["provider_id", "month_id"]
 MONTHS_OF_PEOPLE, SUBMISSION_UNKNOWN = "months_from_person_rows", "submission_unknown"
+HEADER_OF_NOBODY, HEADER_DATES = "header_of_a_month_of_nobody", "header_dates_unlike_the_others"
 NONE_UNSURE = pl.Schema({"provider_id": pl.String, "month_id": pl.Int64}).to_frame()
 FILE_TYPES = {"primary": "1", "refresh": "2"}
 """What the name of a file may say of its rows, and the FileType that headers call it."""
@@ -93,6 +94,38 @@ def months_of_people(sent: Iterable[tuple[str, int, int]]) -> pl.DataFrame:
     table = TABLES["submission"]
     absent = [pl.lit(None, kind).alias(name) for name, kind in table.schema.items() if name not in dated.columns]
     return dated.with_columns(absent).select(*table.schema)
+
+
+def believed_months(sent: Iterable[int], recorded: Collection[int]) -> tuple[int, int]:
+    """First and last of the months `sent` (by the headers, any of them) that one mistyped header cannot have made: from
+    the first to the last of which anybody has a record, and on from there as long as each follows the one before.
+
+    `recorded`: the months of which anybody has a record. Where none of them was sent, the headers are all there is.
+    """
+    months = set(sent)
+    known = months & set(recorded) or months
+    first, last = min(known), max(known)
+    while first - 1 in months:
+        first -= 1
+    while last + 1 in months:
+        last += 1
+    return first, last
+
+
+def believe_dates(headers: pl.DataFrame) -> pl.DataFrame:
+    """Headers; where the dates of one lie otherwise beside its month's number than those of most headers do (an extract
+    may count its months otherwise), the dates that most would give the number."""
+    begins = pl.col("period_start_date")
+    ahead = month_id(begins.dt.year().cast(pl.Int64), begins.dt.month().cast(pl.Int64)) - pl.col("month_id")
+    often = headers.group_by(ahead=ahead).agg(n=pl.len())
+    usual = often.sort(-pl.col("n").cast(pl.Int64), pl.col("ahead").abs(), "ahead")["ahead"].first()
+    since = pl.col("month_id") + usual + 2  # months from January 1900
+    first = pl.date(1900 + since // 12, since % 12 + 1, 1)
+    is_odd = ahead != usual
+    return headers.with_columns(
+        period_start_date=pl.when(is_odd).then(first).otherwise("period_start_date"),
+        period_end_date=pl.when(is_odd).then(first.dt.month_end()).otherwise("period_end_date"),
+    )
 
 
 def _superseded(seen: pl.DataFrame, headers: pl.DataFrame, flags: pl.DataFrame) -> pl.DataFrame:

@@ -143,7 +143,6 @@ def test_counts_without_over_dispersion_fall_back_to_the_poisson_and_say_so() ->
         ([1, 0, 0.5, 0], [1, 1, 1, 1], "whole numbers of 0 or more"),
         ([1, 0, 1, 0], [1, 1, np.nan, 1], "needs an exposure"),
         ([1, 0, 1, 0], [1, 1, -1, 1], "needs an exposure"),
-        ([1, 0, 1, 0], [1, 1, 0, 1], "without any time at risk"),
         ([0, 0, 1, 0], [0, 0, 1, 1], "nobody in one of the arms"),
         ([1, np.nan, 1, 0], [1, 1, 1, 1], "keep_observed"),
     ],
@@ -152,6 +151,39 @@ def test_what_is_refused(method, outcome, exposure, message) -> None:
     values, baseline, design = by_hand(outcome, [1, 1, 0, 0], [1, 1, 1, 1])
     with pytest.raises(ValueError, match=message):
         method(values, np.array(exposure, dtype=float), baseline, design)
+
+
+def test_events_without_time_count_in_a_ratio_of_sums_and_are_told() -> None:
+    # Treated: 3 events in 2 years. Controls: weights 1, 1, 2 on 2, 0, 1 events in 0, 1, 1.5 years: 4 in 4.
+    outcome, baseline, design = by_hand([1, 2, 2, 0, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 2])
+    exposure = np.array([1.0, 1.0, 0.0, 1.0, 1.5])
+    difference, ratio = quasi_poisson(outcome, exposure, baseline, design)
+    assert (difference.value, ratio.value) == pytest.approx((0.5, 1.5))
+    # Residuals of the treated: -1/2 and 1/2 by 2 years. Of the controls: 2, -1 and, twice, -1/2, by 4 years.
+    assert difference.std_error == pytest.approx(np.sqrt(0.5 / 4 + (4 + 1 + 1) / 16))
+    assert str(difference.notes["warning"]).endswith("among the events of the rate, and add nothing to its time")
+    assert "1 people had 2 events and no time at risk: " in str(difference.notes["warning"])
+    outcome, baseline, in_sets = by_hand([1, 2, 2, 0, 1], [1, 1, 0, 0, 0], [1, 1, 0.5, 0.5, 1], [0, 1, 0, 0, 1])
+    both = str(quasi_poisson(outcome, exposure, baseline, in_sets)[0].notes["warning"])
+    assert "fewer than twenty independent matched sets" in both
+    assert "no time at risk" in both
+    with pytest.raises(ValueError, match="1 people had 2 events and no time at risk, which no negative binomial"):
+        negative_binomial(outcome, exposure, baseline, design)
+    told = quasi_poisson(np.array([1.0, 2, 0, 0, 1]), exposure, baseline, design)
+    assert "warning" not in told[0].notes
+
+
+def test_one_bedbound_person_among_many_moves_the_rate_by_his_events_alone() -> None:
+    """A minimal exposure in place of none would be the limit of this as it goes to 0."""
+    data, baseline, design = golden_counts("att")
+    time = data["years"].copy()
+    row = np.flatnonzero((data["n"] > 0) & (design.weights > 0) & ~design.treated)[0]
+    time[row] = 0.0
+    found = quasi_poisson(data["n"], time, baseline, design)
+    time[row] = 1e-9
+    near = quasi_poisson(data["n"], time, baseline, design)
+    for one, other in zip(found, near, strict=True):
+        assert (one.value, one.std_error) == pytest.approx((other.value, other.std_error), rel=1e-6)
 
 
 def test_an_arm_without_events_has_no_ratio() -> None:

@@ -10,14 +10,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.cohort import count_submitted_spells, lake_facts
 from pipelines.errors import SourceError
-from pipelines.lake import check_source, find_damage, write_lake
+from pipelines.extract import ExtractFacts
+from pipelines.lake import Lake, check_source, find_damage, write_lake
+from pipelines.look_back import count_months
+from pipelines.protocol import FollowUp
 from pipelines.sources.csv_files import read_header
 from pipelines.sources.extract import DEEPEST, read_description
 from pipelines.sources.omop import OmopSource
 from pipelines.sources.parquet_files import NO_DAY, as_text
 from pipelines.sources.participants import read_participants
-from tests.tiny_extract import CONTACT, PERSON, SPELL, SUBMISSION, account, load, read_all, tiny, write_extract
+from tests.tiny_extract import (
+    CONTACT,
+    PERSON,
+    SPELL,
+    SUBMISSION,
+    account,
+    header_of,
+    load,
+    read_all,
+    tiny,
+    write_extract,
+)
 
 SPELL_FILE = "MHS501HospProvSpell_2017.csv"
 BERTA = {"Person_ID": "Berta", "RecordNumber": "200"}
@@ -106,7 +121,7 @@ def test_a_description_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_a_record_number_of_two_people_lends_no_date_to_the_other(tmp_path: Path) -> None:
     score = {"MHS607UniqID": "1", "Person_ID": "Anna", **{key: PERSON[key] for key in ("RecordNumber", "OrgIDProv")}}
-    score |= {"UniqMonthID": "1402", "UniqServReqID": "R1", "UniqCareContID": "C1"}
+    score |= {"UniqMonthID": "1406", "UniqServReqID": "R1", "UniqCareContID": "C1"}
     score |= {"CodedAssToolType": "979641000000103", "PersScore": "3"}
     contacts = [CONTACT, CONTACT | {"Person_ID": "Berta", "CareContDate": "2017-05-03"}]
     tables = {"MHS201CareContact": contacts, "MHS607CodedScoreAssessmentAct": [score]}
@@ -241,7 +256,7 @@ def test_one_mistyped_day_does_not_move_the_end_of_the_data(tmp_path: Path, end:
         {"ReportingPeriodStartDate": "2108-05-01", "ReportingPeriodEndDate": "2108-05-31"},
         {"ReportingPeriodStartDate": "1917-05-01", "ReportingPeriodEndDate": "1917-05-31"},
         {"UniqMonthID": "2402"},
-        {"UniqMonthID": "1419"},  # 1406 is May 2017 (DOMAIN B1), 13 months before
+        {"UniqMonthID": "1419"},  # 13 months after May 2017 (DOMAIN B1: 1406)
         {"UniqMonthID": "1393"},
     ],
 )
@@ -250,7 +265,7 @@ def test_a_submission_far_from_its_month_does_not_move_the_end_of_the_data(
 ) -> None:
     lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | mistyped])
     assert account(lake, "MHS000")["quarantined_by_reason"] == {"no_month": 1}
-    assert (str(lake.period_end), lake.last_month_id) == (SUBMISSION["ReportingPeriodEndDate"], 1402)
+    assert (str(lake.period_end), lake.last_month_id) == (SUBMISSION["ReportingPeriodEndDate"], 1406)
 
 
 @pytest.mark.parametrize("month", ["1394", "1418"])
@@ -260,26 +275,58 @@ def test_an_extract_may_number_its_months_otherwise(tmp_path: Path, month: str) 
     assert lake.last_month_id == int(month)
 
 
-# May 2019, two years after the only month of the extract (DOMAIN B1: (2019 - 1900) * 12 + 5 - 3 = 1430).
-LATER = {"UniqMonthID": "1430", "ReportingPeriodStartDate": "2019-05-01", "ReportingPeriodEndDate": "2019-05-31"}
+MONTH = int(SUBMISSION["UniqMonthID"])
 
 
-def test_a_header_far_beyond_everything_does_not_move_the_end_of_the_data(tmp_path: Path) -> None:
-    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | LATER])
-    assert (str(lake.period_end), lake.last_month_id) == (SUBMISSION["ReportingPeriodEndDate"], 1402)
+@pytest.mark.parametrize("months", [2, 11, 12, 13, 24, 88 * 12, -2, -12, -13, -115 * 12])  # to 2105 and 1902
+def test_a_header_of_a_month_of_nobody_beyond_a_gap_moves_neither_start_nor_end(tmp_path: Path, months: int) -> None:
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, header_of(MONTH + months)], MHS201CareContact=[CONTACT])
+    facts = facts_of(lake)
+    assert (str(lake.period_end), lake.last_month_id) == ("2017-05-31", MONTH)
+    assert (facts.first_day, facts.submissions["month_id"].to_list()) == (date(2017, 5, 1), [MONTH])
+    assert facts.reach_of("contact") == (date(2017, 5, 1), date(2017, 5, 31))
+    assert facts.silence["month_id"].min() == MONTH - 1
+    assert lake.manifest["notes"] == {"header_of_a_month_of_nobody": 1}
+    assert account(lake, "MHS000")["rows_kept"] == 2
 
 
-def test_a_header_after_a_long_gap_counts_where_somebody_has_records(tmp_path: Path) -> None:
-    people = [PERSON, PERSON | {"UniqMonthID": LATER["UniqMonthID"]}]
-    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | LATER], MHS001MPI=people)
-    assert (str(lake.period_end), lake.last_month_id) == ("2019-05-31", 1430)
+@pytest.mark.parametrize("months", [2, 12, 24, -2, -12, -24])
+def test_a_header_beyond_a_gap_counts_where_somebody_has_records(tmp_path: Path, months: int) -> None:
+    people = [PERSON, PERSON | {"UniqMonthID": str(MONTH + months)}]
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, header_of(MONTH + months)], MHS001MPI=people)
+    assert lake.submissions["month_id"].to_list() == sorted([MONTH, MONTH + months])
+    assert lake.last_month_id == max(MONTH, MONTH + months)
+    assert lake.manifest["notes"] == {}
+
+
+def test_months_of_nobody_count_as_long_as_each_follows_the_one_before(tmp_path: Path) -> None:
+    months = [MONTH - 4, MONTH - 2, MONTH - 1, MONTH, MONTH + 1, MONTH + 2, MONTH + 4]
+    lake = load(tmp_path, MHS000Header=[header_of(month) for month in months])
+    assert lake.submissions["month_id"].to_list() == months[1:-1]
+    assert (facts_of(lake).first_day, str(lake.period_end)) == (date(2017, 3, 1), "2017-07-31")
+
+
+def test_a_gap_between_records_ends_nothing(tmp_path: Path) -> None:
+    months = [MONTH, MONTH + 3, MONTH + 9]  # of the one in the middle nobody has a record
+    people = [PERSON, PERSON | {"UniqMonthID": str(MONTH + 9)}]
+    lake = load(tmp_path, MHS000Header=[header_of(month) for month in months], MHS001MPI=people)
+    assert lake.submissions["month_id"].to_list() == months
+
+
+@pytest.mark.parametrize("year", ["2016", "2018"])
+def test_the_date_of_a_header_that_lies_a_year_off_its_number_is_read_by_the_number(tmp_path: Path, year: str) -> None:
+    """A year off is no more than an extract may count its months otherwise, so the header is not set aside."""
+    wrong = {"ReportingPeriodStartDate": f"{year}-06-01", "ReportingPeriodEndDate": f"{year}-06-30"}
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, header_of(MONTH + 1, **wrong), header_of(MONTH + 2)])
+    assert (facts_of(lake).first_day, str(lake.period_end)) == (date(2017, 5, 1), "2017-07-31")
+    assert lake.submissions["period_end_date"].to_list()[1] == date(2017, 6, 30)
+    assert lake.manifest["notes"] == {"header_dates_unlike_the_others": 1}
+
+
+def facts_of(lake: Lake) -> ExtractFacts:
+    return lake_facts(lake, count_submitted_spells(lake), count_months(lake), FollowUp())
 
 
 def test_a_month_without_people_shortly_after_the_others_counts(tmp_path: Path) -> None:
-    next_month = {
-        "UniqMonthID": "1403",
-        "ReportingPeriodStartDate": "2017-06-01",
-        "ReportingPeriodEndDate": "2017-06-30",
-    }
-    lake = load(tmp_path, MHS000Header=[SUBMISSION, SUBMISSION | next_month])
-    assert (str(lake.period_end), lake.last_month_id) == ("2017-06-30", 1403)
+    lake = load(tmp_path, MHS000Header=[SUBMISSION, header_of(1407)])
+    assert (str(lake.period_end), lake.last_month_id) == ("2017-06-30", 1407)

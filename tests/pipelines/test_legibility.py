@@ -53,7 +53,7 @@ def test_dates_in_another_form(tmp_path: Path, form: str) -> None:
 
 
 def test_month_numbers_of_another_kind(tmp_path: Path) -> None:
-    assert problems_of(tmp_path, lambda text: text.replace(",1402,", ",201705,")) == [
+    assert problems_of(tmp_path, lambda text: text.replace(",1406,", ",201705,")) == [
         "MHS501HospProvSpell_2017.csv: column UniqMonthID: 29 of 29 cells that hold something, line 2 the first, are "
         "no whole number that can stand there; allowed: digits, as in 1402 or 1402.0 in at least half of them"
     ]
@@ -119,13 +119,13 @@ def test_a_column_that_a_file_can_do_without_is_only_counted(tmp_path: Path) -> 
 def test_whole_numbers_with_a_point_are_whole_numbers(tmp_path: Path) -> None:
     lake = load(
         tmp_path,
-        MHS501HospProvSpell=spells(UniqMonthID="1402.0"),
-        MHS001MPI=[PERSON | {"UniqMonthID": "1402.00", "AgeRepPeriodStart": "30.0", "AgeRepPeriodEnd": "30.5"}],
+        MHS501HospProvSpell=spells(UniqMonthID="1406.0"),
+        MHS001MPI=[PERSON | {"UniqMonthID": "1406.00", "AgeRepPeriodStart": "30.0", "AgeRepPeriodEnd": "30.5"}],
         MHS502WardStay=[WARD | {"WardLocDistanceHome": "7.0"}],
     )
-    assert read_all(lake, "spell")["month_id"].to_list() == [1402] * N
+    assert read_all(lake, "spell")["month_id"].to_list() == [1406] * N
     (person,) = read_all(lake, "person_month").to_dicts()
-    assert (person["month_id"], person["age_start_years"], person["age_end_years"]) == (1402, 30, None)
+    assert (person["month_id"], person["age_start_years"], person["age_end_years"]) == (1406, 30, None)
     assert read_all(lake, "ward_stay")["distance_home"].to_list() == [7]
 
 

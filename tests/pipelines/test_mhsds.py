@@ -299,13 +299,13 @@ def test_rows_of_an_anonymous_provider_are_set_aside(tmp_path: Path, service: st
 
 def test_exact_duplicates_go_within_and_between_files(tmp_path: Path) -> None:
     source = write_extract(tmp_path / "source", tiny(MHS501HospProvSpell=[SPELL, OTHER, SPELL]))
-    again = [dict(reversed(row.items())) for row in (SPELL, OTHER | {"UniqMonthID": "1403"})]
+    again = [dict(reversed(row.items())) for row in (SPELL, OTHER | {"UniqMonthID": "1407"})]
     write_csv(source / "MHS501HospProvSpell_2018.csv", again)
     lake = write_lake(source, tmp_path / "lake")
     assert sorted(read_all(lake, "spell").select("spell_id", "month_id").rows()) == [
-        ("S1", 1402),
-        ("S2", 1402),
-        ("S2", 1403),
+        ("S1", 1406),
+        ("S2", 1406),
+        ("S2", 1407),
     ]
     assert account(lake, "MHS501HospProvSpell_2017")["rows_deduplicated"] == 1
     assert account(lake, "MHS501HospProvSpell_2018")["rows_deduplicated"] == 1
@@ -383,7 +383,7 @@ TEAM_6 = {"MHS102UniqID": "1", "Person_ID": "Anna", **KEYS, "UniqServReqID": "R1
     "ReferClosureDate": "2017-05-10",
 }
 DETAIL_6 = {
-    "UniqMonthID": "1402",
+    "UniqMonthID": "1406",
     "NHSEUniqSubmissionID": "70",
     "UniqCareProfTeamLocalID": "T1",
     "ServTeamTypeMH": "A06",
@@ -394,7 +394,7 @@ def test_version_6_teams_are_the_main_and_the_others_with_their_types(tmp_path: 
     details = [
         DETAIL_6,
         DETAIL_6 | {"UniqCareProfTeamLocalID": "T2", "ServTeamTypeMH": "a02"},
-        DETAIL_6 | {"UniqMonthID": "1403", "ServTeamTypeMH": "A11"},
+        DETAIL_6 | {"UniqMonthID": "1407", "ServTeamTypeMH": "A11"},
         DETAIL_6 | {"NHSEUniqSubmissionID": "71", "ServTeamTypeMH": "A14"},
     ]
     unknown = REFERRAL_6 | {"MHS101UniqID": "2", "UniqServReqID": "R2", "UniqCareProfTeamLocalID": "T3"}
@@ -436,10 +436,10 @@ def test_version_6_bed_class_and_attendance(tmp_path: Path) -> None:
 
 
 def test_submissions_tell_the_end_of_the_data(tmp_path: Path) -> None:
-    later = SUBMISSION | {"UniqMonthID": "1403"}
+    later = SUBMISSION | {"UniqMonthID": "1407"}
     later |= {"ReportingPeriodStartDate": "01/06/2017", "ReportingPeriodEndDate": "30/06/2017"}
     lake = load(tmp_path, MHS000Header=[later, SUBMISSION, SUBMISSION])
-    assert (lake.period_end, lake.last_month_id) == (date(2017, 6, 30), 1403)
+    assert (lake.period_end, lake.last_month_id) == (date(2017, 6, 30), 1407)
     assert lake.read_reference("submission").height == 2
 
 

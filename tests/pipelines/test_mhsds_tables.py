@@ -73,7 +73,7 @@ def test_three_kinds_of_leave_and_of_orders(tmp_path: Path) -> None:
 def test_a_version_6_ward_has_the_site_of_its_submission(tmp_path: Path) -> None:
     ward = {("MHAdmittedPatientClass" if k == "HospitalBedTypeMH" else k): v for k, v in WARD.items()}
     ward |= {"UniqWardCode": "RX1A", "NHSEUniqSubmissionID": "70"}
-    site = {"UniqMonthID": "1402", "NHSEUniqSubmissionID": "70", "UniqWardCode": "RX1A", "SiteIDOfWard": "rx101"}
+    site = {"UniqMonthID": "1406", "NHSEUniqSubmissionID": "70", "UniqWardCode": "RX1A", "SiteIDOfWard": "rx101"}
     other = site | {"NHSEUniqSubmissionID": "71", "SiteIDOfWard": "RX102"}
     lake = load(
         tmp_path,

@@ -24,6 +24,7 @@ from pipelines.method_settings import AlsoEffect
 from pipelines.protocol import Disclosure
 from pipelines.quality import QUALITY_SCHEMA
 from pipelines.report import render_report, summarise_for_terminal
+from pipelines.report.assumptions import describe_assumptions
 from pipelines.report.design_facts import read_overlap
 from pipelines.report.difference_facts import read_differences
 from pipelines.report.effects_facts import first_method
@@ -32,7 +33,8 @@ from pipelines.report.released import release_balance
 from pipelines.report.released_estimates import release_estimates
 from pipelines.report.rounded_effects import step_of_difference
 from pipelines.report.summarise import release_data_account, release_tables, summarise
-from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
+from pipelines.report.trial import describe_trial
+from pipelines.report.wording import effect, headline_sentence, interval, label, mid, number, percent, triad_sentence
 from pipelines.store import RunFolder, write_json, write_parquet
 from pipelines.tables import month_id
 from tests.report_fixture import (
@@ -494,6 +496,25 @@ def test_too_few_is_not_told_from_nothing_where_it_would_mean_a_small_count(
     assert found == {"submitted"} | ({"too_few", "nothing"} if is_told else {"nothing_or_too_few"})
 
 
+def test_the_page_says_how_moves_end_observation() -> None:
+    ends = {"censor_at": ["end_of_data", "moved_away"], "moved_away_codes": ["03"]}
+    protocol = make_protocol(follow_up=ends)
+    rows = [
+        ("closing", f"closed_{why}", n) for why, n in (("moved_away", 62), ("another_reason", 941), ("no_reason", 3))
+    ]
+    quality = pl.DataFrame(
+        [(part, name, None, None, None, n) for part, name, n in rows], schema=QUALITY_SCHEMA, orient="row"
+    )
+    shown = read_quality(release_quality(quality, protocol, DisclosureLog(protocol.disclosure)), protocol)
+    assert shown is not None
+    assert [row["n"] for row in shown["closings"]] == [60, 940, None]
+    assert label("closed_moved_away") == "Closed because the person had moved out of the area"
+    assert "Moving away" in [row["name"] for row in describe_assumptions(protocol)]
+    assert "Moving away" not in [row["name"] for row in describe_assumptions(make_protocol())]
+    said = str(describe_trial(protocol))
+    assert "ended early by the end of the data or a referral that the trust closed because the person had moved" in said
+
+
 def test_the_page_names_the_months_that_a_table_does_not_cover() -> None:
     protocol = make_protocol()
     quality = pl.DataFrame(
@@ -772,6 +793,37 @@ def test_sentences_are_cautious_in_both_directions() -> None:
     assert "does NOT include no effect" in triad_sentence(clear, "95 %")
     assert "includes no effect" in triad_sentence(unclear, "95 %")
     assert "could not be made" in triad_sentence(None, "95 %")
+
+
+SUBMISSIONS = {
+    "submission_unknown:spell": "still be there: Spell 1 month of a provider, Ward stay 3 months of providers.",
+    "months_from_person_rows": "12 months of providers count as submitted because rows of people came for them",
+    "header_of_a_month_of_nobody": "1 header says that a month was submitted that lies before or after all months",
+    "header_dates_unlike_the_others": "The dates of 2 headers do not fit the number of their month",
+}
+
+
+def test_the_page_says_what_is_in_doubt_about_submissions(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    account = run.read_json(store.DATA_ACCOUNT)
+    render_report(run, run.path, make_protocol(), FACTS)
+    without = visible(page(run))
+    numbers = dict(zip(SUBMISSIONS, (1, 12, 1, 2), strict=True)) | {"submission_unknown:ward_stay": 3}
+    pair = "UniqHospProvSpellID and UniqHospProvSpellNum"
+    store.write_json(
+        run.file(store.DATA_ACCOUNT),
+        account | {"notes": numbers, "differing": {pair: 42, "AttendStatus and AttendOrDNACode": 3}},
+    )
+    render_report(run, run.path, make_protocol(), FACTS)
+    said = visible(page(run))
+    for sentence in SUBMISSIONS.values():
+        assert sentence in said
+        assert sentence not in without
+    differing = "Rows in which two columns of a merged file say two things of one"
+    assert (
+        f"{differing}; the first column stands: {pair}: 40; AttendStatus and AttendOrDNACode: *." in said
+    )  # rounded, and suppressed
+    assert differing not in without
 
 
 @pytest.mark.parametrize(("n_people", "mean", "said"), [(287, 7.26, True), (7, 7.26, False), (0, None, False)])

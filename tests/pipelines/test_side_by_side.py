@@ -100,7 +100,7 @@ def test_people_of_a_dars_part_and_of_another(tmp_path: Path) -> None:
     lake = load(tmp_path, MHS201CareContact=union(CONTACT, dars))
     contacts = read_all(lake, "contact").sort("person_id")
     assert contacts["person_id"].to_list() == ["Anna", "Ben"]
-    assert contacts["record_id"].to_list() == ["100", "Ben RX1 1402"]
+    assert contacts["record_id"].to_list() == ["100", "Ben RX1 1406"]
 
 
 @pytest.mark.parametrize("der", ["Anna", ""])
@@ -115,8 +115,8 @@ def test_teams_and_sites_of_two_releases(tmp_path: Path) -> None:
     closed = {"ReferClosureDate": "", "ReferRejectionDate": ""}
     old = keys | closed | {"UniqCareProfTeamID": "T1", "ServTeamTypeRefToMH": "A02"}
     new = keys | closed | {"UniqOtherCareProfTeamLocalID": "T2", "NHSEUniqSubmissionID": "9"}
-    detail = {"NHSEUniqSubmissionID": "9", "UniqMonthID": "1402", "UniqCareProfTeamLocalID": "T2"}
-    ward = {"NHSEUniqSubmissionID": "9", "UniqMonthID": "1402", "UniqWardCode": "U2", "SiteIDOfWard": "RX102"}
+    detail = {"NHSEUniqSubmissionID": "9", "UniqMonthID": "1406", "UniqCareProfTeamLocalID": "T2"}
+    ward = {"NHSEUniqSubmissionID": "9", "UniqMonthID": "1406", "UniqWardCode": "U2", "SiteIDOfWard": "RX102"}
     v6_ward = renamed(
         WARD | {"HospitalBedTypeMH": "200", "UniqWardStayID": "W2"}, HospitalBedTypeMH="MHAdmittedPatientClass"
     )
@@ -179,7 +179,7 @@ def read_row(layout: SourceTable, names: list[str], filled: list[str]) -> pl.Dat
         for choice in column.names
         for name in choice
     }
-    sample = {"date": "2017-05-01", "int": "1402", "float": "3"}
+    sample = {"date": "2017-05-01", "int": "1406", "float": "3"}
     accepted = {"GenderIDCode": "2"}
     cells = {
         name.casefold(): [accepted.get(name, sample.get(kinds[name], name)) if name in filled else None]

@@ -38,7 +38,7 @@ def header(submission: str, file_type: str = "1", latest: str = "") -> dict[str,
 
 
 def flag(submission: str, latest: str) -> dict[str, str]:
-    return {"OrgIDProvider": "RX1", "UniqMonthID": "1402", "NHSEUniqSubmissionID": submission, "Der_IsLatest": latest}
+    return {"OrgIDProvider": "RX1", "UniqMonthID": "1406", "NHSEUniqSubmissionID": submission, "Der_IsLatest": latest}
 
 
 def spells(lake: Lake) -> list[str]:
@@ -88,7 +88,7 @@ def test_duplicates_go_first_and_each_row_is_counted_once(tmp_path: Path) -> Non
 
 
 def test_a_submission_of_another_provider_or_month_replaces_nothing(tmp_path: Path) -> None:
-    rows = [sent("A", "9"), sent("B", "10", OrgIDProv="RX2"), sent("C", "11", UniqMonthID="1403")]
+    rows = [sent("A", "9"), sent("B", "10", OrgIDProv="RX2"), sent("C", "11", UniqMonthID="1407")]
     assert spells(load(tmp_path, MHS501HospProvSpell=rows)) == ["A/9", "B/10", "C/11"]
 
 
@@ -163,7 +163,7 @@ def test_a_file_in_pieces_gives_the_lake_of_the_whole_file(tmp_path: Path, monke
     ],
 )
 def test_a_month_of_which_no_submission_counts_is_noted(tmp_path: Path, flags: Rows, n: int) -> None:
-    rows = [*TWICE, sent("C", "12", UniqMonthID="1403"), sent("D", "13", OrgIDProv="RX2")]
+    rows = [*TWICE, sent("C", "12", UniqMonthID="1407"), sent("D", "13", OrgIDProv="RX2")]
     lake = load(tmp_path, MHS501HospProvSpell=rows, MHSDS_SubmissionFlags=flags)
     assert lake.manifest["notes"] == ({"month_without_latest_submission": n} if n else {})
     assert "month_without_latest_submission" in RULES
@@ -226,18 +226,18 @@ def test_a_name_that_says_both_says_nothing(tmp_path: Path) -> None:
 
 def test_months_of_which_nothing_tells_the_submission_are_counted(tmp_path: Path) -> None:
     months = [
-        {"UniqMonthID": str(1402 + n), "ReportingPeriodStartDate": day, "ReportingPeriodEndDate": day}
+        {"UniqMonthID": str(1406 + n), "ReportingPeriodStartDate": day, "ReportingPeriodEndDate": day}
         for n, day in enumerate(("2017-05-31", "2017-06-30", "2017-07-31"))
     ]
     headers = [SUBMISSION | month | {"FileType": kind} for month in months[:2] for kind in ("1", "2", "2")]
-    rows = [SPELL | {"UniqMonthID": str(1402 + n), "MHS501UniqID": str(n)} for n in (0, 0, 1, 2)]
-    people = [PERSON | {"Person_ID": f"P{n}", "UniqMonthID": "1403", "RecordNumber": str(n)} for n in range(20)]
+    rows = [SPELL | {"UniqMonthID": str(1406 + n), "MHS501UniqID": str(n)} for n in (0, 0, 1, 2)]
+    people = [PERSON | {"Person_ID": f"P{n}", "UniqMonthID": "1407", "RecordNumber": str(n)} for n in range(20)]
     lake = load(
         tmp_path,
         MHS000Header=[*headers, SUBMISSION | months[2]],
         MHS001MPI=people,
         MHS501HospProvSpell=rows,
-        MHS502WardStay=[WARD | {"UniqMonthID": "1404"}],
+        MHS502WardStay=[WARD | {"UniqMonthID": "1408"}],
     )
     assert lake.manifest["notes"] == {"submission_unknown:person_month": 1, "submission_unknown:spell": 2}
     assert "submission_unknown:TABLE" in RULES

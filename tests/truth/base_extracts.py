@@ -116,7 +116,7 @@ def _made() -> Base:
     names = ("Anna", "Berta", "Zoë", "Dörte", "Emil", "Frida")
     people, spells, wards, contacts, scores, episodes, arrivals, deaths, ecds = ([] for _ in range(9))
     for n, person in enumerate(names):
-        for month in (1402, 1403):
+        for month in (1406, 1407):
             record = f"77{n}{month}"
             key = {"Person_ID": person, "RecordNumber": record, "OrgIDProv": "RX1" if n < 4 else "RX2"}
             key |= {"UniqMonthID": str(month), "NHSEUniqSubmissionID": f"900{month}"}
@@ -137,7 +137,7 @@ def _made() -> Base:
     contacts[1]["Person_ID"] = _OLD
     submissions = [
         SUBMISSION | {"UniqMonthID": str(month), "OrgIDProvider": provider, "NHSEUniqSubmissionID": f"900{month}"}
-        for month in (1402, 1403)
+        for month in (1406, 1407)
         for provider in ("RX1", "RX2")
     ]
     files = {
@@ -160,12 +160,12 @@ def _made() -> Base:
 
 
 def _pieces() -> Base:
-    """Whoever has rows of 1403 sent them once more, at the end of each file: no piece but the last shows it."""
+    """Whoever has rows of 1407 sent them once more, at the end of each file: no piece but the last shows it."""
     made = _made()
     files = dict(made.files)
     for name, content in made.files.items():
         if name.startswith("MHS"):
-            again = [line.replace(b"9001403", b"9101403") for line in content.splitlines(True) if b"9001403" in line]
+            again = [line.replace(b"9001407", b"9101407") for line in content.splitlines(True) if b"9001407" in line]
             files[name] = content + b"".join(again)
     return replace(made, name="pieces", files=files, piece_bytes=400)
 
