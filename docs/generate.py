@@ -57,9 +57,10 @@ and emergency attendances: the months with at least half the median number of ro
 observation period); from MHSDS's first month, or that of HES where it counts for earlier stays. Anywhere else the
 value is missing. Months between a table's first and last in which far too little of it came (`follow_up.gap_below`,
 `follow_up.silence_chance`; the data account and the report name them) are not covered either. In a look-back that is
-covered in part, what was seen counts, and nothing seen is missing. That a single provider was silent for some of a
-covered look-back is not taken into account. A table of few rows is taken to cover the extract to its first and last day
-unless chance would leave so little there less than once in a thousand times.
+covered in part, counts and rates are missing whatever was seen, an indicator is true where the thing was seen and
+missing elsewhere, and days since the latest event are there unless a later one may be missing. That a single provider
+was silent for some of a covered look-back is not taken into account. A table of few rows is taken to cover the extract
+to its first and last day unless chance would leave so little there less than once in a thousand times.
 
 What is done with a missing value is stated in the protocol (`missing`, `missing_of`) and in the report beside its
 share.

@@ -54,7 +54,8 @@ def count_months(lake: Lake) -> dict[str, pl.DataFrame]:
     by_day = {table: _count_days(lake, table, DAY_OF[table]) for table in _dated(lake)}
     if lake.has("observation_period"):
         return by_day
-    wanted = {table for covariate in REGISTRY.values() if covariate.none_is_known for table in covariate.tables}
+    of_time = [c for c in REGISTRY.values() if c.none_is_known or c.form in ("rate", "days_since")]
+    wanted = {table for covariate in of_time for table in covariate.tables}
     wanted |= {table for family in FAMILIES.values() for table in family.must_cover}
     wanted |= {"care_activity", *STAYS}  # the first of covariates from codes
     tasks = [delayed(_months_sent)(lake, bucket, sorted(wanted - NOT_BY_MONTH)) for bucket in range(lake.n_buckets)]

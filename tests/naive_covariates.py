@@ -74,7 +74,7 @@ def measure(row: Row, own: Own, world: World) -> Row:
         **person(stay, own),
         **service_use(stay, own, known),
         **diagnoses(stay, own, known),
-        **symptoms(stay, own),
+        **symptoms(stay, own, known),
         **community_care(stay, own, world.facts, known),
     }
 
@@ -97,7 +97,20 @@ class Known:
         return held and reaches and (end or until) <= self.last and not is_hit
 
     def count(self, n: int, tables: str, days: int | None, **window: Any) -> int | None:
-        return n if n or self.covers(tables, days, **window) else None
+        """A whole look-back's, or none."""
+        return n if self.covers(tables, days, **window) else None
+
+    def share(self, value: float | None, tables: str, days: int | None, **window: Any) -> float | None:
+        return value if self.covers(tables, days, **window) else None
+
+    def since(self, days: int | None, tables: str, until: date | None = None) -> int | None:
+        """Days since the latest event, if none that came later can be missing."""
+        until = until or self.stay["end_date"]
+        missing = {month for table in tables.split() for month in self.gaps.get(table, ())}
+        if days is None or until > self.last:
+            return None
+        between = [until - timedelta(days=n) for n in range(days + 1)]
+        return None if any(day.replace(day=1) in missing for day in between) else days
 
     def flag(self, is_so: bool, tables: str, days: int | None, **window: Any) -> bool | None:
         return True if is_so else (False if self.covers(tables, days, **window) else None)
@@ -130,7 +143,7 @@ def index_stay(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
         "distance_home_km": stay["distance_home"],
         "is_out_of_area": known.flag(is_out_of_area(stay, own), "spell referral", 0, **during),
         "n_delayed_days_index": known.count(len(delayed), "delayed_discharge", 0, **during),
-        "delayed_share_index": len(delayed) / length if delayed else known.count(0, "delayed_discharge", 0, **during),
+        "delayed_share_index": known.share(len(delayed) / length if delayed else 0, "delayed_discharge", 0, **during),
         "index_month": end.year * 12 + end.month,
         "discharge_month": str(end.month),
         "discharge_weekday": str(end.isoweekday()),
@@ -186,18 +199,19 @@ def earlier_stays(stay: Row, stays: list[Row], known: Known) -> Row:
         return sum((min(b, admission) - max(a, opens)).days for a, b in of_last(days))
 
     recent, recent_year = of_last(730), of_last(365)
+    since = min(((admission - b).days for _, b in recent), default=None)
     before = {"until": admission}
 
-    def nothing_or(value: int, spans: list[Any], days: int) -> int | None:
-        return value if spans or known.covers("spell stays", days, **before) else None
+    def whole(value: int, days: int) -> int | None:
+        return value if known.covers("spell stays", days, **before) else None
 
     return {
-        "n_prior_stays_730d": nothing_or(len(recent), recent, 730),
-        "n_prior_stays_730d_capped": nothing_or(min(len(recent), 4), recent, 730),
-        "n_prior_stays_365d": nothing_or(len(recent_year), recent_year, 365),
-        "prior_inpatient_days_730d": nothing_or(days_of(730), recent, 730),
-        "prior_inpatient_days_365d": nothing_or(days_of(365), recent_year, 365),
-        "days_since_last_discharge": min(((admission - b).days for _, b in recent), default=None),
+        "n_prior_stays_730d": whole(len(recent), 730),
+        "n_prior_stays_730d_capped": whole(min(len(recent), 4), 730),
+        "n_prior_stays_365d": whole(len(recent_year), 365),
+        "prior_inpatient_days_730d": whole(days_of(730), 730),
+        "prior_inpatient_days_365d": whole(days_of(365), 365),
+        "days_since_last_discharge": known.since(since, "stays", admission),
     }
 
 
@@ -254,7 +268,7 @@ def service_use(stay: Row, own: Own, known: Known) -> Row:
     def both(stem: str, latest: str, events: Iterable[date], tables: str, limit: int = 365) -> list[int]:
         ago = before(events, limit)
         found[f"n_{stem}_{limit}d_before"] = known.count(len(ago), tables, limit)
-        found[f"days_since_last_{latest}"] = min(ago, default=None)
+        found[f"days_since_last_{latest}"] = known.since(min(ago, default=None), tables)
         return ago
 
     team = "contact referral_team"
@@ -265,8 +279,8 @@ def service_use(stay: Row, own: Own, known: Known) -> Row:
     both("liaison", "liaison", contact_days(own, "56", {"A11"}), team)
     at_cmht = both("cmht_attended", "cmht_contact", contact_days(own, "56", {"A06"}), team)
     not_at_cmht = both("cmht_dna", "cmht_dna", contact_days(own, "3", {"A06"}), team)
-    found["dna_rate_365d_before"] = share(missed, attended)
-    found["cmht_dna_rate_365d_before"] = share(not_at_cmht, at_cmht)
+    found["dna_rate_365d_before"] = known.share(share(missed, attended), "contact", 365)
+    found["cmht_dna_rate_365d_before"] = known.share(share(not_at_cmht, at_cmht), team, 365)
     both("ed", "ed", emergency_days(own, lambda row: True), "emergency_attendance")
     both("mh_ed", "mh_ed", emergency_days(own, is_mental_health), "emergency_attendance")
     at_ed = emergency_days(own, is_self_harm)
@@ -392,7 +406,7 @@ def diagnoses(stay: Row, own: Own, known: Known) -> Row:
     }
 
 
-def symptoms(stay: Row, own: Own) -> Row:
+def symptoms(stay: Row, own: Own, known: Known) -> Row:
     nearest: dict[int, tuple[Any, float, int]] = {}
     for row in own.get("assessment", []):
         if row["tool_code"] not in HONOS or row["score"] not in (0, 1, 2, 3, 4) or row["assessment_date"] is None:
@@ -406,7 +420,7 @@ def symptoms(stay: Row, own: Own) -> Row:
     return {
         "honos_total": sum(scores.values()) / len(scores) * 12 if len(scores) >= 10 else None,
         **{f"honos_item_{item}": scores.get(item) for item in (2, 3, 6, 11)},
-        "days_since_honos": min((days for _, _, days in nearest.values()), default=None),
+        "days_since_honos": known.since(min((days for _, _, days in nearest.values()), default=None), "assessment"),
     }
 
 
@@ -432,7 +446,7 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
         "is_on_care_programme": known.flag(bool(programmes), "care_programme", 0),
         "days_on_care_programme": max(programmes, default=None),
         "has_care_plan_365d_before": known.flag(bool(planned), "care_plan", 365),
-        "days_since_care_plan": min(planned, default=None),
+        "days_since_care_plan": known.since(min(planned, default=None), "care_plan"),
     }
 
 

@@ -3,7 +3,8 @@
 A covariate is known before time zero (DOMAIN E1). `tables` are the canonical tables it needs (pipelines.tables; after a
 dot, a column that some extracts leave out, or the rows with one code; `stays` are the continuous stays). Where nothing
 was found, the value is 0 or False only if `none_is_known` and the extract holds all of these tables over the whole
-look-back; otherwise it is null. `measured_by` names the short function in pipelines/covariates that finds it.
+look-back; otherwise it is null. Counts and rates are null too where only a part of it is held (covariates.coverage).
+`measured_by` names the short function in pipelines/covariates that finds it.
 """
 
 from dataclasses import dataclass

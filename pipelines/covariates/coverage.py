@@ -1,8 +1,9 @@
-"""Where finding nothing means that there was nothing: the extract holds the tables, over the whole look-back.
+"""What is known of a look-back: the extract holds the tables over all of it, over some of it, or not at all.
 
-Choice made: what was seen is kept, also in a window that the extract covers in part; 0 and False are claimed only where
-all of it is covered, months between a table's first and last included, and are null elsewhere. A CDM observes each
-person from another day on (observation_period).
+Choice made: a count or a share is that of its whole look-back or null, since of one that is covered in part it would
+be too small for some months and not for others; months between a table's first and last are part of it. An indicator
+is true where the thing was seen, whatever was not, and false only where all is covered. Days since the latest event are
+known where no month in between is missing. A CDM observes each person from another day on (observation_period).
 """
 
 from datetime import date
@@ -20,12 +21,13 @@ KINDS: dict[Form, type[pl.DataType]] = {
     "indicator": pl.Boolean,
     "category": pl.String,
 }
+OF_THE_WHOLE: tuple[Form, ...] = ("count", "rate")
 NOTHING: dict[Form, int | float | bool] = {"count": 0, "rate": 0.0, "indicator": False}
 
 
 def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFrame:
     """`measured` (a row per index row, in its order) with 0 or False for covariates of which nothing was found where
-    that is knowledge. Every column gets the type of its form."""
+    that is knowledge, and null where what was found is not all there was. Every column gets the type of its form."""
     days = records.index.select(*KEY, "admission_date")
     frame = pl.concat([measured, days.select("admission_date"), observed_from(records, days)], how="horizontal")
     columns = []
@@ -37,6 +39,10 @@ def state_known_absences(records: Records, measured: pl.DataFrame) -> pl.DataFra
             nothing = pl.lit(NOTHING[covariate.form])
             is_none = value.is_null() & is_covered(records, covariate)
             value = pl.when(is_none).then(nothing.cast(KINDS[covariate.form])).otherwise(value)
+        if covariate.form in OF_THE_WHOLE:
+            value = pl.when(is_covered(records, covariate)).then(value)
+        if covariate.form == "days_since" and covariate.look_back_days < EVER:
+            value = pl.when(is_latest(records, covariate, value)).then(value)
         columns.append(value.alias(name))
     return frame.select(*KEY, *columns)
 
@@ -58,6 +64,19 @@ def is_covered(records: Records, covariate: Covariate) -> pl.Expr:
         return covered
     observed = (opens >= pl.col(":observed_from")).fill_null(True)
     return covered & observed & (opens >= max(start for start, _ in known))
+
+
+def is_latest(records: Records, covariate: Covariate, days: pl.Expr) -> pl.Expr:
+    """Whether an event `days` ago is the latest: the extract holds the tables from there to the day it counts from."""
+    day = pl.col("admission_date" if covariate.before == "admission" else "index_date")
+    known = pl.lit(True)
+    for table in covariate.tables:
+        reach = reach_of(records, table)
+        if reach is not None:
+            known &= day <= reach[1]
+        for first, end in records.facts.gaps_of(table):
+            known &= (day < first) | ((day - pl.lit(end)).dt.total_days() > days)
+    return known
 
 
 def reach_of(records: Records, table: str) -> Reach | None:

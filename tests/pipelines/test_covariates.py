@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from pipelines.cohort import follow_people
 from pipelines.covariate_registry import EVER, FORMS, OF_THE_COHORT, REGISTRY, unknown_names
 from pipelines.covariates import service_use
+from pipelines.extract import Span
 from pipelines.look_back import count_months, table_reach
 from pipelines.report.covariate_labels import COVARIATE_LABELS
 from pipelines.report.wording import label
@@ -28,9 +30,11 @@ MEASURED = [name for name in REGISTRY if name not in OF_THE_COHORT]
 KIND = {"count": pl.Int64, "days_since": pl.Int64, "rate": pl.Float64, "indicator": pl.Boolean, "category": pl.String}
 
 
-def baseline(world: World, reach: dict[str, tuple[date, date]] | None = None) -> dict[str, object]:
-    """Covariates of the only eligible row of a world whose tables reach as given."""
-    facts = replace(world.extract_facts(), reach=reach or {})
+def baseline(
+    world: World, reach: dict[str, Span] | None = None, gaps: dict[str, tuple[Span, ...]] | None = None
+) -> dict[str, object]:
+    """Covariates of the only eligible row of a world whose tables reach as given and leave the gaps out."""
+    facts = replace(world.extract_facts(), reach=reach or {}, gaps=gaps or {})
     nobody = pl.DataFrame(schema=PARTICIPANT.schema)
     held = frozenset(world.tables)
     people = follow_people(world.frames(), facts, nobody, world.eligibility, world.follow_up, held)
@@ -138,11 +142,58 @@ def test_none_is_nought_only_where_the_table_covers_the_whole_look_back(first: d
     assert baseline(world, {"contact": (first, LAST)})["n_dna_365d_before"] == n
 
 
-def test_what_was_seen_counts_in_a_look_back_that_is_covered_in_part() -> None:
+PARTS: dict[str, dict[str, Any]] = {
+    "begins late": {"reach": {"contact": (date(2016, 10, 1), LAST)}},
+    "leaves a month out": {"gaps": {"contact": ((date(2016, 12, 1), date(2016, 12, 31)),)}},
+    "leaves its first month out": {"gaps": {"contact": ((date(2016, 3, 1), date(2016, 3, 31)),)}},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_count_or_share_is_of_the_whole_look_back_or_null(part: str) -> None:
+    # Of two missed contacts in the year the table may hold one: neither 1 nor 1 of 1 is the year's number.
+    found = baseline(write_world(ELIGIBLE, contact=CONTACTS_BEFORE), **PARTS[part])
+    assert found["n_dna_365d_before"] is None
+    assert found["n_attended_365d_before"] is None
+    assert found["dna_rate_365d_before"] is None
+    assert found["days_since_last_dna"] == 30  # 1 March 2017: nothing is missing between it and the index date
+
+
+@pytest.mark.parametrize(
+    ("gap", "days"),
+    [
+        ((date(2017, 2, 1), date(2017, 2, 28)), 30),  # the event is on 1 March
+        ((date(2017, 1, 1), date(2017, 3, 31)), None),
+        ((date(2017, 4, 1), date(2017, 4, 30)), 30),  # after the index date
+    ],
+)
+def test_the_latest_event_is_not_known_where_a_later_one_may_be_missing(
+    gap: tuple[date, date], days: int | None
+) -> None:
     world = write_world(ELIGIBLE, contact=CONTACTS_BEFORE)
-    found = baseline(world, {"contact": (date(2016, 10, 1), LAST)})
-    assert found["n_dna_365d_before"] == 1
-    assert found["n_cmht_dna_365d_before"] is None
+    assert baseline(world, gaps={"contact": (gap,)})["days_since_last_dna"] == days
+
+
+def test_what_was_seen_is_true_whatever_was_not() -> None:
+    incidents = "month incident_kind_code\n2016-05 SELF_HARM"
+    world = write_world(ELIGIBLE, ward_incident=incidents, diagnosis="diagnosis_date diagnosis_code\n2016-01-01 F60")
+    gap = ((date(2016, 7, 1), date(2016, 7, 31)),)
+    kind = "ward_incident.incident_kind_code"
+    found = baseline(world, gaps={"diagnosis": gap, f"{kind}=SELF_HARM": gap, f"{kind}=SUBSTANCE": gap})
+    assert found["has_personality_disorder"] is True
+    assert found["has_substance_disorder"] is None
+    assert found["has_ward_self_harm_730d_before"] is True
+    assert found["has_ward_substance_misuse_730d_before"] is None
+
+
+def test_earlier_stays_are_counted_where_no_month_of_stays_is_missing() -> None:
+    for gap, n, since in (
+        ((date(2016, 6, 1), date(2016, 6, 30)), None, 101),  # from 20 November 2016 to 1 March 2017
+        ((date(2017, 1, 1), date(2017, 1, 31)), None, None),
+        ((date(2017, 4, 1), date(2017, 4, 30)), 1, 101),
+    ):
+        found = baseline(write_world(ELIGIBLE), gaps={"stays": (gap,), "spell": (gap,)})
+        assert (found["n_prior_stays_730d"], found["days_since_last_discharge"]) == (n, since)
 
 
 def test_none_is_not_known_where_the_table_ended_before_the_index_date() -> None:
