@@ -1,8 +1,8 @@
 """Does every method recover effects that are known, and do its 95 % intervals cover them? Simulated worlds × methods.
 
-Every design method is tried with a few effect methods, and every effect method with a matched and a weighted design
-(`REFERENCE_*`); the estimands other than the ATT in one world. Replicates: 500, fewer for the slow
-methods named in `FEW`. All numbers go into bench/truth.csv, a reading of them into bench/RESULTS.md.
+Every design method is tried with a few effect methods, and every effect method with a matched and a weighted design;
+the estimands other than the ATT in one world; some methods with options too (bench/truth_cells.py). Replicates: 500,
+fewer for slow methods. All numbers go into bench/truth.csv, a reading of them into bench/RESULTS.md.
 
     python bench/methods_truth.py [--replicates 500] [--worlds NAME ...] [--methods NAME ...] [--without NAME ...]
 """
@@ -13,8 +13,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
+from inspect import signature
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, get_args
@@ -36,27 +36,27 @@ from simulated_worlds import (
     draw_twins,
     expected,
 )
+from truth_cells import ALL_DESIGNS, ALL_EFFECTS, UNOBSERVED, cells_of, design_named, effect_named, methods_of
 
+from models.effects import keep_observed
+from models.observation import observation_weights
 from models.propensity import fit_propensity
 from models.recurrent import mean_count
 from models.refusals import Refused
-from models.registry import DESIGNS, EFFECTS, OutcomeKind, check_capability
-from models.results import Baseline, Design, Estimand, Estimate, Scale
+from models.registry import DESIGNS, EFFECTS, OutcomeKind
+from models.results import Baseline, Design, Estimand, Estimate, FloatArray, Scale
 from models.times import limits, risks
+from pipelines.diagnostics import judge_analysed
+from pipelines.method_settings.acceptance import Acceptance
 
 NUMBERS = ROOT / "bench" / "truth.csv"
-REFERENCE_DESIGNS = ("nearest_neighbour", "propensity_weighting")
-REFERENCE_EFFECTS = ("weighted_difference", "cumulative_incidence")
-WORLD_OF_OTHER_ESTIMANDS = "effects differ"
-FEW = {"causal_forest": 60, "censored_forest": 60, "cardinality_matching": 20}
-"""Replicates of methods that take long; all others get as many as asked for."""
 OUTCOMES = {"two_part": "amount"}
 """Outcomes of methods that are not for any continuous one."""
 SAME_TRUTH = {"censored_forest": ("cumulative_incidence", "time_lost")}
 """Methods too slow for a large trial, and those that estimate the same."""
 BY_KIND = "first_readmission_type"
 DAYS_A_YEAR = 365.25
-LEAVE_OUT = frozenset(name for name in DESIGNS if DESIGNS[name].makes_matched_sets) | {
+LEAVE_OUT = methods_of({name: method for name, method in DESIGNS.items() if method.makes_matched_sets}) | {
     "coarsened_exact",
     "subclassification",
     "cardinality_matching",
@@ -68,34 +68,6 @@ TWINS = 100_000
 POPULATION = 400_000
 RATIOS = frozenset(scale for scale in get_args(Scale) if scale.endswith("ratio"))
 LOWEST, HIGHEST = 0.93, 0.97
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One design with one effect method for one estimand."""
-
-    design: str
-    effect: str
-    estimand: Estimand
-
-    def replicates(self, most: int) -> int:
-        return min(most, FEW.get(self.design, most), FEW.get(self.effect, most))
-
-
-def cells_of(world: World, only: frozenset[str], never: frozenset[str]) -> list[Cell]:
-    """What is tried in one world: cells in which one of `only` takes part and none of `never`."""
-    estimands: tuple[Estimand, ...] = ("ATT",)
-    if world.name == WORLD_OF_OTHER_ESTIMANDS:
-        estimands = ("ATT", "ATE", "ATC", "ATO")
-    found = [
-        Cell(design, effect, estimand)
-        for estimand in estimands
-        for design in DESIGNS
-        for effect in EFFECTS
-        if design in REFERENCE_DESIGNS or effect in REFERENCE_EFFECTS
-        if any(check_capability(design, effect, estimand, kind) is None for kind in EFFECTS[effect].kinds)
-    ]
-    return [cell for cell in found if {cell.design, cell.effect} & only and not {cell.design, cell.effect} & never]
 
 
 def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -> list[dict[str, Any]]:
@@ -118,21 +90,25 @@ def one_replicate(job: tuple[World, int, int, frozenset[str], frozenset[str]]) -
     cells = [cell for cell in cells_of(world, only, never) if number < cell.replicates(most)]
     for name, estimand in dict.fromkeys((cell.design, cell.estimand) for cell in cells):
         place = {"world": world.name, "design": name, "estimand": estimand, "replicate": number}
-        effects = [cell.effect for cell in cells if (cell.design, cell.estimand) == (name, estimand)]
+        here = [cell for cell in cells if (cell.design, cell.estimand) == (name, estimand)]
+        of_design, options = design_named(name)
         try:
-            design = DESIGNS[name].function(baseline, treated, propensity, estimand=estimand, rng=rng)
+            design = DESIGNS[of_design].function(baseline, treated, propensity, estimand=estimand, rng=rng, **options)
         except Refused:
-            rows += [{**place, "effect": effect, "kind": "", "event": "", "scale": "refused"} for effect in effects]
+            rows += [{**place, "effect": cell.effect, "kind": "", "event": "", "scale": "refused"} for cell in here]
             continue
         focal = {"ATT": treated, "ATC": ~treated}.get(estimand, np.ones_like(treated))
         # Least-variance weights of nought leave nobody out: others stand for the same population.
         kept = focal & (design.weights > 0) if name in LEAVE_OUT else focal
         drops, drops_many = kept.sum() < focal.sum(), kept.sum() < MOSTLY * focal.sum()
-        for effect in effects:
-            for kind in EFFECTS[effect].kinds:
-                if check_capability(name, effect, estimand, kind) is not None or (drops_many and kind not in at):
+        for cell in here:
+            for kind in cell.kinds():
+                if drops_many and kind not in at:
                     continue  # what is true of the people kept is known for expectations only
+                effect = cell.effect
                 where = {**place, "effect": effect, "kind": kind}
+                if world.unobserved:
+                    where["withheld"] = is_withheld(effect, getattr(outcomes, kind), baseline, design)
                 try:
                     estimates = estimate(effect, kind, outcomes, baseline, design, rng)
                 except Refused:
@@ -175,9 +151,12 @@ def estimate(
 ) -> list[tuple[str, Estimate]]:
     """What one method says of all people, as the pipeline calls it: the event it is about, where it tells several, and
     the estimate."""
-    function = EFFECTS[effect].function
+    name, options = effect_named(effect)
+    function = EFFECTS[name].function
     if kind in VALUE_KINDS:
-        found = function(getattr(outcomes, OUTCOMES.get(effect, kind)), baseline, design, rng=rng, kind=kind)
+        study = getattr(outcomes, OUTCOMES.get(effect, kind)), baseline, design
+        study = study if options.get("unobserved") == "weights" else keep_observed(*study)
+        found = function(*study, rng=rng, kind=kind, **options)
     elif kind == "count":
         found = function(outcomes.count, outcomes.until / DAYS_A_YEAR, baseline, design)
     elif kind == "recurrent":
@@ -190,6 +169,29 @@ def estimate(
         return [(of.event, item) for of in found.effects for item in of.estimates]
     listed = found if isinstance(found, tuple) else found.estimates
     return [("", item) for item in listed if item.subgroup == "all"]
+
+
+def is_withheld(effect: str, values: FloatArray, baseline: Baseline, design: Design) -> bool:
+    """Whether a study at the thresholds' defaults would not estimate this outcome, for who is left to be analysed."""
+    observed = np.isfinite(values)
+    analysed = np.where(observed, design.weights, 0.0)
+    name, options = effect_named(effect)
+    if options.get("unobserved") == "weights":
+        by = signature(EFFECTS[name].function).parameters
+        try:
+            analysed = observation_weights(
+                values,
+                baseline,
+                design,
+                "weights",
+                l2_penalty=by["observation_penalty"].default,
+                largest=by["largest_observation_weight"].default,
+                counted=(design.weights > 0).astype(np.float64) if name == "g_computation" else None,
+            ).weighted.weights
+        except Refused:
+            return True
+    verdicts = judge_analysed(baseline, design, analysed, observed, Acceptance(), is_randomised=False)
+    return not all(verdict["passed"] for verdict in verdicts)
 
 
 def on_scale(means: tuple[float, float], scale: str) -> float:
@@ -240,7 +242,8 @@ def judge(rows: pl.DataFrame) -> pl.DataFrame:
             found.append({**facts, "replicates": group.height})
             continue
         of = (facts["estimand"], facts["effect"], facts["kind"], facts["event"], facts["scale"])
-        target = truth(worlds[facts["world"]], *of)
+        world = worlds[facts["world"]]
+        target = truth(world, *of)
         aim = group["truth_of_kept"].fill_null(target).to_numpy()
         value, lower, upper, error = (group[name].to_numpy() for name in ("value", "lower", "upper", "std_error"))
         given = np.isfinite(value) & np.isfinite(error)
@@ -255,6 +258,7 @@ def judge(rows: pl.DataFrame) -> pl.DataFrame:
                 "without_interval": int((~given).sum()),
                 "truth": target,
                 "share_leaving_out": float(group["truth_of_kept"].is_not_null().mean()),
+                "share_withheld": float(group["withheld"].mean()) if world.unobserved else None,
                 "bias": float(miss.mean()) if given.any() else None,
                 "empirical_se": float(miss.std(ddof=1)) if given.sum() > 1 else None,
                 "mean_se": float(error[given].mean()) if given.any() else None,
@@ -278,10 +282,10 @@ def with_earlier(table: pl.DataFrame, numbers: Path) -> pl.DataFrame:
     texts = ("kind", "event")
     old = pl.read_csv(numbers, schema_overrides=dict.fromkeys(texts, pl.String))
     old = old.with_columns(pl.col(texts).fill_null(""))
-    known = pl.col("design").is_in(list(DESIGNS)) & pl.col("effect").is_in(list(EFFECTS))
+    known = pl.col("design").is_in(ALL_DESIGNS) & pl.col("effect").is_in(ALL_EFFECTS)
     keys = ["world", "design", "estimand", "effect"]
     both = pl.concat([old.filter(known).join(table, on=keys, how="anti"), table], how="diagonal_relaxed")
-    places = {name: place for place, name in enumerate([*(world.name for world in WORLDS), *DESIGNS, *EFFECTS])}
+    places = {name: place for place, name in enumerate([*(world.name for world in WORLDS), *ALL_DESIGNS, *ALL_EFFECTS])}
     order = [pl.col(name).replace_strict(places) for name in ("design", "effect", "world")]
     return both.sort("estimand", "kind", *order, "event", "scale", maintain_order=True)
 
@@ -313,6 +317,7 @@ def as_markdown(table: pl.DataFrame) -> str:
             of = [event] * bool(event) + [scale] * (scale not in ("risk_difference", "mean_difference"))
             name = f"{effect} ({', '.join(of)})".replace("_", " ") if of else effect
             lines.append(f"| {design} | {name} | {' | '.join(texts)} |")
+    lines += _withheld(table)
     refused = table.filter(pl.col("scale") == "refused")
     if refused.height:
         lines += ["", "Refused (replicates): "]
@@ -322,15 +327,32 @@ def as_markdown(table: pl.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _withheld(table: pl.DataFrame) -> list[str]:
+    """How often the thresholds keep a study from what the world without everybody's outcome shows."""
+    if "share_withheld" not in table.columns:
+        return []
+    first = table.filter(pl.col("share_withheld").is_not_null() & pl.col("scale").is_in(FIRST_SCALES))
+    of_design = first.filter(pl.col("kind") == "continuous").group_by("design", "effect", maintain_order=True).first()
+    if of_design.is_empty():
+        return []
+    texts = [f"{row['design']} × {row['effect']} {100 * row['share_withheld']:.0f}" for row in of_design.to_dicts()]
+    return [
+        "",
+        f"In “{UNOBSERVED}” covariates foretell otherwise in the two arms whose outcome is not observed; who is left "
+        "is judged by the default thresholds (`[acceptance]`), and a study would have withheld the outcome in this "
+        f"many % of the replicates: {'; '.join(texts)}. Coverage above counts them all.",
+    ]
+
+
 def _numbers_of_replicates(table: pl.DataFrame) -> str:
-    of_worlds = table.filter(pl.col("scale") != "refused").group_by("world").agg(pl.col("replicates").max())
+    of_worlds = table.group_by("world").agg(pl.col("replicates").max())
     least, most = (int(number) for number in (of_worlds["replicates"].min(), of_worlds["replicates"].max()))
     return str(most) if least == most else f"{least} to {most}"
 
 
 def _not_in(table: pl.DataFrame) -> str:
     tried = {*table["design"], *table["effect"]}
-    missing = [name for name in (*DESIGNS, *EFFECTS) if name not in tried]
+    missing = [name for name in (*ALL_DESIGNS, *ALL_EFFECTS) if name not in tried]
     return f"Not run: {', '.join(missing)}. " if missing else ""
 
 
@@ -346,7 +368,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 def replicate_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of every replicate; each world's are kept in `--work` and not drawn again."""
-    only, never = frozenset(options.methods or (*DESIGNS, *EFFECTS)), frozenset(options.without)
+    only, never = frozenset(options.methods or (*ALL_DESIGNS, *ALL_EFFECTS)), frozenset(options.without)
     with get_context("spawn").Pool(options.processes) as pool:
         for world in (world for world in WORLDS if not options.worlds or world.name in options.worlds):
             started = time.monotonic()

@@ -1,8 +1,9 @@
 """Worlds whose effect is known, drawn as arrays: people, who was treated, and outcomes of every kind.
 
 Treatment follows a logistic model of five covariates; the binary outcome a logistic, the continuous one a linear model
-of the same covariates, so that every method's working model holds, whichever it uses. Times come from proportional
-cause-specific hazards given the covariates: readmissions in a process with a personal frailty, ended by death.
+of the same covariates, so that every method's working model holds, whichever it uses (in one world both bend). Times
+come from proportional cause-specific hazards given the covariates: readmissions in a process with a personal frailty,
+ended by death.
 
 The truth of an estimand is what a trial of its population would show: for binary and continuous outcomes from the
 expectations themselves, for times by the effect method itself on a twin population, in which everybody is present once
@@ -15,7 +16,7 @@ from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from models.results import Baseline, BoolArray, Design, Estimand, FloatArray, IntArray
 
@@ -40,6 +41,9 @@ class World:
     deaths          expected share of the untreated who die within the horizon, all else absent
     lost            share whose observation ends early, more often at high x1 (0: nobody's)
     trusts          0, or the number of trusts, which differ in outcome and share of treated; exact groups
+    unobserved      share of values (not of times) that are not observed at x1 = 0: of the treated more at high x1, of
+                    the others more at low x1 (0: nobody's)
+    bends           how much treatment and outcome depend on the square of x1 and on x1 times x2
     """
 
     name: str
@@ -51,6 +55,8 @@ class World:
     deaths: float = 0.05
     lost: float = 0.0
     trusts: int = 0
+    unobserved: float = 0.0
+    bends: float = 0.0
 
 
 WORLDS = (
@@ -64,6 +70,8 @@ WORLDS = (
     World("observation ends early", lost=0.4),
     World("trusts", trusts=12),
     World("no effect", effect=0.0),
+    World("outcomes not observed", unobserved=0.1),
+    World("selection and outcome bend", bends=0.25),
 )
 
 
@@ -84,6 +92,7 @@ class People:
 class Outcomes:
     """Outcomes of n people.
 
+    binary, continuous    values; nan where not observed, as amount
     amount                0 for many, a gamma amount for the others, as days in hospital are
     day, event            first of readmission (1), death (2), end of observation (0), at most HORIZON
     event_by_kind         the same, with 3 for readmissions of another kind, three in ten
@@ -162,10 +171,13 @@ def draw_outcomes(
     np.minimum.at(first, event_row, event_day)
     event = np.where(first <= until, EVENT, np.where(died, DIED, CENSORED))
     is_other = (event == EVENT) & (rng.random(n) < SHARE_OF_OTHER_KIND)
+    hidden = np.zeros(n, dtype=np.bool_)
+    if world.unobserved and as_observed:
+        hidden = rng.random(n) < expit(logit(world.unobserved) + np.where(treated, 0.9, -0.9) * people.matrix[:, 0])
     return Outcomes(
-        binary=binary.astype(np.float64),
-        continuous=continuous,
-        amount=amount,
+        binary=np.where(hidden, np.nan, binary),
+        continuous=np.where(hidden, np.nan, continuous),
+        amount=np.where(hidden, np.nan, amount),
         day=np.minimum(first, until),
         event=event.astype(np.int64),
         event_by_kind=np.where(is_other, OTHER_KIND, event).astype(np.int64),
@@ -202,11 +214,15 @@ def _draw_covariates(world: World, n: int, rng: np.random.Generator) -> tuple[Fl
 
 
 def _leaning(world: World, matrix: FloatArray, trust: IntArray) -> FloatArray:
-    return np.asarray(world.selection * matrix @ SELECTION + _of_trust(world, 0.5)[trust])
+    return np.asarray(world.selection * matrix @ SELECTION + _of_trust(world, 0.5)[trust] + _bend(world, matrix))
 
 
 def _level(world: World, people: People) -> FloatArray:
-    return np.asarray(people.matrix @ PROGNOSIS + _of_trust(world, 0.4)[people.trust])
+    return np.asarray(people.matrix @ PROGNOSIS + _of_trust(world, 0.4)[people.trust] + _bend(world, people.matrix))
+
+
+def _bend(world: World, matrix: FloatArray) -> FloatArray:
+    return np.asarray(world.bends * (matrix[:, 0] ** 2 - 1.0 + matrix[:, 0] * matrix[:, 1]))
 
 
 def _effect(world: World, people: People) -> FloatArray:

@@ -49,6 +49,16 @@ in 1,000 called so without a gap; not judged where usual is fewer than `follow_u
 month in which spells or ward stays have a gap as a whole, ends observation
 like a month without a submission. That a single provider left out another table, such as contacts, is not noticed.
 
+**Moving away.** Where `follow_up.censor_at` names `moved_away`, observation ends on the first day, from time zero on,
+on which the trust of the index stay (under whatever code it has in the end) closed a referral, or a team's part of one,
+with a code of `follow_up.moved_away_codes`. Another trust's closing does not count, since it may mean a move towards
+this one; nor does anything seen later undo it, since those seen again are those who came back or were admitted. It is
+not the default: an extract of the whole country sees who moves within it. The codes have no default either. Public
+code of NHS England (github.com/nhsengland/MHSDS, `CMH Dashboard` and others, 2025) counts `03` and `07` together as
+"person moved / requested discharge", and `02` and `04` as "treatment complete / further treatment not appropriate".
+Which of `03` and `07` is the move was not confirmed: look it up in the NHS Data Dictionary, REFERRAL CLOSURE REASON. A
+run stops where no referral was closed with one of the codes. Moves of people without an open referral are not seen.
+
 **Deaths.** Without a table of deaths `died_<days>d` is null and nobody can be treated as dead: the other outcomes and
 the cumulative incidence of readmission then count people who died as people who did not come back. The data account
 says so (`deaths`). An extract of MHSDS with inpatients' deaths only, told by the discharge, is such an extract.

@@ -58,6 +58,7 @@ from pipelines.quality import (
     count_provider_months,
     list_table_gaps,
     measure_bucket,
+    refuse_unknown_moves,
 )
 from pipelines.sources.participants import UNLINKED, account_of_list, bridge_participants, list_unlinked
 from pipelines.sources.table import read_table
@@ -220,6 +221,8 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
     key = cohort.select("row_id", *KEY)
     baseline = _with_row_id(key, _frames(found, "baseline"))
     missing = count_missing(cohort, baseline)
+    records = add_up([part.quality.records for part in found])
+    refuse_unknown_moves(records, protocol.follow_up)
     if protocol.covariates.codes is not None:
         eligible = [part.filter("is_eligible") for part in _frames(found, "cohort")]
         codes = measure_codes(lake, eligible, facts, protocol.covariates.codes)
@@ -243,7 +246,7 @@ def build_cohort(lake: Lake, listed: pl.DataFrame, quarantined: pl.DataFrame, pr
         excluded=unlinked,
         quarantined=quarantined,
         account=account | {"participants": account_of_list(listed, quarantined, unlinked)},
-        quality=add_up([*[part.quality.records for part in found], providers, gaps, missing]),
+        quality=add_up([records, providers, gaps, missing]),
         outcome_quality=add_up([part.quality.outcomes for part in found]),
     )
 

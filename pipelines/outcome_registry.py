@@ -308,8 +308,9 @@ _DESCRIBED = (
         "censored_day",
         "Last day that was observed",
         "Where observation ended before follow-up did: the end of the data, or of the last month before the provider "
-        "fell silent",
-        ("submission",),
+        "fell silent, or (where the protocol names `moved_away`) the day on which the trust closed a referral because "
+        "the person had moved out of its area",
+        ("submission", "referral", "referral_team"),
         "K12",
         "nothing; unobserved outcomes are null",
     ),

@@ -117,6 +117,8 @@ def _what_a_cdm_does_not_hold(protocol: "Protocol") -> list[str]:
         problems.append(
             "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
         )
+    if "moved_away" in protocol.follow_up.censor_at:
+        problems.append("follow_up.censor_at: leave out moved_away; an OMOP CDM does not tell why a referral closed")
     return problems
 
 

@@ -195,8 +195,16 @@ class FollowUp(Section):
     """How long, and what ends it early."""
 
     days: int = Field(365, ge=1, le=3650, description="Days of follow-up after time zero")
-    censor_at: tuple[Literal["end_of_data", "provider_silence"], ...] = Field(
-        ("end_of_data", "provider_silence"), description="What ends observation; death is a competing event"
+    censor_at: tuple[Literal["end_of_data", "provider_silence", "moved_away"], ...] = Field(
+        ("end_of_data", "provider_silence"),
+        description="What ends observation; death is a competing event. `moved_away`: the day on which the trust of "
+        "the index stay closed a referral because the person had moved out of its area, whatever is seen of them "
+        "afterwards; for extracts of some providers, since one of the whole country sees who moves within it",
+    )
+    moved_away_codes: tuple[Annotated[str, Field(pattern="^[0-9A-Z]{2}$")], ...] = Field(
+        (),
+        description="For `moved_away`: the codes of `ReferClosReason` (two characters) that say so in your release. "
+        "There is no default: take them from the NHS Data Dictionary, REFERRAL CLOSURE REASON",
     )
     silence_below: float = Field(
         0.5,
@@ -227,6 +235,12 @@ class FollowUp(Section):
         "this share of its usual number, unless chance may have left so few, is not covered by it: what needs the "
         "table then is missing, never 0. 0: no such month is looked for",
     )
+
+    @model_validator(mode="after")
+    def _codes_say_who_moved(self) -> Self:
+        if ("moved_away" in self.censor_at) != bool(self.moved_away_codes):
+            raise ValueError("censor_at with moved_away and moved_away_codes need each other: give both or neither")
+        return self
 
 
 class TableOutcome(Section):

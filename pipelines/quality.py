@@ -12,8 +12,10 @@ from typing import Any
 import polars as pl
 
 from pipelines.codelists import LIST_OF_COLUMN, read_codelist
+from pipelines.errors import CohortError
 from pipelines.extract import MONTH, MONTH_SCHEMA, ExtractFacts, month_id_of
-from pipelines.outcomes import observation_end
+from pipelines.outcomes import closed_referrals, find_moves, observation_end
+from pipelines.outcomes.moves import MOVED, REFERRAL
 from pipelines.protocol import FollowUp
 from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells, usable_deaths
 from pipelines.tables import month_id
@@ -30,6 +32,7 @@ KEY = [name for name in QUALITY_SCHEMA if name != "n"]
 UNKNOWN_LEVEL = "unknown"
 ICD10 = "02"
 ICD10_CODE = r"^[A-Z][0-9]{2}"
+CLOSED_MOVED, CLOSED_OTHERWISE, CLOSED_UNSAID = "closed_moved_away", "closed_another_reason", "closed_no_reason"
 ONLY_AFTER_DISCHARGE = ("discharge_method_code", "destination_code")
 
 
@@ -55,9 +58,9 @@ def measure_bucket(
     follow_up: FollowUp,
 ) -> BucketQuality:
     """Quality of one bucket's canonical tables and of the stays, cohort and outcomes made of them."""
-    records = pl.concat([count_codes(tables), count_linkage(tables, stays, facts)])
+    records = pl.concat([count_codes(tables), count_linkage(tables, stays, facts), count_closings(tables, follow_up)])
     followed = outcomes.join(cohort.select("person_id", "index_date", "arm", "trust"), on=["person_id", "index_date"])
-    ends = count_ends(followed, stays, usable_deaths(tables), facts, follow_up)
+    ends = count_ends(followed, stays, usable_deaths(tables), find_moves(tables, follow_up), facts, follow_up)
     after = pl.concat([count_readmission_providers(followed, stays), ends])
     return BucketQuality(records, after)
 
@@ -135,25 +138,64 @@ def count_readmission_providers(followed: pl.DataFrame, stays: pl.DataFrame) -> 
     return _tally(back.join(there, on=["person_id", "start_date"]).with_columns(state=state), "readmission")
 
 
+def count_closings(tables: Mapping[str, pl.DataFrame], follow_up: FollowUp) -> pl.DataFrame:
+    """Part `closing`: closed referrals by why they, or a team's part of them, were closed; nothing where moves out of
+    the area do not end observation."""
+    if MOVED not in follow_up.censor_at:
+        return _rows([])
+    reason = pl.col("closure_reason_code")
+    closed = closed_referrals(tables).group_by(REFERRAL)
+    found = closed.agg(is_move=reason.is_in(follow_up.moved_away_codes).any(), is_said=reason.is_not_null().any())
+    n_moved, n_said = int(found["is_move"].sum()), int(found["is_said"].sum())
+    counts = {CLOSED_MOVED: n_moved, CLOSED_OTHERWISE: n_said - n_moved, CLOSED_UNSAID: found.height - n_said}
+    return _rows([{"part": "closing", "subject": name, "n": n} for name, n in counts.items()])
+
+
+def refuse_unknown_moves(records: pl.DataFrame, follow_up: FollowUp) -> None:
+    """A protocol that counts on moves needs records that tell them: else everybody would be taken to have stayed.
+
+    Raises CohortError where no referral was closed for that reason; `records` are the counts of everybody.
+    """
+    if MOVED not in follow_up.censor_at:
+        return
+    said = dict(records.filter(pl.col("part") == "closing").select("subject", "n").iter_rows())
+    if said[CLOSED_MOVED] == 0:
+        why = (
+            "no closed referral of the extract says why it was closed (ReferClosReason)"
+            if said[CLOSED_OTHERWISE] == 0
+            else f"no referral of the extract was closed with {' or '.join(follow_up.moved_away_codes)}"
+        )
+        raise CohortError(f"follow_up.censor_at names moved_away, but {why}")
+
+
 def count_ends(
-    followed: pl.DataFrame, stays: pl.DataFrame, death: pl.DataFrame, facts: ExtractFacts, follow_up: FollowUp
+    followed: pl.DataFrame,
+    stays: pl.DataFrame,
+    death: pl.DataFrame,
+    moves: pl.DataFrame,
+    facts: ExtractFacts,
+    follow_up: FollowUp,
 ) -> pl.DataFrame:
-    """Part `observation`: index stays by arm, followed to the end (or to death), or what cut that short (K12, I15)."""
+    """Part `observation`: index stays by arm, followed to the end (or to death), or what cut that short (K12, I15);
+    what ends on the same day as a move did not end by it."""
     submitted_as = stays.select("person_id", "provider_id", index_date="end_date")
     index = followed.join(submitted_as, on=["person_id", "index_date"], maintain_order="left")
     data_only = follow_up.model_copy(update={"censor_at": tuple(set(follow_up.censor_at) - {"provider_silence"})})
-    never_thin = replace(facts, thin=pl.DataFrame(schema=MONTH_SCHEMA))
+    never_thin, nobody = replace(facts, thin=pl.DataFrame(schema=MONTH_SCHEMA)), moves.clear()
     cut = index.select(
         "arm",
         "censored_day",
         "died_day",
-        at_end_of_data=observation_end(index, death, facts, data_only)["censored_day"],
-        at_silence=observation_end(index, death, never_thin, follow_up)["censored_day"],
+        at_end_of_data=observation_end(index, death, nobody, facts, data_only)["censored_day"],
+        at_silence=observation_end(index, death, nobody, never_thin, follow_up)["censored_day"],
+        without_moves=observation_end(index, death, nobody, facts, follow_up)["censored_day"],
     )
     is_whole = pl.col("censored_day").is_null() | (pl.col("died_day") <= pl.col("censored_day")).fill_null(False)
     state = (
         pl.when(is_whole)
         .then(pl.lit("whole"))
+        .when(pl.col("censored_day").ne_missing(pl.col("without_moves")))
+        .then(pl.lit(MOVED))
         .when(pl.col("censored_day").eq_missing(pl.col("at_end_of_data")))
         .then(pl.lit("end_of_data"))
         .when(pl.col("censored_day").eq_missing(pl.col("at_silence")))

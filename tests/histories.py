@@ -56,7 +56,9 @@ def _write_world(choose: Choose, most_people: int) -> World:
             participants.append(_participant(writer, person_id, spells))
     if writer.mostly(False, True):
         del writer.tables["emergency_attendance"]
-    return World(writer.tables, _facts(writer, period_end), participants, _eligibility(writer), _follow_up(writer))
+    rules = _facts(writer, period_end), participants, _eligibility(writer), _follow_up(writer)
+    _close_referrals(writer)
+    return World(writer.tables, *rules)
 
 
 class _Writer:
@@ -346,9 +348,25 @@ def _eligibility(writer: _Writer) -> Eligibility:
 
 def _follow_up(writer: _Writer) -> FollowUp:
     # A provider of a small world has a spell or two in most months, if that.
+    ends = writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",))
+    given = {
+        "silence_below": writer.mostly(0.5, 0.9, 0.0),
+        "silence_chance": writer.mostly(1.0, 0.4, 0.001),
+        "silence_minimum_spells": writer.mostly(1, 2, 30),
+    }
+    codes = writer.pick((), (), ("03",), ("03", "04"))
     return FollowUp(
-        censor_at=writer.mostly(("end_of_data", "provider_silence"), ("end_of_data",)),
-        silence_below=writer.mostly(0.5, 0.9, 0.0),
-        silence_chance=writer.mostly(1.0, 0.4, 0.001),
-        silence_minimum_spells=writer.mostly(1, 2, 30),
+        censor_at=(*ends, "moved_away") if codes else ends,
+        moved_away_codes=codes,
+        **given,
     )
+
+
+def _close_referrals(writer: _Writer) -> None:
+    """By whom, mostly by where the person was in hospital, and why each row of a referral or of a team was closed."""
+    known: dict[str, list[str]] = {}
+    for spell in writer.tables["spell"]:
+        known.setdefault(spell["person_id"], []).append(spell["provider_id"])
+    for row in (*writer.tables["referral"], *writer.tables["referral_team"]):
+        row["closure_reason_code"] = writer.pick("03", "03", "04", "02", None)
+        row["provider_id"] = writer.pick(*PROVIDERS, *3 * known.get(row["person_id"], []))

@@ -54,7 +54,7 @@ def observe(
     index_date, days = stay["end_date"], follow_up.days
     death = death_date(own)
     died_day = None if death is None or not 1 <= (death - index_date).days <= days else (death - index_date).days
-    observed_days = max((last_observed_day(stay, facts, follow_up) - index_date).days, 0)
+    observed_days = max((last_observed_day(stay, own, facts, follow_up) - index_date).days, 0)
     censored_day = observed_days if observed_days < days else None
     later = [s for s in stays if is_readmission(s, eligibility) and day_of(s, index_date) >= 1]
     first = first_seen(later, index_date, days, died_day, censored_day)
@@ -86,7 +86,7 @@ def observe_rates(
     index_date, days = stay["end_date"], follow_up.days
     key = {"person_id": stay["person_id"], "index_date": index_date}
     death = death_date(own)
-    last = min(days, max((last_observed_day(stay, facts, follow_up) - index_date).days, 0))
+    last = min(days, max((last_observed_day(stay, own, facts, follow_up) - index_date).days, 0))
     if death is not None and 1 <= (death - index_date).days <= days:
         last = min(last, (death - index_date).days)
     later = [s for s in stays if is_readmission(s, eligibility) and 1 <= day_of(s, index_date) <= last]
@@ -271,8 +271,35 @@ def is_readmission(stay: Row, eligibility: Eligibility) -> bool:
     return eligibility.zero_day_stays_are_readmissions or not stay["is_zero_day"]
 
 
-def last_observed_day(stay: Row, facts: Facts, follow_up: FollowUp) -> date:
-    """K12: the end of the data, or the end of the last month before the index provider first falls silent."""
+def last_observed_day(stay: Row, own: Mapping[str, list[Row]], facts: Facts, follow_up: FollowUp) -> date:
+    """K12: the end of the data, or the end of the last month before the index provider first falls silent, or the day
+    of a move away, whichever comes first."""
+    moved = [day for day in moves(stay, own, facts, follow_up) if day >= stay["end_date"]]
+    return min([last_submitted_day(stay, facts, follow_up), *moved])
+
+
+def moves(stay: Row, own: Mapping[str, list[Row]], facts: Facts, follow_up: FollowUp) -> list[date]:
+    """The days on which the trust of the stay closed a referral, or a team's part of one, for a move away. A team
+    without a day of its own left with the referral."""
+    if "moved_away" not in follow_up.censor_at:
+        return []
+    referrals = latest_month_of_each(own.get("referral", []), "referral_id")
+    closed = {row["referral_id"]: row["closed_date"] for row in referrals}
+    days = [(row, row["closed_date"]) for row in referrals]
+    for row in latest_month_of_each(own.get("referral_team", []), "referral_id", "team_id"):
+        days.append((row, row["closed_date"] or closed.get(row["referral_id"])))
+    trust = providers_after(stay["submitted_provider"], facts)[-1]
+    return [
+        day
+        for row, day in days
+        if day is not None
+        and row["closure_reason_code"] in follow_up.moved_away_codes
+        and providers_after(row["provider_id"], facts)[-1] == trust
+    ]
+
+
+def last_submitted_day(stay: Row, facts: Facts, follow_up: FollowUp) -> date:
+    """The end of the data, or of the last month before the index provider first falls silent."""
     if "provider_silence" not in follow_up.censor_at:
         return facts.period_end
     codes = providers_after(stay["submitted_provider"], facts)

@@ -139,8 +139,9 @@ def outcome_values(of_rows: pl.DataFrame, outcome: str) -> FloatArray:
 
     An event or a death that was seen in a window cut short does not count: without an event such a window is unknown,
     so that keeping it for its event would let people leave the comparison for want of one. When observation ends (the
-    end of the data, a provider's silence) is known for everybody beforehand, whatever happens to them. Windows that a
-    table of the outcome's events leaves before that are null already, for the same reason (outcomes/seen.py).
+    end of the data, a provider's silence) is known for everybody beforehand, whatever happens to them; a move out of
+    the area is not, but it is looked for in the whole window, after an event as before it. Windows that a table of the
+    outcome's events leaves before that are null already, for the same reason (outcomes/seen.py).
     """
     values = pl.col(outcome).cast(pl.Float64)
     window = window_of(outcome)

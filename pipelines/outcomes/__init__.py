@@ -1,8 +1,9 @@
 """What happened after time zero: readmission, death, contacts, emergency use; and when observation ended.
 
 Choice made (DOMAIN A5, K11-K15): the first later adult psychiatric stay at any provider within the follow-up; death
-competes; the end of the data and a provider's silence censor. A value that was not observed is null, never 0. What each
-outcome means is said in pipelines/outcome_registry.py; a family's function in measures.py has its name.
+competes; the end of the data, a provider's silence and a move out of the area (where asked for) censor. A value that
+was not observed is null, never 0. What each outcome means is said in pipelines/outcome_registry.py; a family's function
+in measures.py has its name.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +16,16 @@ from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
 from pipelines.outcomes.events import events_of
 from pipelines.outcomes.exposure import Reach, count_observed, list_readmissions
+from pipelines.outcomes.moves import closed_referrals, find_moves
 from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
 from pipelines.outcomes.observation import observation_end
 from pipelines.outcomes.seen import KEY, Events, Seen, follow, is_covered, where
 from pipelines.protocol import FollowUp
 
 __all__ = [
+    "closed_referrals",
     "count_observed",
+    "find_moves",
     "follow_outcomes",
     "list_readmissions",
     "measure_outcomes",
@@ -59,7 +63,7 @@ def follow_outcomes(
         stays: the stays that count as readmissions.
         present: tables the extract holds.
     """
-    observed = observation_end(index, tables["death"], facts, follow_up)
+    observed = observation_end(index, tables["death"], find_moves(tables, follow_up), facts, follow_up)
     reach = {table: facts.reach_of(table) if table in present else None for table in tables}
     rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
     return Followed(rows, events, reach, facts.gaps)

@@ -57,6 +57,18 @@ _NOT_YET_TREATED = (
 )
 
 
+_MOVED_AWAY = (
+    "Moving away",
+    "Observation ends on the day on which the trust of the index stay closed a referral because the person had moved "
+    "out of its area, whatever was seen of them later: those seen again are those who came back or were admitted, and "
+    "keeping them for it would choose people by outcome. Curves and rates without weights for the end of observation, "
+    "and outcomes of whole windows without weights for the unobserved, take movers to be like those of their group who "
+    "stayed; with weights, like those who are also alike in the covariates. The dead cannot move any more, so that "
+    "whole windows keep them more often than others, with weights or without: where many die or move, read the curves, "
+    "which allow for it.",
+)
+
+
 def _unobserved_outcomes(protocol: Protocol) -> list[tuple[str, str]]:
     """What weights for outcomes not observed assume, where a specification has them."""
     named, weighing = protocol.effects.methods_by_name(), weighing_the_unobserved(protocol)
@@ -88,6 +100,7 @@ def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
         ("No interference", "One person’s allocation does not change another person’s outcome."),
         *_missing_covariates(protocol),
         *_unobserved_outcomes(protocol),
+        *([_MOVED_AWAY] if "moved_away" in protocol.follow_up.censor_at else []),
         *([_NOT_YET_TREATED] if protocol.not_yet_treated else []),
         ("Honest records", "The records find events equally well in both groups; silence is not read as health."),
     ]
@@ -121,8 +134,8 @@ def describe_limits(protocol: Protocol) -> list[str]:
 def _cdm_limits(protocol: Protocol) -> list[str]:
     """What an OMOP CDM leaves open (DOMAIN D3, D4)."""
     unknown = (
-        "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments, and ends "
-        "observation where its observation periods end."
+        "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments. The data "
+        "end with its last observation period; somebody whose own period ends earlier counts as observed until then."
     )
     if protocol.source.stays == "any_inpatient":
         return ["This study follows any stay in hospital: where the page says psychiatric, read any.", unknown]

@@ -52,6 +52,7 @@ def release_quality(quality: pl.DataFrame, protocol: Protocol, log: dc.Disclosur
         ("linkage", _release_counts),
         ("repair", _release_counts),
         ("stay", _release_counts),
+        ("closing", _release_counts),
     ):
         mine = quality.filter(pl.col("part") == part)
         if mine.height:
@@ -172,6 +173,7 @@ def read_quality(released: pl.DataFrame, protocol: Protocol) -> dict[str, Any] |
         "linkage": _named_counts(parts.get("linkage", empty)),
         "repairs": _named_counts(parts.get("repair", empty)),
         "stays": _named_counts(parts.get("stay", empty)),
+        "closings": _named_counts(parts.get("closing", empty)),
         "observation": _by_arm(parts.get("observation", empty)),
         "readmissions": _by_arm(parts.get("readmission", empty)),
     }

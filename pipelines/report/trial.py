@@ -140,7 +140,11 @@ def _codes(protocol: Protocol) -> str:
 
 
 def _follow_up(protocol: Protocol) -> str:
-    ends = {"end_of_data": "the end of the data", "provider_silence": "a provider that stopped submitting"}
+    ends = {
+        "end_of_data": "the end of the data",
+        "provider_silence": "a provider that stopped submitting",
+        "moved_away": "a referral that the trust closed because the person had moved out of its area",
+    }
     reasons = " or ".join(ends[name] for name in protocol.follow_up.censor_at)
     censored = f"; ended early by {reasons}" if reasons else ""
     return f"{protocol.follow_up.days} days{censored}. Death is a competing event"

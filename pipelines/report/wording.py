@@ -177,6 +177,10 @@ _LABELS = {
     "end_of_data": "Cut short by the end of the data",
     "provider_sent_nothing": "Cut short by a month in which the provider sent nothing",
     "provider_sent_too_few": "Cut short by a month in which the provider sent too few spells",
+    "moved_away": "Cut short by a move out of the area",
+    "closed_moved_away": "Closed because the person had moved out of the area",
+    "closed_another_reason": "Closed for another reason",
+    "closed_no_reason": "Closed without a reason on record",
     "same_provider": "At the provider of the index stay",
     "another_provider": "At another provider",
 }

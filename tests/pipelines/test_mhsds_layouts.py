@@ -194,6 +194,8 @@ def read_year(year: int) -> Extract:
     }
     wards, contacts, periods = (tables[name] for name in ("MHS502WardStay", "MHS201CareContact", "MHS401MHActPeriod"))
     people = tables["MHS001MPI"]
+    for row in tables["MHS102ServiceTypeReferredTo"]:
+        row["ReferClosReason"] = "3" if row["ReferClosureDate"] else ""  # a code that lost its nought
     spell = {"UniqHospProvSpellID": "UniqHospProvSpellID"}
     ward = spell | {"UniqWardStayID": "UniqWardStayID"}
     made = {
@@ -262,11 +264,11 @@ def as_v5(tables: Extract, names: dict[str, str] = V5_NAMES) -> Extract:
         row["SiteIDOfTreat"] = sites.get((row["NHSEUniqSubmissionID"], row["UniqWardCode"]), "")
     older["MHS102ServiceTypeReferredTo"] = [
         {"MHS102UniqID": row["MHS102UniqID"]}
-        | team_row(row, row["UniqOtherCareProfTeamLocalID"], types, row["ReferClosureDate"])
+        | team_row(row, row["UniqOtherCareProfTeamLocalID"], types, row["ReferClosureDate"], row["ReferClosReason"])
         for row in older["MHS102ServiceTypeReferredTo"]
     ] + [
         {"MHS102UniqID": f"main {row['MHS101UniqID']}"}
-        | team_row(row, row["UniqCareProfTeamLocalID"], types, row["ServDischDate"])
+        | team_row(row, row["UniqCareProfTeamLocalID"], types, row["ServDischDate"], row["ReferClosReason"])
         for row in older["MHS101Referral"]
         if row["UniqCareProfTeamLocalID"]
     ]
@@ -281,10 +283,13 @@ def as_v5(tables: Extract, names: dict[str, str] = V5_NAMES) -> Extract:
     return {name: rows for name, rows in renamed.items() if rows}
 
 
-def team_row(row: dict[str, str], team: str, types: dict[tuple[str, str], str], closed: str) -> dict[str, str]:
+def team_row(
+    row: dict[str, str], team: str, types: dict[tuple[str, str], str], closed: str, reason: str
+) -> dict[str, str]:
     cells = {key: row[key] for key in (*KEYS, "UniqServReqID")}
     kind = types.get((row["NHSEUniqSubmissionID"], team), "")
-    return cells | {"UniqCareProfTeamID": team, "ServTeamTypeRefToMH": kind, "ReferClosureDate": closed}
+    closing = {"ReferClosureDate": closed, "ReferClosReason": reason}
+    return cells | {"UniqCareProfTeamID": team, "ServTeamTypeRefToMH": kind} | closing
 
 
 def as_v4(tables: Extract) -> Extract:

@@ -83,6 +83,18 @@ def test_thin_months_are_met_in_those_worlds() -> None:
     assert differs >= 3
 
 
+def test_moves_are_met_in_those_worlds() -> None:
+    differs = 0
+    for seed in range(40):
+        world = random_world(seed, most_people=100)
+        ends = tuple(end for end in world.follow_up.censor_at if end != "moved_away")
+        stayed = world.follow_up.model_copy(update={"censor_at": ends, "moved_away_codes": ()})
+        without = replace(world, follow_up=stayed).follow_fast()["outcomes"]
+        found = zip(world.follow_fast()["outcomes"], without, strict=True)
+        differs += sum(row["censored_day"] != other["censored_day"] for row, other in found)
+    assert differs >= 10
+
+
 EVERY_BRANCH: set[object] = {
     *(("rule", rule) for rule in RULE_ORDER),
     ("rule", None),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.codelists import CODELISTS, LIST_OF_COLUMN, read_codelist
-from pipelines.errors import SourceError
+from pipelines.errors import CohortError, SourceError
 from pipelines.extract import add_up_spells, count_spells, thin_months
 from pipelines.protocol import FollowUp
 from pipelines.quality import (
@@ -21,6 +21,7 @@ from pipelines.quality import (
     count_missing,
     count_provider_months,
     measure_bucket,
+    refuse_unknown_moves,
 )
 from pipelines.tables import TABLES
 from tests.histories import random_world
@@ -158,6 +159,11 @@ def test_where_people_were_readmitted(provider: str, mergers: str | None, where:
     assert counts(measure(world).outcomes, "readmission", "arm", "state") == {("virtual", where): 1}
 
 
+ENDS = {"censor_at": ["end_of_data", "provider_silence", "moved_away"], "moved_away_codes": ["03"]}
+MOVED = {"follow_up": ENDS}
+MOVE = "referral_id closed_date closure_reason_code\nr1 2017-06-15 03"
+
+
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
@@ -166,6 +172,11 @@ def test_where_people_were_readmitted(provider: str, mergers: str | None, where:
         ({"silent": "provider from until\nRAA 2017-06 2017-06"}, "provider_sent_nothing"),
         ({"silent": "provider from until\nRAA 2017-06 2017-06", "death": "death_date\n2017-04-05"}, "whole"),
         ({"follow_up": {"silence_chance": 1, "silence_minimum_spells": 1}}, "provider_sent_too_few"),
+        (MOVED | {"referral": MOVE}, "moved_away"),
+        (MOVED | {"referral": MOVE, "period_end": "2017-05-31"}, "end_of_data"),
+        (MOVED | {"referral": MOVE, "period_end": "2017-06-15"}, "end_of_data"),  # the day of the move
+        (MOVED | {"referral": MOVE, "silent": "provider from until\nRAA 2017-05 2017-05"}, "provider_sent_nothing"),
+        (MOVED | {"referral": MOVE, "silent": "provider from until\nRAA 2017-07 2017-07"}, "moved_away"),
     ],
 )
 def test_how_follow_up_ended(changes: dict[str, Any], state: str) -> None:
@@ -175,6 +186,48 @@ def test_how_follow_up_ended(changes: dict[str, Any], state: str) -> None:
     mine = [f"p {line} -" for line in ELIGIBLE.strip().splitlines()[1:]]
     world = write_world("\n".join(["person spell start end ward provider month", *mine, *crowd]), **changes)
     assert counts(measure(world).outcomes, "observation", "arm", "state") == {("virtual", state): 1}
+
+
+def test_why_referrals_were_closed() -> None:
+    referral = """
+        referral_id  closed_date  closure_reason_code  month
+        sent_twice   2017-06-15   03                   2017-06
+        sent_twice   2017-06-15   03                   2017-07
+        another      2017-06-15   02                   2017-06
+        unsaid       2017-06-15   -                    2017-06
+        by_team      2017-06-15   -                    2017-06
+        open         -            03                   2017-06
+    """
+    team = """
+        referral_id  team_id  closed_date  closure_reason_code  month
+        by_team      one      -            03                   2017-06
+        by_team      two      2017-06-01   02                   2017-06
+        another      one      -            -                    2017-06
+    """
+    world = write_world(ELIGIBLE, referral=referral, referral_team=team, **MOVED)
+    found = counts(measure(world).records, "closing", "subject")
+    assert found == {"closed_moved_away": 2, "closed_another_reason": 1, "closed_no_reason": 1}
+    plain = write_world(ELIGIBLE, referral=referral, referral_team=team)
+    assert counts(measure(plain).records, "closing", "subject") == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("02", "no referral of the extract was closed with 03"),
+        ("-", "no closed referral of the extract says why it was closed"),
+        ("03", None),
+    ],
+)
+def test_a_protocol_that_counts_on_moves_is_refused_where_none_is_told(reason: str, why: str | None) -> None:
+    referral = f"referral_id closed_date closure_reason_code\nr1 2017-06-15 {reason}"
+    world = write_world(ELIGIBLE, referral=referral, **MOVED)
+    if why is None:
+        refuse_unknown_moves(measure(world).records, world.follow_up)
+    else:
+        with pytest.raises(CohortError, match=why):
+            refuse_unknown_moves(measure(world).records, world.follow_up)
+    refuse_unknown_moves(measure(world).records, FollowUp())
 
 
 def test_months_of_providers() -> None:

@@ -24,6 +24,7 @@ from pipelines.method_settings import AlsoEffect
 from pipelines.protocol import Disclosure
 from pipelines.quality import QUALITY_SCHEMA
 from pipelines.report import render_report, summarise_for_terminal
+from pipelines.report.assumptions import describe_assumptions
 from pipelines.report.design_facts import read_overlap
 from pipelines.report.difference_facts import read_differences
 from pipelines.report.effects_facts import first_method
@@ -32,7 +33,8 @@ from pipelines.report.released import release_balance
 from pipelines.report.released_estimates import release_estimates
 from pipelines.report.rounded_effects import step_of_difference
 from pipelines.report.summarise import release_data_account, release_tables, summarise
-from pipelines.report.wording import effect, headline_sentence, interval, mid, number, percent, triad_sentence
+from pipelines.report.trial import describe_trial
+from pipelines.report.wording import effect, headline_sentence, interval, label, mid, number, percent, triad_sentence
 from pipelines.store import RunFolder, write_json, write_parquet
 from pipelines.tables import month_id
 from tests.report_fixture import (
@@ -492,6 +494,25 @@ def test_too_few_is_not_told_from_nothing_where_it_would_mean_a_small_count(
     protocol = make_protocol(follow_up={"silence_minimum_spells": minimum})
     found = set(release_quality(quality, protocol, DisclosureLog(protocol.disclosure))["state"])
     assert found == {"submitted"} | ({"too_few", "nothing"} if is_told else {"nothing_or_too_few"})
+
+
+def test_the_page_says_how_moves_end_observation() -> None:
+    ends = {"censor_at": ["end_of_data", "moved_away"], "moved_away_codes": ["03"]}
+    protocol = make_protocol(follow_up=ends)
+    rows = [
+        ("closing", f"closed_{why}", n) for why, n in (("moved_away", 62), ("another_reason", 941), ("no_reason", 3))
+    ]
+    quality = pl.DataFrame(
+        [(part, name, None, None, None, n) for part, name, n in rows], schema=QUALITY_SCHEMA, orient="row"
+    )
+    shown = read_quality(release_quality(quality, protocol, DisclosureLog(protocol.disclosure)), protocol)
+    assert shown is not None
+    assert [row["n"] for row in shown["closings"]] == [60, 940, None]
+    assert label("closed_moved_away") == "Closed because the person had moved out of the area"
+    assert "Moving away" in [row["name"] for row in describe_assumptions(protocol)]
+    assert "Moving away" not in [row["name"] for row in describe_assumptions(make_protocol())]
+    said = str(describe_trial(protocol))
+    assert "ended early by the end of the data or a referral that the trust closed because the person had moved" in said
 
 
 def test_the_page_names_the_months_that_a_table_does_not_cover() -> None:

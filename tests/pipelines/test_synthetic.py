@@ -8,16 +8,17 @@ every seed.
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.cohort import count_submitted_spells, follow_people, lake_facts
+from pipelines.cohort import People, count_submitted_spells, follow_people, lake_facts
 from pipelines.errors import SourceError
-from pipelines.lake import write_lake
+from pipelines.lake import Lake, write_lake
 from pipelines.look_back import count_months
-from pipelines.protocol import load_protocol
+from pipelines.protocol import FollowUp, load_protocol
 from pipelines.sources import synthetic
 from pipelines.sources.participants import read_participants
 from pipelines.sources.synthetic import write_extract
@@ -326,17 +327,30 @@ def test_some_deaths_have_only_a_date_of_registration(extract: Path) -> None:
 # truth
 
 
-def test_the_pipeline_recovers_the_truth(extract: Path, tmp_path: Path) -> None:
-    lake = write_lake(extract, tmp_path / "lake", n_buckets=1)
+ENDS = ["end_of_data", "provider_silence", "moved_away"]
+
+
+@pytest.fixture(scope="module")
+def lake(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return write_lake(extract, tmp_path_factory.mktemp("lake"), n_buckets=1)
+
+
+def follow(lake: Lake, extract: Path, follow_up: dict[str, Any]) -> People:
+    """The people of the extract under the rules of the study, with other rules of follow-up."""
     tables = {name: lake.read_bucket(0, name) for name in PERSON_TABLES}
     listed, refused = read_participants(extract / "participants.csv")
     assert refused.is_empty()
     protocol = load_protocol(ROOT / "configs/studies/enrich_synthetic.toml")
     assert protocol.eligibility is not None
-    facts = lake_facts(lake, count_submitted_spells(lake), count_months(lake), protocol.follow_up)
+    rules = FollowUp(**(protocol.follow_up.model_dump() | follow_up))
+    facts = lake_facts(lake, count_submitted_spells(lake), count_months(lake), rules)
     assert not facts.gaps  # no table has a hole
     assert facts.thin.is_empty()
-    found = follow_people(tables, facts, listed, protocol.eligibility, protocol.follow_up)
+    return follow_people(tables, facts, listed, protocol.eligibility, rules)
+
+
+def test_the_pipeline_recovers_the_truth(lake: Lake, extract: Path) -> None:
+    found = follow(lake, extract, {})
     recovered = {
         "stays": (found.stays, ["person_id", "start_date"]),
         "index": (found.cohort.with_columns(pl.col("first_failed_rule").fill_null("")), ["person_id", "index_date"]),
@@ -346,6 +360,24 @@ def test_the_pipeline_recovers_the_truth(extract: Path, tmp_path: Path) -> None:
         expected = truth(extract, name)
         assert expected.height > 1_000, name
         assert frame.select(expected.columns).sort(key).equals(expected.sort(key)), name
+
+
+def test_the_pipeline_ends_observation_with_the_moves_of_the_truth(lake: Lake, extract: Path) -> None:
+    # What ends follow-up by itself is in truth/outcomes; a move of the trust ends it if it comes first.
+    found = follow(lake, extract, {"censor_at": ENDS, "moved_away_codes": ["03"]}).outcomes
+    rows = eligible_outcomes(extract).select("person_id", "index_date", "trust", "censored_day")
+    moves = truth(extract, "moves")
+    away = (pl.col("moved_date") - pl.col("index_date")).dt.total_days()
+    moved = rows.join(moves, on=["person_id", "trust"]).with_columns(moved_day=away).filter(pl.col("moved_day") >= 0)
+    first = moved.group_by("person_id", "index_date").agg(pl.col("moved_day").min())
+    expected = rows.join(first, on=["person_id", "index_date"], how="left").with_columns(
+        censored_day=pl.min_horizontal("censored_day", pl.when(pl.col("moved_day") < 365).then("moved_day"))
+    )
+    both = found.join(expected, on=["person_id", "index_date"], suffix="_expected", validate="1:1")
+    assert both.height == rows.height
+    assert both["censored_day"].to_list() == both["censored_day_expected"].to_list()
+    # The share of discharges that it concerns is modest, and not nothing.
+    assert 0.01 < (expected["moved_day"] < 365).sum() / rows.height < 0.10
 
 
 def test_every_ending_and_every_exclusion_occurs(extract: Path) -> None:

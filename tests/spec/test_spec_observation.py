@@ -312,3 +312,122 @@ def test_k15_days_in_hospital_end_with_death(follow: Follow) -> None:
         died_day  n_readmissions_365d  days_in_hospital_365d
         127       2                    13
     """)  # 9 and 4 days
+
+
+# moving away
+
+MOVED: dict[str, Any] = {"follow_up": {"censor_at": ["end_of_data", "moved_away"], "moved_away_codes": ["03", "91"]}}
+
+
+def closed(*rows: str) -> str:
+    """Referrals by their closing: provider, day, reason; each row another referral."""
+    lines = [f"r{number} {row}" for number, row in enumerate(rows)]
+    return "\n".join(["referral_id provider_id closed_date closure_reason_code", *lines])
+
+
+def test_who_moved_away_was_observed_until_the_referral_closed(follow: Follow) -> None:
+    follow(ELIGIBLE, referral=closed("RAA 2017-06-30 03"), **MOVED).outcomes("""
+        censored_day  readmitted_365d  readmitted_90d  n_readmissions_365d  days_alive_out_of_hospital_365d
+        91            -                false           -                    -
+    """)
+
+
+@pytest.mark.parametrize(
+    ("row", "censored_day"),
+    [
+        ("RAA 2017-06-30 91", "91"),  # another of the codes
+        ("RAA 2017-06-30 02", "-"),  # another reason
+        ("RAA 2017-06-30 -", "-"),  # no reason
+        ("RAA - 03", "-"),  # no day
+        ("RAA 2017-03-31 03", "0"),  # on the day of discharge
+        ("RAA 2017-03-30 03", "-"),  # before it: back again
+        ("RAA 2018-03-30 03", "364"),
+        ("RAA 2018-03-31 03", "-"),  # after the year
+        ("RBB 2017-06-30 03", "-"),  # away from another trust, perhaps to this one
+    ],
+)
+def test_which_closings_are_a_move(follow: Follow, row: str, censored_day: str) -> None:
+    follow(ELIGIBLE, referral=closed(row), **MOVED).outcomes(f"""
+        censored_day
+        {censored_day}
+    """)
+
+
+def test_the_first_move_counts(follow: Follow) -> None:
+    referral = closed("RAA 2017-09-30 03", "RAA 2016-12-01 03", "RAA 2017-06-30 03")
+    follow(ELIGIBLE, referral=referral, **MOVED).outcomes("""
+        censored_day
+        91
+    """)
+
+
+def test_moves_end_nothing_unless_the_protocol_says_so(follow: Follow) -> None:
+    follow(ELIGIBLE, referral=closed("RAA 2017-06-30 03")).outcomes("""
+        censored_day
+        -
+    """)
+
+
+def test_a_trust_under_another_code_is_the_same_trust(follow: Follow) -> None:
+    follow(ELIGIBLE, referral=closed("RBB 2017-06-30 03"), mergers="old new\nRAA RBB", **MOVED).outcomes("""
+        censored_day
+        91
+    """)
+
+
+def test_a_closing_that_was_corrected_is_no_move(follow: Follow) -> None:
+    referral = """
+        referral_id  closed_date  closure_reason_code  month
+        r1           2017-06-30   03                   2017-06
+        r1           2017-06-30   02                   2017-07
+    """
+    follow(ELIGIBLE, referral=referral, **MOVED).outcomes("""
+        censored_day
+        -
+    """)
+
+
+def test_a_team_says_why_and_leaves_with_its_referral(follow: Follow) -> None:
+    referral = """
+        referral_id  closed_date
+        r1           2017-06-30
+        r2           2017-05-31
+        r3           2017-05-01
+    """
+    team = """
+        referral_id  team_id  closed_date  closure_reason_code
+        r1           one      -            03
+        r2           one      2017-07-31   03
+        r3           two      -            02
+    """
+    follow(ELIGIBLE, referral=referral, referral_team=team, **MOVED).outcomes("""
+        censored_day
+        91
+    """)
+
+
+def test_being_readmitted_after_a_move_changes_nothing(follow: Follow) -> None:
+    # To keep those who are seen again would keep them for having been admitted.
+    again = readmitted("2017-08-01", "2017-08-20")
+    answer = follow(again, referral=closed("RAA 2017-06-30 03"), **(FIRST | MOVED))
+    answer.outcomes("""
+        censored_day  readmitted_365d  days_to_readmission  n_readmissions_365d
+        91            -                -                    -
+    """)
+
+
+def test_what_was_seen_up_to_the_day_of_the_move_is_known(follow: Follow) -> None:
+    again = readmitted("2017-06-30", "2017-07-20")
+    answer = follow(again, referral=closed("RAA 2017-06-30 03"), **(FIRST | MOVED))
+    answer.outcomes("""
+        censored_day  readmitted_365d  days_to_readmission  n_readmissions_365d
+        91            true             91                   -
+    """)
+
+
+def test_a_death_before_the_move_leaves_nothing_open(follow: Follow) -> None:
+    death = "death_date\n2017-06-01"
+    follow(ELIGIBLE, referral=closed("RAA 2017-06-30 03"), death=death, **MOVED).outcomes("""
+        died_day  readmitted_365d  n_readmissions_365d
+        62        false            0
+    """)

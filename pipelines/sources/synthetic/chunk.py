@@ -22,7 +22,7 @@ from pipelines.sources.synthetic.timeline import LAST_DAY, NEVER, Array, Columns
 from pipelines.sources.synthetic.trial import run_trial
 from pipelines.sources.synthetic.writing import ExtractFiles
 
-STAGES = ("population", "histories", "trial", "spells", "clinical", "rows")
+STAGES = ("population", "histories", "trial", "spells", "clinical", "rows", "moves")
 
 
 def write_chunk(
@@ -51,6 +51,8 @@ def write_chunk(
     periods = draw_legal_periods(stays, spells, network, a, random["spells"])
     clinical = code_stays(people, stays, spells, network, a, random["clinical"])
     community = {kind: histories.community.all(kind) for kind in ("referrals", "contacts", "emergencies", "physical")}
+    referrals = community["referrals"]
+    referrals["is_move"] = community_rows.draw_moves(referrals, people, a, random["moves"])
     community["contacts"] = community_rows.contacts_sent(community["contacts"], people, network)
     deaths = linked_rows.draw_registrations(people, a, random["rows"])
     recovered = truth.recover(people, stays, spells, is_acute_stay(stays, spells, wards), network)
@@ -62,6 +64,7 @@ def write_chunk(
     files.append_truth("stays", truth.stays_frame(recovered, people, network))
     files.append_truth("index", index_frame)
     files.append_truth("outcomes", outcomes)
+    files.append_truth("moves", community_rows.moves_sent(referrals, people, network))
     rows = MonthlyRows(people, network, number, a, random["rows"])
     hospital = HospitalRows(rows, stays, spells, a, random["rows"])
     _write_hospital(files, hospital, wards, periods, clinical, _orders(histories, people, number))

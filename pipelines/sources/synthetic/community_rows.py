@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.sources.synthetic.assumptions import Assumptions
-from pipelines.sources.synthetic.community import ATTENDANCE, CRISIS_TEAM
+from pipelines.sources.synthetic.community import ATTENDANCE, COMMUNITY_TEAM, CRISIS_TEAM
 from pipelines.sources.synthetic.hospital_rows import labels, times
 from pipelines.sources.synthetic.messes import soil
 from pipelines.sources.synthetic.monthly import MonthlyRows, months_of_days, row_numbers
@@ -19,6 +19,7 @@ from pipelines.sources.synthetic.timeline import (
     Columns,
     date_series,
     draw_labels,
+    expit,
     month_number,
     month_of,
     pick,
@@ -62,7 +63,10 @@ def referral_rows(rows: MonthlyRows, referrals: Columns, rng: np.random.Generato
         ClinRespPriorityType=pl.Series(np.where(is_crisis, "1", "3")),
         PrimReasonReferralMH=pl.Series(["02", "14", "04"]).gather(np.minimum(group, 2)),
         ReferRejectionDate=pl.lit(None, pl.Date),
-        ReferClosReason=pl.when(pl.Series(is_end)).then(pl.lit("01")),
+        ReferClosReason=pl.when(pl.Series(is_end & of["is_move"]))
+        .then(pl.lit(a["codes.closing_reason"]["moved"]))
+        .when(pl.Series(is_end))
+        .then(pl.lit(a["codes.closing_reason"]["other"])),
     )
     team = _team_types(referrals, months, a, rng)
     teams = rows.start("102", of["person"], of_trust, months.month).with_columns(
@@ -74,6 +78,30 @@ def referral_rows(rows: MonthlyRows, referrals: Columns, rng: np.random.Generato
     )
     referral = referral.with_columns(soil("SourceOfReferralMH", rng, n, a), soil("PrimReasonReferralMH", rng, n, a))
     return with_duplicates(referral, rng, a), teams.with_columns(soil("ServTeamTypeRefToMH", rng, n, a))
+
+
+def draw_moves(referrals: Columns, people: People, a: Assumptions, rng: np.random.Generator) -> Array:
+    """Which referrals a community team closes because the person moved out of the area."""
+    level, per_severity = a["contacts.moved_away"]
+    chance = expit(level + per_severity * people.severity[referrals["person"]])
+    moves: Array = (rng.random(len(chance)) < chance) & (referrals["team"] == COMMUNITY_TEAM)
+    return moves
+
+
+def moves_sent(referrals: Columns, people: People, network: Network) -> pl.DataFrame:
+    """truth/moves.parquet: the moves whose closing arrives."""
+    closed = referrals["closed"]
+    moved = pick(referrals, referrals["is_move"] & (closed >= 0) & (closed <= LAST_DAY))
+    trust = people.home_trust[moved["person"]]
+    arrives = network.is_sent[trust, month_of(moved["closed"])]
+    moved, trust = pick(moved, arrives), trust[arrives]
+    return pl.DataFrame(
+        {
+            "person_id": people.person_id.gather(moved["person"]),
+            "trust": pl.Series(network.codes).gather(network.final_code[trust]),
+            "moved_date": date_series(moved["closed"]),
+        }
+    )
 
 
 def _team_types(referrals: Columns, months: Months, a: Assumptions, rng: np.random.Generator) -> pl.Series:
