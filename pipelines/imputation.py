@@ -206,6 +206,8 @@ def _pool_diagnostics(of_copies: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "n_left_out": max(part["n_left_out"] for part in parts),
             "max_abs_smd": max(part["max_abs_smd"] for part in parts),
             "rows": _mean_by_covariate([part["rows"] for part in parts]),
+            "n_untreated_left_out": max(part["n_untreated_left_out"] for part in parts),
+            "untreated_rows": _mean_by_covariate([part["untreated_rows"] for part in parts]),
         }
     return pooled
 

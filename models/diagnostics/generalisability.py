@@ -1,12 +1,13 @@
-"""A design → who of the participants is left out, how they differ, and how far the kept still stand for all.
+"""A design → who of the participants is left out, how they differ, and how far the kept still stand for all; where the
+estimand is about the untreated too, who of them.
 
-Standardised differences divide by the standard deviation of all participants. The index is Tipton's (2014, J Educ
-Behav Stat 39:478): the Bhattacharyya coefficient ∫ √(f g) of the distributions of a score among the kept (by their
-weights) and among all participants, by Gaussian kernels with the normal-reference bandwidth. 1: the same; Tipton calls
-0.9 and above "very high", 0.8 "high", below 0.5 "low: no generalising". The score is the log-odds of being kept, by
-logistic regression; where nobody is left out but weights differ (overlap weights) it is the log-odds of participation,
-on which such weights depend. Participants who left before the design for want of a covariate have no score: they count
-as like none of the kept, which is the least that the index can be.
+Standardised differences divide by the standard deviation of all participants, of the untreated by that of all of them.
+The index is Tipton's (2014, J Educ Behav Stat 39:478): the Bhattacharyya coefficient ∫ √(f g) of the distributions of a
+score among the kept (by their weights) and among all participants, by Gaussian kernels with the normal-reference
+bandwidth. 1: the same; Tipton calls 0.9 and above "very high", 0.8 "high", below 0.5 "low: no generalising". The score
+is the log-odds of being kept, by logistic regression; where nobody is left out but weights differ (overlap weights) it
+is the log-odds of participation, on which such weights depend. Participants who left before the design for want of a
+covariate have no score: they count as like none of the kept, which is the least that the index can be.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ REACH = 4.0  # bandwidths beyond the extreme scores: a normal density has faded 
 
 @dataclass(frozen=True)
 class LeftOutRow:
-    """Means of one covariate among all participants, the kept (weighted) and those left out (nan without any)."""
+    """Means of one covariate among all people of an arm, the kept (weighted) and those left out (nan without any)."""
 
     covariate: str
     mean_all: float
@@ -36,23 +37,27 @@ class LeftOutRow:
 @dataclass(frozen=True)
 class Generalisability:
     """index: 0 (nobody kept) to 1; nan where the estimand is not about the participants (ATE, ATC). n_left_out and rows
-    are of the participants with a complete record, n_incomplete is how many others there are."""
+    are of the participants with a complete record, n_incomplete is how many others there are. n_untreated_left_out and
+    untreated_rows are of the untreated rows, where these are among the people of the estimand (ATE, ATC, ATO); 0 and
+    none under the ATT, which only chooses among them."""
 
     index: float
     n_left_out: int
     max_abs_smd: float
     rows: tuple[LeftOutRow, ...]
     n_incomplete: int = 0
+    n_untreated_left_out: int = 0
+    untreated_rows: tuple[LeftOutRow, ...] = ()
 
 
 def measure_generalisability(
     baseline: Baseline, design: Design, propensity: Propensity, *, n_incomplete: int = 0
 ) -> Generalisability:
     """Kept participants against all participants, `n_incomplete` of whom are not among the rows."""
-    matrix, weights = baseline.matrix[design.treated], design.weights[design.treated]
+    weights = design.weights[design.treated]
     is_about_participants = design.estimand in ("ATT", "ATO")
-    by = weights if is_about_participants else (weights > 0).astype(np.float64)
-    rows = tuple(_row(name, matrix[:, j], by) for j, name in enumerate(baseline.columns))
+    rows = _rows(baseline, design, design.treated)
+    is_about_untreated = design.estimand != "ATT"
     index = float("nan")
     if is_about_participants:
         index = _index(_score(baseline, design, propensity), weights)
@@ -63,7 +68,19 @@ def measure_generalisability(
         max_abs_smd=max((abs(row.smd_kept_vs_all) for row in rows), default=0.0),
         rows=rows,
         n_incomplete=n_incomplete,
+        n_untreated_left_out=int((design.weights[~design.treated] == 0).sum()) if is_about_untreated else 0,
+        untreated_rows=_rows(baseline, design, ~design.treated) if is_about_untreated else (),
     )
+
+
+def _rows(baseline: Baseline, design: Design, arm: BoolArray) -> tuple[LeftOutRow, ...]:
+    """Of one arm, the kept counting as the estimand counts them: where their weights make them stand for somebody else
+    (the other arm, or everybody) by heads."""
+    weights = design.weights[arm]
+    own = ("ATT", "ATO") if design.treated[arm].all() else ("ATC", "ATO")
+    by = weights if design.estimand in own else (weights > 0).astype(np.float64)
+    matrix = baseline.matrix[arm]
+    return tuple(_row(name, matrix[:, j], by) for j, name in enumerate(baseline.columns))
 
 
 def _row(name: str, values: FloatArray, weights: FloatArray) -> LeftOutRow:
@@ -79,7 +96,7 @@ def _row(name: str, values: FloatArray, weights: FloatArray) -> LeftOutRow:
 
 
 def _smd(one: float, other: float, sd: float) -> float:
-    """0 for a covariate that does not vary among the participants; nan without people to compare."""
+    """0 for a covariate that does not vary among the people of the arm; nan without people to compare."""
     if np.isnan(one - other):
         return float("nan")
     return (one - other) / sd if sd > NEGLIGIBLE * abs(one) else 0.0

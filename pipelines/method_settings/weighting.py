@@ -17,7 +17,8 @@ class Trimming(Section):
         description="common_support: outside the other arm's range of scores; crump: scores beyond 0.1 and 0.9 (next "
         "to nobody stays where treatment is rare); crump_optimal: beyond the limits of smallest variance (ATE); "
         "asymmetric: below the 5th percentile of the treated or above the 95th of the candidates (Stürmer); "
-        "preference: preference scores beyond 0.3 and 0.7 (equipoise)",
+        "preference: preference scores beyond 0.3 and 0.7 (equipoise). The score is that of everybody, not fitted "
+        "again to the rows kept, and effects are those of the rows kept",
     )
     trim_at: float | None = Field(None, gt=0, lt=0.5, description="In place of that 0.1, 5 % or 0.3")
 

@@ -6,6 +6,7 @@ to three digits, which do not give counts away; who was left out is shown only w
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -43,6 +44,7 @@ COUNTS = (
     "detectable_n_treated",
     "detectable_n_control",
     "n_left_out",
+    "n_untreated_left_out",
     "n_outside_exact_groups",
 )
 SHARES = ("share_treated_kept", "share_population_kept", "equipoise", "equipoise_treated", "equipoise_control")
@@ -143,6 +145,7 @@ def _measures(contrast: Mapping[str, Any], entry: Mapping[str, Any], prognostic:
         **found["scores"],
         "generalisability_index": kept["index"],
         "n_left_out": kept["n_left_out"] + kept.get("n_incomplete", 0),
+        **({"n_untreated_left_out": kept["n_untreated_left_out"]} if kept.get("untreated_rows") else {}),
         "max_abs_smd_kept_vs_all": kept["max_abs_smd"],
         **{f"detectable_n_{arm}": detectable[f"effective_n_{arm}"] for arm in ("treated", "control")},
         "detectable_sd_difference": detectable["sd_difference"],
@@ -200,26 +203,61 @@ def _release(
 def release_kept(design: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog) -> pl.DataFrame:
     """Columns of KEPT_SCHEMA: all participants, those kept and those left out, by covariate. Of a design that leaves
     out too few people nothing is said."""
+    return _released_arm(design, proportions, log, OF_PARTICIPANTS)
+
+
+def release_candidates_kept(
+    design: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog
+) -> dict[str, pl.DataFrame]:
+    """The same of the untreated, by the name of its file; nothing where no design has an estimand that is about them,
+    since the ATT only chooses among them."""
+    entries = [entry for _, entry in _measured(design)]
+    if not any(entry["diagnostics"]["generalisability"].get("untreated_rows") for entry in entries):
+        return {}
+    return {OF_CANDIDATES.file: _released_arm(design, proportions, log, OF_CANDIDATES)}
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """Where design.json has the people of an arm, and the file that says who of them was left out."""
+
+    file: str
+    n_all: str
+    n_kept: str
+    n_left_out: str
+    rows: str
+
+
+OF_PARTICIPANTS = _Arm(KEPT_FILE, "n_treated", "n_treated_kept", "n_left_out", "rows")
+OF_CANDIDATES = _Arm(
+    store.RELEASED_CANDIDATES_KEPT, "n_control_pool", "n_controls_kept", "n_untreated_left_out", "untreated_rows"
+)
+
+
+def _released_arm(
+    design: Mapping[str, Any], proportions: Mapping[str, bool], log: dc.DisclosureLog, arm: _Arm
+) -> pl.DataFrame:
     rows = []
     for contrast, entry in _measured(design):
         overlap, found = entry["overlap"], entry["diagnostics"]["generalisability"]
-        people = {"all": overlap["n_treated"], "kept": overlap["n_treated_kept"], "left_out": found["n_left_out"]}
+        people = {"all": overlap[arm.n_all], "kept": overlap[arm.n_kept], "left_out": found.get(arm.n_left_out, 0)}
         if not people["left_out"]:
             continue
         if any(not dc.release_count(n, log.rule) for n in people.values()):
-            log.note(KEPT_FILE, f"{contrast['contrast']}/{name_of(entry)}", dc.SUPPRESSED)
+            log.note(arm.file, f"{contrast['contrast']}/{name_of(entry)}", dc.SUPPRESSED)
             continue
         by_name = {row["covariate"]: row for row in entry["balance"]}
-        for row in found["rows"]:
+        for row in found[arm.rows]:
             is_share = is_proportion(by_name[row["covariate"]], proportions)
             key = {"contrast": contrast["contrast"], "design": name_of(entry), "covariate": row["covariate"]}
             place = "/".join(key.values())
-            rows.append({**key, "is_proportion": is_share, **_release_kept(row, people, is_share, place, log)})
+            released = _release_kept(row, people, is_share, place, log, arm.file)
+            rows.append({**key, "is_proportion": is_share, **released})
     return pl.DataFrame(rows, schema=KEPT_SCHEMA)
 
 
 def _release_kept(
-    row: Mapping[str, Any], people: Mapping[str, int], is_share: bool, place: str, log: dc.DisclosureLog
+    row: Mapping[str, Any], people: Mapping[str, int], is_share: bool, place: str, log: dc.DisclosureLog, file: str
 ) -> dict[str, float | None]:
     released: dict[str, float | None] = {}
     for group, n in people.items():
@@ -233,7 +271,7 @@ def _release_kept(
     is_whole = None not in released.values()
     if not is_whole:  # two of three means would give the third away
         released = dict.fromkeys(released)
-        log.note(KEPT_FILE, place, dc.SUPPRESSED)
+        log.note(file, place, dc.SUPPRESSED)
     for name in ("smd_kept_vs_all", "smd_left_out_vs_kept"):
         released[name] = round(row[name], 2) if is_whole and row[name] is not None else None
     return released

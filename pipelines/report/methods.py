@@ -210,6 +210,7 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
     }
     designs = dict.fromkeys(one.method for one in protocol.design.specifications())
     rows += [DESIGNED_BY[name] for name in designs if name in DESIGNED_BY]
+    rows += _trimming(protocol)
     if "full_matching" in designs:
         rows += _limits_of_sets(protocol)
     used = dict.fromkeys(protocol.effects.methods_by_name().values())
@@ -233,6 +234,39 @@ def describe_methods(protocol: Protocol) -> list[dict[str, str]]:
             )
         )
     return [{"name": name, "text": text, "source": source} for name, text, source in rows]
+
+
+TRIMMED_BY = {
+    "common_support": (
+        "outside the range of the other group's scores",
+        "Heckman, Ichimura & Todd 1997, Rev Econ Stud 64:605",
+    ),
+    "crump": ("with scores near 0 or 1", "Crump, Hotz, Imbens & Mitnik 2009, Biometrika 96:187"),
+    "crump_optimal": (
+        "with scores beyond the limits of smallest variance",
+        "Crump, Hotz, Imbens & Mitnik 2009, Biometrika 96:187",
+    ),
+    "asymmetric": (
+        "below a low percentile of the participants' scores or above a high one of the others'",
+        "Stürmer, Rothman, Avorn & Glynn 2010, Am J Epidemiol 172:843",
+    ),
+    "preference": ("out of equipoise by their preference score", "Walker et al. 2013, Comp Eff Res 3:11"),
+}
+
+
+def _trimming(protocol: Protocol) -> list[tuple[str, str, str]]:
+    """One row for each rule by which a design of the protocol leaves people out for their score."""
+    rules = [getattr(one.settings, "trim", "none") for one in protocol.design.specifications()]
+    return [
+        (
+            "Trimming",
+            f"People {TRIMMED_BY[rule][0]} are left out, and effects are those of the people kept. Scores were fitted "
+            "to everybody and not again to the people kept.",
+            TRIMMED_BY[rule][1],
+        )
+        for rule in dict.fromkeys(rules)
+        if rule != "none"
+    ]
 
 
 def _limits_of_sets(protocol: Protocol) -> list[tuple[str, str, str]]:

@@ -51,6 +51,7 @@ def release_tables(run: RunFolder, protocol: Protocol, log: dc.DisclosureLog) ->
         store.RELEASED_BALANCE: released.release_balance(design, proportions, log),
         store.RELEASED_DIAGNOSTICS: diagnostic_facts.release_diagnostics(design, prognostic, log),
         store.RELEASED_KEPT: diagnostic_facts.release_kept(design, proportions, log),
+        **diagnostic_facts.release_candidates_kept(design, proportions, log),
         store.RELEASED_ATTRITION: released.release_attrition(_read(run, store.ATTRITION), log),
         store.RELEASED_QUALITY: quality_facts.release_quality(quality, protocol, log),
         **sensitivity_facts.release_sensitivity(run, protocol, log),
@@ -81,6 +82,9 @@ def summarise(
         "love": design_facts.love_points(design, tables[store.RELEASED_BALANCE], protocol),
         "diagnostics": diagnostic_facts.list_diagnostics(tables[store.RELEASED_DIAGNOSTICS], *primary),
         "left_out": diagnostic_facts.most_different(tables[store.RELEASED_KEPT], *primary),
+        "candidates_left_out": diagnostic_facts.most_different(
+            tables.get(store.RELEASED_CANDIDATES_KEPT, pl.DataFrame(schema=diagnostic_facts.KEPT_SCHEMA)), *primary
+        ),
         "power": protocol.power.model_dump(),
         "exact": list(protocol.design.exact),
         "gaps": design_facts.describe_gaps(design["contrasts"][0]["designs"][0], log),

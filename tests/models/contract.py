@@ -186,8 +186,7 @@ def _expect_nobody_beyond_the_trim(
     rows = naive_comparable(baseline, design.treated)
     score, treated = propensity.score[rows], design.treated[rows]
     low, high = at, 1 - at
-    if rule == "asymmetric":  # percentiles of the log-odds, between two rows as between their log-odds
-        score = np.log(score / (1 - score))
+    if rule == "asymmetric":
         low, high = np.quantile(score[treated], at), np.quantile(score[~treated], 1 - at)
     if rule == "preference":
         odds, share = score / (1 - score), treated.mean()

@@ -189,6 +189,21 @@ def test_who_is_left_out_by_hand() -> None:
     assert 0 < found.index < 1
 
 
+@pytest.mark.parametrize(("estimand", "mean_kept"), [("ATE", 3.0), ("ATC", 3.5), ("ATO", 3.5)])
+def test_who_of_the_untreated_is_left_out_by_hand(estimand: Estimand, mean_kept: float) -> None:
+    """Untreated 2, 4, 9; the last is left out. They count by their weights (1 and 3) where these are about them."""
+    baseline = plain(np.array([[0.0], [2], [2], [4], [9]]))
+    design = given(np.arange(5) < 2, np.array([1, 1, 1.0, 3.0, 0]), estimand)
+    found = measure_generalisability(baseline, design, scored(np.zeros(5)))
+    (row,) = found.untreated_rows
+    assert found.n_untreated_left_out == 1
+    assert (row.mean_all, row.mean_kept, row.mean_left_out) == (5.0, mean_kept, 9.0)
+    assert row.smd_left_out_vs_kept == pytest.approx((9 - mean_kept) / np.sqrt(13))
+    assert found.n_left_out == 0
+    of_att = measure_generalisability(baseline, replace(design, estimand="ATT"), scored(np.zeros(5)))
+    assert (of_att.n_untreated_left_out, of_att.untreated_rows) == (0, ())
+
+
 def test_index_of_generalisability_at_its_ends() -> None:
     baseline, treated = lalonde()
     everybody = given(treated, np.ones(len(treated)))

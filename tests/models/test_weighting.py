@@ -128,8 +128,17 @@ def test_trimming_rules_by_hand() -> None:
     assert kept(trim="crump", trim_at=0.06) == [0.08, 0.2, 0.3, 0.5, 0.6, 0.7, 0.92]
     # One third is treated, so preference 0.3 and 0.7 are odds 3/14 and 7/6: scores 0.176 and 0.538.
     assert kept(trim="preference") == [0.2, 0.3, 0.5]
-    # Lower quartile of the treated half-way from 0.2 to 0.6, upper of the untreated between 0.5 and 0.7 (log-odds).
+    # Lower quartile of the treated half-way from 0.2 to 0.6, upper of the untreated three quarters from 0.5 to 0.7.
     assert kept(trim="asymmetric", trim_at=0.25) == [0.5, 0.6]
+
+
+def test_percentiles_of_trimming_are_those_of_the_scores() -> None:
+    score = np.array([0.1, 0.5, 0.9, 0.13, 0.2, 0.3, 0.8, 0.84, 0.9])
+    world = people(list(np.log(score / (1 - score))), [1, 1, 1, 0, 0, 0, 0, 0, 0])
+    kept = weigh(*world, estimand="ATE", trim="asymmetric", trim_at=0.05).weights > 0
+    # Of the treated a tenth of the way from 0.1 to 0.5: 0.14 as a score, 0.122 as log-odds, and 0.13 lies between. Of
+    # the untreated three quarters of the way from 0.84 to 0.9.
+    assert sorted(score[kept]) == [0.2, 0.3, 0.5, 0.8, 0.84]
 
 
 def test_optimal_trimming_has_the_smallest_variance_of_all_limits() -> None:

@@ -21,6 +21,7 @@ from pipelines.method_settings.acceptance import Acceptance, Power
 from pipelines.protocol import Disclosure, Protocol
 from pipelines.report import render_report
 from pipelines.report.diagnostic_facts import KEPT_SCHEMA, release_diagnostics, release_kept
+from tests.pipelines.test_multiverse import grid, study
 from tests.report_fixture import FACTS, Fake, make_protocol, make_table_protocol, write_run
 
 NEVER_REACHED = {
@@ -201,6 +202,45 @@ def test_those_left_out_are_described_where_they_are_enough(tmp_path: Path) -> N
     assert "Who was left out" in page
     assert "from an assumed risk of 50 %" in page
     assert "it chose nothing" in page
+
+
+def test_candidates_left_out_are_described_where_the_estimand_is_about_them(tmp_path: Path) -> None:
+    def trimmed(estimand: str) -> Protocol:
+        design = {
+            "methods": ["propensity_weighting"],
+            "propensity_weighting": {"trim": "crump", "trim_at": 0.1},
+            "also": (),
+        }
+        acceptance = {"max_abs_smd": 1.0, "min_share_treated_kept": 0.3, "min_share_population_kept": 0.3}
+        effects = {"methods": ["weighted_difference"], "also": ()}
+        return grid(design=design, effects=effects, estimand={"target": estimand}, acceptance=acceptance)
+
+    protocol = trimmed("ATE")
+    run = study(tmp_path / "ate", protocol)
+    render_report(run, run.path, protocol, FACTS)
+    table = pl.read_csv(run.file(store.RELEASED_CANDIDATES_KEPT))
+    assert table.columns == list(KEPT_SCHEMA)
+    rows = run.read(store.DESIGN).join(run.read(store.BASELINE), on="row_id").filter(~pl.col("treated"))
+    kept = rows["weight"] > 0
+    assert (~kept).sum() > 40
+    age = table.filter(pl.col("covariate") == "age").row(0, named=True)
+    parts = [part["age"].to_numpy() for part in (rows, rows.filter(kept), rows.filter(~kept))]
+    for name, part in zip(("all", "kept", "left_out"), parts, strict=True):
+        # Released to no finer than what one of them adds.
+        assert abs(age[f"mean_{name}"] - np.mean(part)) < np.mean(part) / part.size
+    assert age["smd_left_out_vs_kept"] == round(
+        float((np.mean(parts[2]) - np.mean(parts[1])) / np.std(parts[0], ddof=1)), 2
+    )
+    page = run.file(store.REPORT).read_text()
+    assert "Who was left out: candidates without a place in the primary design" in page
+    counts = pl.read_csv(run.file(store.RELEASED_DIAGNOSTICS)).filter(pl.col("measure") == "n_untreated_left_out")
+    assert abs(counts["value"].item() - (~kept).sum()) <= 2.5  # rounded to five
+
+    protocol = trimmed("ATT")
+    run = study(tmp_path / "att", protocol)
+    render_report(run, run.path, protocol, FACTS)
+    assert not run.file(store.RELEASED_CANDIDATES_KEPT).exists()
+    assert "candidates without a place" not in run.file(store.REPORT).read_text()
 
 
 @pytest.mark.parametrize(("estimand", "are_meant"), [("ATT", False), ("ATE", True)])
