@@ -15,7 +15,7 @@ from pipelines.codelists import LIST_OF_COLUMN, read_codelist
 from pipelines.errors import CohortError
 from pipelines.extract import MONTH, MONTH_SCHEMA, ExtractFacts, month_id_of
 from pipelines.outcomes import closed_referrals, find_moves, observation_end
-from pipelines.outcomes.moves import MOVED
+from pipelines.outcomes.moves import MOVED, REFERRAL
 from pipelines.protocol import FollowUp
 from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells, usable_deaths
 from pipelines.tables import month_id
@@ -139,13 +139,15 @@ def count_readmission_providers(followed: pl.DataFrame, stays: pl.DataFrame) -> 
 
 
 def count_closings(tables: Mapping[str, pl.DataFrame], follow_up: FollowUp) -> pl.DataFrame:
-    """Part `closing`: closed referrals and teams of referrals by why they were closed; nothing where moves out of the
-    area do not end observation."""
+    """Part `closing`: closed referrals by why they, or a team's part of them, were closed; nothing where moves out of
+    the area do not end observation."""
     if MOVED not in follow_up.censor_at:
         return _rows([])
-    reason = closed_referrals(tables)["closure_reason_code"]
-    n_moved, n_missing = int(reason.is_in(follow_up.moved_away_codes).sum()), reason.null_count()
-    counts = {CLOSED_MOVED: n_moved, CLOSED_OTHERWISE: reason.len() - n_moved - n_missing, CLOSED_UNSAID: n_missing}
+    reason = pl.col("closure_reason_code")
+    closed = closed_referrals(tables).group_by(REFERRAL)
+    found = closed.agg(is_move=reason.is_in(follow_up.moved_away_codes).any(), is_said=reason.is_not_null().any())
+    n_moved, n_said = int(found["is_move"].sum()), int(found["is_said"].sum())
+    counts = {CLOSED_MOVED: n_moved, CLOSED_OTHERWISE: n_said - n_moved, CLOSED_UNSAID: found.height - n_said}
     return _rows([{"part": "closing", "subject": name, "n": n} for name, n in counts.items()])
 
 

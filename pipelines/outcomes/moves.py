@@ -20,9 +20,9 @@ REFERRAL = ["person_id", "referral_id"]
 
 
 def closed_referrals(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """person_id, provider_id, closed_date, closure_reason_code (null where none was given) of every referral that is
+    """REFERRAL, provider_id, closed_date, closure_reason_code (null where none was given) of every referral that is
     closed, and of every team's part of one; a team without a day of its own left with the referral."""
-    columns = ["person_id", "provider_id", "closed_date", "closure_reason_code"]
+    columns = [*REFERRAL, "provider_id", "closed_date", "closure_reason_code"]
     referral = latest(tables["referral"], REFERRAL)
     day = referral.select(*REFERRAL, of_referral="closed_date")
     team = latest(tables["referral_team"], [*REFERRAL, "team_id"]).join(day, on=REFERRAL, how="left")

@@ -134,8 +134,8 @@ def describe_limits(protocol: Protocol) -> list[str]:
 def _cdm_limits(protocol: Protocol) -> list[str]:
     """What an OMOP CDM leaves open (DOMAIN D3, D4)."""
     unknown = (
-        "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments, and ends "
-        "observation where its observation periods end."
+        "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments. The data "
+        "end with its last observation period; somebody whose own period ends earlier counts as observed until then."
     )
     if protocol.source.stays == "any_inpatient":
         return ["This study follows any stay in hospital: where the page says psychiatric, read any.", unknown]

@@ -195,9 +195,15 @@ def test_why_referrals_were_closed() -> None:
         sent_twice   2017-06-15   03                   2017-07
         another      2017-06-15   02                   2017-06
         unsaid       2017-06-15   -                    2017-06
+        by_team      2017-06-15   -                    2017-06
         open         -            03                   2017-06
     """
-    team = "referral_id team_id closed_date closure_reason_code month\nanother one - 03 2017-06"
+    team = """
+        referral_id  team_id  closed_date  closure_reason_code  month
+        by_team      one      -            03                   2017-06
+        by_team      two      2017-06-01   02                   2017-06
+        another      one      -            -                    2017-06
+    """
     world = write_world(ELIGIBLE, referral=referral, referral_team=team, **MOVED)
     found = counts(measure(world).records, "closing", "subject")
     assert found == {"closed_moved_away": 2, "closed_another_reason": 1, "closed_no_reason": 1}
