@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from random import Random
 from typing import Any
 
-from tests.histories import random_world
+from tests.histories import of_many_lengths, random_world
 from tests.naive_covariates import HONOS
 from tests.naive_stays import Row, month_of
 from tests.worlds import World, whole_row
@@ -136,7 +136,7 @@ def world_with_covariates(seed: int, most_people: int) -> World:
         day = spell["discharge_date"] or spell["start_date"]
         if day is not None and day.year > 1901:
             ends.setdefault(spell["person_id"], []).append(day)
-    number = random.choice((1, 9_900, 99_900))  # row_ids grow by a digit on the way
+    number = random.choice((1, 9_900, 99_900))
     for person_id, days in ends.items():
         spells = [spell for spell in tables["spell"] if spell["person_id"] == person_id]
         # Few days, so that contacts, referrals and teams meet in one record.
@@ -150,7 +150,7 @@ def world_with_covariates(seed: int, most_people: int) -> World:
                 if table == "referral" and random.random() < 0.5:
                     row |= {key: random.choice(spells)[key] for key in ("record_id", "referral_id")}
                     row["referral_id"] = row["referral_id"] or "r1"
-                tables.setdefault(table, []).append(row | {"person_id": person_id, "row_id": str(number)})
+                tables.setdefault(table, []).append(row | {"person_id": person_id, "row_id": _id(number)})
         number = _rate_all_items(random, tables, person_id, random.choice(pool), number)
     gone = [name for name in OPTIONAL if random.random() < 0.15]
     everybody = world.eligibility.model_copy(update={"rules": ()})
@@ -165,9 +165,13 @@ def _rate_all_items(random: Random, tables: dict[str, list[Row]], person_id: str
         if random.random() < 0.9:
             number += 1
             given = {"tool_code": item, "score": random.choice((0.0, 1.0, 3.0)), "assessment_date": day}
-            row = whole_row("assessment", person_id=person_id, month_id=month_of(day), row_id=str(number), **given)
+            row = whole_row("assessment", person_id=person_id, month_id=month_of(day), row_id=_id(number), **given)
             tables.setdefault("assessment", []).append(row)
     return number
+
+
+def _id(number: int) -> str:
+    return str(of_many_lengths(number))
 
 
 def _draw(random: Random, table: str, columns: dict[str, Any], day: date) -> Row:
@@ -181,6 +185,6 @@ def _draw(random: Random, table: str, columns: dict[str, Any], day: date) -> Row
         monthly |= {
             "month_id": month,
             "provider_id": "RAA",
-            "record_id": random.choice([f"x{month}"] * 7 + [None]),
+            "record_id": random.choice([f"x{month}"] * 7 + [None]),  # rows of one month share it, or have none
         }
     return monthly

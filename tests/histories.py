@@ -62,8 +62,9 @@ def _write_world(choose: Choose, most_people: int) -> World:
 
 
 class _Writer:
-    """Chooses values and collects rows; row_ids are unique, rising or falling so that ties go either way, and grow or
-    shrink by a digit on the way, since 9 comes before 10; some worlds have zeros before them or letters in them."""
+    """Chooses values and collects rows; row_ids are unique, and of two rows either may have the larger number and
+    either the more digits (of_many_lengths), since 9 comes before 10; some worlds have zeros before them or letters in
+    them."""
 
     def __init__(self, choose: Choose, last_month_id: int, *, counts_down: bool) -> None:
         self.choose, self.last_month_id = choose, last_month_id
@@ -73,7 +74,7 @@ class _Writer:
 
     def number(self) -> str:
         """An id nobody else has."""
-        return str(self._written).format(next(self._numbers))
+        return str(self._written).format(of_many_lengths(next(self._numbers)))
 
     def pick(self, *values: Any) -> Any:
         """Any of the values."""
@@ -94,6 +95,12 @@ class _Writer:
         if any(column.name == "row_id" for column in TABLES[table].columns):
             given["row_id"] = self.number()
         self.tables[table].append(whole_row(table, person_id=person_id, **given))
+
+
+def of_many_lengths(number: int) -> int:
+    """A number for each number, of as many digits, one more or two more: neighbours differ in length, so that the order
+    of texts is not that of numbers. Numbers that become one have the same remainder by 3, and so are the same."""
+    return number * 10 ** (number % 3)
 
 
 def _moved(day: date, *, by: int) -> date:

@@ -62,7 +62,8 @@ def describe(extract: Extract, receipts: Sequence[Receipt], account: pl.DataFram
     Raises:
         BalanceError: the rows of a file do not add up.
     """
-    files = [_file(receipt, account) for receipt in receipts]
+    told = {file.name: file.layout.told for file in extract.files}
+    files = [_file(receipt, account, told[receipt.name]) for receipt in receipts]
     rows = add_up(account, "rows")
     # Version 6 main teams come from MHS101, so referral_team may hold rows without a file of its own.
     fed = {table for receipt in receipts for table in FEEDS.get(receipt.table, (receipt.table,))}
@@ -92,7 +93,7 @@ def _months_unsure(account: pl.DataFrame) -> Counter[str]:
     return Counter({f"{SUBMISSION_UNKNOWN}:{table}": n for table, n in months.iter_rows()})
 
 
-def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
+def _file(receipt: Receipt, account: pl.DataFrame, release: str) -> dict[str, Any]:
     own = account.filter(name=receipt.name)
     kept = add_up(own, "kept").total()
     dropped = add_up(own, "dropped", "rule")
@@ -105,7 +106,7 @@ def _file(receipt: Receipt, account: pl.DataFrame) -> dict[str, Any]:
     return {
         "file": receipt.name,
         "table": receipt.table,
-        "release": receipt.release,
+        "release": release,
         "checksum": receipt.digest,
         "encoding": receipt.encoding,
         "rows_read": receipt.rows_read,

@@ -87,7 +87,8 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """One source table of a release. `accepted` limits the values of a raw header; anything else counts as not sent."""
+    """One source table of a release. `accepted` limits the values of a raw header; anything else counts as not sent.
+    `may_be` are the releases of which a file's header may be, where it does not tell one (choose_layouts)."""
 
     release: str
     names: tuple[str, ...]
@@ -99,6 +100,12 @@ class SourceTable:
     missing_dates: tuple[str, ...]
     anonymous_providers: tuple[str, ...]
     missing_codes: tuple[str, ...] = ()
+    may_be: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """The release that a file with this layout is of, as far as headers tell: "mhsds_v5 or mhsds_v6"."""
+        return " or ".join(self.may_be or (self.release,))
 
     def missing(self, header: Header) -> list[SourceColumn]:
         """The columns that a file with this header needs and lacks."""
@@ -184,10 +191,19 @@ def choose_layouts(files: Sequence[tuple[Header, Sequence[SourceTable]]]) -> lis
     then most under the release's own names (a release also accepts those of its neighbours).
 
     Many tables are the same in several releases; those are put down to the release that the other files speak for.
+    Where these speak for several of those it may be of, or for none, it is read as the likeliest; `may_be` names all.
     """
     best = [_best_layouts(header, choices) for header, choices in files]
     votes = Counter(layouts[0].release for layouts in best if len(layouts) == 1)
-    return [max(layouts, key=lambda layout: votes[layout.release]) for layouts in best]
+    return [_chosen(layouts, votes) for layouts in best]
+
+
+def _chosen(layouts: Sequence[SourceTable], votes: Mapping[str, int]) -> SourceTable:
+    """The likeliest of layouts that fit a file alike."""
+    likeliest = max(layouts, key=lambda layout: votes.get(layout.release, 0))
+    fitting = sorted(layout.release for layout in layouts)
+    spoken_for = [release for release in fitting if votes.get(release)] or fitting
+    return replace(likeliest, may_be=tuple(spoken_for)) if len(spoken_for) > 1 else likeliest
 
 
 def _best_layouts(header: Header, choices: Sequence[SourceTable]) -> list[SourceTable]:

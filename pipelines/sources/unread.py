@@ -33,8 +33,8 @@ _OF_EVERY_TABLE = {"row_id", "record_id", "provider_id", "month_id"}
 _LEAST_TELLING = 2  # columns
 
 
-def judge_file(member: Member, layouts: Sequence[SourceTable]) -> str | None:
-    """Why a file that no layout takes by its name may not be passed over; None where it may."""
+def judge_file(member: Member, layouts: Sequence[SourceTable], endings: str = ENDINGS) -> str | None:
+    """Why a file that no layout takes by its name may not be passed over; None where it may. `endings` are allowed."""
     name = member.file_name
     if member.is_of_macos or name.startswith("~$") or _DOCUMENT.search(name):
         return None
@@ -45,7 +45,7 @@ def judge_file(member: Member, layouts: Sequence[SourceTable]) -> str | None:
         )
     table = named_table(name, layouts)
     if table is not None:
-        return _refusal(member.name, f"looks like {table} by its name", table)
+        return _refusal(member.name, f"looks like {table} by its name", table, endings)
     if _WORKBOOK.search(name):
         return None
     header = _peek(member)
@@ -54,8 +54,8 @@ def judge_file(member: Member, layouts: Sequence[SourceTable]) -> str | None:
             f"{member.name}: is named after HES, ECDS or ONS and cannot be looked into; allowed: text, {ENDINGS}. "
             "Move it out of the folder if it holds no data"
         )
-    fits = [layout for layout in layouts if header is not None and _tells(layout, header)]
-    return _refusal(member.name, f"has the columns of {fits[0].names[0]}", fits[0].names[0]) if fits else None
+    fits = [layout.names[0] for layout in layouts if header is not None and _tells(layout, header)]
+    return _refusal(member.name, f"has the columns of {fits[0]}", fits[0], endings) if fits else None
 
 
 def judge_other(path: Path, layouts: Sequence[SourceTable]) -> str | None:
@@ -100,10 +100,10 @@ def _patterns(names: tuple[tuple[str, str], ...]) -> list[tuple[re.Pattern[str],
     return [(re.compile(pattern, re.IGNORECASE), table) for pattern, table in found.items()]
 
 
-def _refusal(file: str, what: str, table: str) -> str:
+def _refusal(file: str, what: str, table: str, endings: str) -> str:
     return (
         f"{file}: {what}, but is not read; allowed names: {table}, alone or with digits or _, -, . or a space and more "
-        f"after it, before it at most dbo., ending in {ENDINGS}. Rename it, or move it out of the folder"
+        f"after it, before it at most dbo., ending in {endings}. Rename it, or move it out of the folder"
     )
 
 

@@ -435,6 +435,20 @@ def test_version_6_bed_class_and_attendance(tmp_path: Path) -> None:
     assert account(lake, "MHS501")["release"] == "mhsds_v6"
 
 
+def test_a_header_that_several_releases_share_is_of_one_of_those_that_are_there(tmp_path: Path) -> None:
+    old_ward = WARD | {"MHS502UniqID": "2"}
+    ward = {("MHAdmittedPatientClass" if k == "HospitalBedTypeMH" else k): v for k, v in WARD.items()}
+    source = write_extract(tmp_path / "source", tiny(MHS502WardStay=[ward | {"MHAdmittedPatientClass": "200"}]))
+    write_csv(source / "MHS502WardStay_old.csv", [old_ward])
+    contact = {("AttendStatus" if k == "AttendOrDNACode" else k): v for k, v in CONTACT.items()}
+    write_csv(source / "MHS201CareContact.csv", [contact])  # more files speak for version 6
+    lake = write_lake(source, tmp_path / "lake", n_buckets=2)
+    assert account(lake, "MHS502WardStay_2017")["release"] == "mhsds_v6"
+    assert account(lake, "MHS502WardStay_old")["release"] == "mhsds_v5"
+    assert account(lake, "MHS501")["release"] == "mhsds_v5 or mhsds_v6"
+    assert account(lake, "MHS001")["release"] == "mhsds_v5 or mhsds_v6"
+
+
 def test_submissions_tell_the_end_of_the_data(tmp_path: Path) -> None:
     later = SUBMISSION | {"UniqMonthID": "1407"}
     later |= {"ReportingPeriodStartDate": "01/06/2017", "ReportingPeriodEndDate": "30/06/2017"}

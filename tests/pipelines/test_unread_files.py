@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.lake import check_source, write_lake
 from pipelines.sources.csv_files import match_table
+from pipelines.sources.omop import OmopSource
 from tests.tiny_extract import CONTACT, account, read_all, tiny, write_csv, write_extract
 
 DEATH = {"ENCRYPTED_HESID": "Anna", "DOD": "2017-06-01", "CAUSE_OF_DEATH": "X70"}
@@ -209,3 +211,58 @@ def test_artificial_hes_loads_beside_its_own_documents(tmp_path: Path) -> None:
     (source / "HES_expected_columns_HFAnalyticsLab.csv").write_text("dataset,column\nAPC,ADMIDATE\n")
     lake = write_lake(source, tmp_path / "lake")
     assert sorted(file["table"] for file in lake.manifest["files"]) == ["emergency_attendance", "hospital_episode"]
+
+
+# A folder of a CDM
+
+MINI = Path(__file__).parents[1] / "data" / "omop_mini"
+
+
+def cdm(folder: Path) -> Path:
+    source = folder / "cdm"
+    shutil.copytree(MINI, source)
+    return source
+
+
+def problems_of_cdm(source: Path) -> list[str]:
+    return list(OmopSource(source).examine().problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("VISIT_OCCURRENCE_2.csv.bz2", "looks like visit_occurrence by its name"),
+        ("site_a_visit_occurrence.csv", "looks like visit_occurrence by its name"),
+        ("CONDITION_OCCURRENCE.xlsx", "looks like condition_occurrence by its name"),
+        ("stays_of_site_b.csv.gz", "has the columns of visit_occurrence"),
+        ("site_b.7z", "is an archive that is not looked into"),
+    ],
+)
+def test_a_file_of_a_cdm_that_looks_like_records_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    source = cdm(tmp_path)
+    shutil.copy(MINI / "VISIT_OCCURRENCE.csv.gz", source / name)
+    if name.endswith("_visit_occurrence.csv"):
+        (source / name).write_bytes(gzip.decompress((MINI / "VISIT_OCCURRENCE.csv.gz").read_bytes()))
+    (problem,) = problems_of_cdm(source)
+    assert problem.startswith(f"{name}: {what}")
+    assert ".parquet" in problem or name.endswith(".7z")
+
+
+def test_a_subfolder_of_a_cdm_with_records_is_refused(tmp_path: Path) -> None:
+    source = cdm(tmp_path)
+    (source / "part2").mkdir()
+    shutil.copy(MINI / "PERSON.csv.gz", source / "part2")
+    (problem,) = problems_of_cdm(source)
+    assert problem.startswith("part2: is a folder that holds PERSON.csv.gz; subfolders are not read")
+
+
+def test_other_tables_of_a_cdm_and_documents_are_named(tmp_path: Path) -> None:
+    source = cdm(tmp_path)
+    (source / "DRUG_ERA.csv").write_text("person_id,drug_concept_id,drug_era_start_date,drug_era_end_date\n1,2,,\n")
+    (source / "visit_occurrence.pdf").write_bytes(b"%PDF")
+    (source / "notes").mkdir()
+    (source / "sites.csv").write_text("site,name\n1,A\n")
+    found = OmopSource(source).examine()
+    assert found.problems == ()
+    others = {"SOURCE.md", "participants.csv"}
+    assert set(found.ignored) == {"DRUG_ERA.csv", "visit_occurrence.pdf", "notes/", "sites.csv", *others}

@@ -21,10 +21,13 @@ from pipelines.sources.csv_files import Batch, Content, Header, Piece
 from pipelines.sources.omop.psychiatric import roots
 from pipelines.sources.omop.rows import BATCH_ROWS, CONCEPT_ANCESTOR, needed_columns, text_batches, tidy
 from pipelines.sources.omop.staged import OTHER_CDM_TABLES, layouts
-from pipelines.sources.packed import Member, list_members
+from pipelines.sources.packed import Member, list_members, no_files
 from pipelines.sources.parquet_files import UNREADABLE, as_text, expect_types, read_schema
+from pipelines.sources.unread import ENDINGS as TEXT_ENDINGS
+from pipelines.sources.unread import judge_file, judge_other
 
 _PARQUET = ".parquet"
+ENDINGS = f"{_PARQUET}, {TEXT_ENDINGS}"
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,28 @@ class FilePiece:
 
 
 def find_pieces(folder: Path) -> tuple[list[FilePiece], list[str], list[str]]:
-    """The files of the CDM tables that are read; names of files that are none; and problems."""
+    """The files of the CDM tables that are read; names of files that are none; and problems. What is named like one of
+    those tables, or has its columns, and is not read is a problem (sources.unread); other tables of a CDM are none."""
     known = layouts()
+    by_layout = tuple(known.values())
     pieces: list[FilePiece] = []
     ignored: list[str] = []
     problems: list[str] = []
     for member in list_members(folder, problems):
         table = _table_of(member, [*known, *OTHER_CDM_TABLES])
         if table not in known:
+            refusal = judge_file(member, by_layout, ENDINGS) if table is None else None
+            problems += [refusal] if refusal is not None else []
             ignored.append(member.name)
             continue
         try:
             pieces.append(FilePiece(member, _read_header(member), known[table]))
         except SourceError as error:
             problems += error.problems
+    for other in no_files(folder):
+        refusal = judge_other(other, by_layout)
+        problems += [refusal] if refusal is not None else []
+        ignored.append(f"{other.name}/" if other.is_dir() else other.name)
     return pieces, ignored, problems
 
 
