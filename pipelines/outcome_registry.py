@@ -309,8 +309,8 @@ _DESCRIBED = (
         "Last day that was observed",
         "Where observation ended before follow-up did: the end of the data, or of the last month before the provider "
         "fell silent, or (where the protocol names `moved_away`) the day on which the trust closed a referral because "
-        "the person had moved out of its area",
-        ("submission", "referral", "referral_team"),
+        "the person had moved out of its area, or (`observation_period`) their observation period in a CDM ended",
+        ("submission", "referral", "referral_team", "observation_period"),
         "K12",
         "nothing; unobserved outcomes are null",
     ),

@@ -57,6 +57,8 @@ def faults_between_sections(protocol: "Protocol") -> list[str]:
         )
     if protocol.source.kind == "omop":
         problems += _what_a_cdm_does_not_hold(protocol)
+    elif "observation_period" in protocol.follow_up.censor_at:
+        problems.append("follow_up.censor_at: leave out observation_period; only an OMOP CDM has observation periods")
     problems += _faults_of_variant_names(protocol)
     problems += what_methods_cannot_target(protocol)
     entered = {*protocol.covariates.numeric, *protocol.covariates.categorical}
@@ -115,7 +117,7 @@ def _what_a_cdm_does_not_hold(protocol: "Protocol") -> list[str]:
         problems.append("effects.methods: first_readmission_type needs legal status, which an OMOP CDM has not")
     if "provider_silence" in protocol.follow_up.censor_at:
         problems.append(
-            "follow_up.censor_at must be ['end_of_data']: an OMOP CDM does not tell which months a provider sent"
+            "follow_up.censor_at: leave out provider_silence; an OMOP CDM does not tell which months a provider sent"
         )
     if "moved_away" in protocol.follow_up.censor_at:
         problems.append("follow_up.censor_at: leave out moved_away; an OMOP CDM does not tell why a referral closed")

@@ -195,11 +195,13 @@ class FollowUp(Section):
     """How long, and what ends it early."""
 
     days: int = Field(365, ge=1, le=3650, description="Days of follow-up after time zero")
-    censor_at: tuple[Literal["end_of_data", "provider_silence", "moved_away"], ...] = Field(
+    censor_at: tuple[Literal["end_of_data", "provider_silence", "moved_away", "observation_period"], ...] = Field(
         ("end_of_data", "provider_silence"),
         description="What ends observation; death is a competing event. `moved_away`: the day on which the trust of "
         "the index stay closed a referral because the person had moved out of its area, whatever is seen of them "
-        "afterwards; for extracts of some providers, since one of the whole country sees who moves within it",
+        "afterwards; for extracts of some providers, since one of the whole country sees who moves within it. "
+        "`observation_period` (of an OMOP CDM): the last day of "
+        "the observation period that holds time zero; not where periods end with a person's last record",
     )
     moved_away_codes: tuple[Annotated[str, Field(pattern="^[0-9A-Z]{2}$")], ...] = Field(
         (),

@@ -14,7 +14,8 @@ import polars as pl
 from pipelines.codelists import LIST_OF_COLUMN, read_codelist
 from pipelines.errors import CohortError
 from pipelines.extract import MONTH, MONTH_SCHEMA, ExtractFacts, month_id_of
-from pipelines.outcomes import closed_referrals, find_moves, observation_end
+from pipelines.outcomes import closed_referrals, observation_end
+from pipelines.outcomes.leaving import PERIOD_ENDED
 from pipelines.outcomes.moves import MOVED, REFERRAL
 from pipelines.protocol import FollowUp
 from pipelines.stays import PLACEHOLDER_BEFORE, clean_wards, latest, repair_spells, usable_deaths
@@ -60,7 +61,7 @@ def measure_bucket(
     """Quality of one bucket's canonical tables and of the stays, cohort and outcomes made of them."""
     records = pl.concat([count_codes(tables), count_linkage(tables, stays, facts), count_closings(tables, follow_up)])
     followed = outcomes.join(cohort.select("person_id", "index_date", "arm", "trust"), on=["person_id", "index_date"])
-    ends = count_ends(followed, stays, usable_deaths(tables), find_moves(tables, follow_up), facts, follow_up)
+    ends = count_ends(followed, stays, tables, facts, follow_up)
     after = pl.concat([count_readmission_providers(followed, stays), ends])
     return BucketQuality(records, after)
 
@@ -171,31 +172,32 @@ def refuse_unknown_moves(records: pl.DataFrame, follow_up: FollowUp) -> None:
 def count_ends(
     followed: pl.DataFrame,
     stays: pl.DataFrame,
-    death: pl.DataFrame,
-    moves: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame],
     facts: ExtractFacts,
     follow_up: FollowUp,
 ) -> pl.DataFrame:
     """Part `observation`: index stays by arm, followed to the end (or to death), or what cut that short (K12, I15);
-    what ends on the same day as a move did not end by it."""
+    what ends on the same day as a move, or with an observation period, did not end by it."""
+    death = usable_deaths(tables)
     submitted_as = stays.select("person_id", "provider_id", index_date="end_date")
     index = followed.join(submitted_as, on=["person_id", "index_date"], maintain_order="left")
     data_only = follow_up.model_copy(update={"censor_at": tuple(set(follow_up.censor_at) - {"provider_silence"})})
-    never_thin, nobody = replace(facts, thin=pl.DataFrame(schema=MONTH_SCHEMA)), moves.clear()
+    never_thin = replace(facts, thin=pl.DataFrame(schema=MONTH_SCHEMA))
+    nobody = pl.Series([None] * index.height, dtype=pl.Date)
     cut = index.select(
         "arm",
         "censored_day",
         "died_day",
         at_end_of_data=observation_end(index, death, nobody, facts, data_only)["censored_day"],
         at_silence=observation_end(index, death, nobody, never_thin, follow_up)["censored_day"],
-        without_moves=observation_end(index, death, nobody, facts, follow_up)["censored_day"],
+        whoever_left=observation_end(index, death, nobody, facts, follow_up)["censored_day"],
     )
     is_whole = pl.col("censored_day").is_null() | (pl.col("died_day") <= pl.col("censored_day")).fill_null(False)
     state = (
         pl.when(is_whole)
         .then(pl.lit("whole"))
-        .when(pl.col("censored_day").ne_missing(pl.col("without_moves")))
-        .then(pl.lit(MOVED))
+        .when(pl.col("censored_day").ne_missing(pl.col("whoever_left")))
+        .then(pl.lit(PERIOD_ENDED if PERIOD_ENDED in follow_up.censor_at else MOVED))
         .when(pl.col("censored_day").eq_missing(pl.col("at_end_of_data")))
         .then(pl.lit("end_of_data"))
         .when(pl.col("censored_day").eq_missing(pl.col("at_silence")))

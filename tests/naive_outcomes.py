@@ -273,9 +273,22 @@ def is_readmission(stay: Row, eligibility: Eligibility) -> bool:
 
 def last_observed_day(stay: Row, own: Mapping[str, list[Row]], facts: Facts, follow_up: FollowUp) -> date:
     """K12: the end of the data, or the end of the last month before the index provider first falls silent, or the day
-    of a move away, whichever comes first."""
+    of a move away, or the end of the observation period, whichever comes first."""
     moved = [day for day in moves(stay, own, facts, follow_up) if day >= stay["end_date"]]
-    return min([last_submitted_day(stay, facts, follow_up), *moved])
+    return min([last_submitted_day(stay, facts, follow_up), *moved, *period_end(stay, own, follow_up)])
+
+
+def period_end(stay: Row, own: Mapping[str, list[Row]], follow_up: FollowUp) -> list[date]:
+    """The last day of those from the discharge on that some observation period holds, one after the other."""
+    if "observation_period" not in follow_up.censor_at:
+        return []
+    spans = [(row["start_date"], row["end_date"]) for row in own.get("observation_period", [])]
+    day = stay["end_date"]
+    while any(first <= day + timedelta(days=1) <= last for first, last in spans) and any(
+        first <= day <= last for first, last in spans
+    ):
+        day += timedelta(days=1)
+    return [day]
 
 
 def moves(stay: Row, own: Mapping[str, list[Row]], facts: Facts, follow_up: FollowUp) -> list[date]:

@@ -29,7 +29,7 @@ from pipelines.sources.legibility import Legibility, unreadable_problems
 from pipelines.sources.normalise import DateOrder, month_first_problems
 
 PARTS, RECEIPT = "parts", "receipt.json"
-FORMAT = 8  # of parts and tables; either is made again when it changes
+FORMAT = 9  # of parts and tables; either is made again when it changes
 
 
 def read_files(files: Sequence[RawFile], lake: Place, manner: Manner) -> tuple[list[Receipt], int]:

@@ -16,7 +16,8 @@ from pipelines.outcome_registry import DESCRIBED, FAMILIES, split_name
 from pipelines.outcomes import measures
 from pipelines.outcomes.events import events_of
 from pipelines.outcomes.exposure import Reach, count_observed, list_readmissions
-from pipelines.outcomes.moves import closed_referrals, find_moves
+from pipelines.outcomes.leaving import day_of_leaving
+from pipelines.outcomes.moves import closed_referrals
 from pipelines.outcomes.nhs_readmission import readmitted_nhs_14d
 from pipelines.outcomes.observation import observation_end
 from pipelines.outcomes.seen import KEY, Events, Seen, follow, is_covered, where
@@ -25,7 +26,7 @@ from pipelines.protocol import FollowUp
 __all__ = [
     "closed_referrals",
     "count_observed",
-    "find_moves",
+    "day_of_leaving",
     "follow_outcomes",
     "list_readmissions",
     "measure_outcomes",
@@ -63,7 +64,8 @@ def follow_outcomes(
         stays: the stays that count as readmissions.
         present: tables the extract holds.
     """
-    observed = observation_end(index, tables["death"], find_moves(tables, follow_up), facts, follow_up)
+    left = day_of_leaving(index, tables, facts, follow_up)
+    observed = observation_end(index, tables["death"], left, facts, follow_up)
     reach = {table: facts.reach_of(table) if table in present else None for table in tables}
     rows, events = follow(observed, events_of(stays, tables, facts, reach["legal_period"]))
     return Followed(rows, events, reach, facts.gaps)

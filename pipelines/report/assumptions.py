@@ -69,6 +69,15 @@ _MOVED_AWAY = (
 )
 
 
+_PERIODS = (
+    "Observation periods",
+    "Observation ends with the person’s observation period. People whose period ended are taken to be like those of "
+    "their group who stayed in view, or, with weights, like those who are also alike in the covariates. Where a CDM "
+    "ends a period with the person’s last record that is wrong: people are then in view for as long as something "
+    "happens to them.",
+)
+
+
 def _unobserved_outcomes(protocol: Protocol) -> list[tuple[str, str]]:
     """What weights for outcomes not observed assume, where a specification has them."""
     named, weighing = protocol.effects.methods_by_name(), weighing_the_unobserved(protocol)
@@ -101,6 +110,7 @@ def describe_assumptions(protocol: Protocol) -> list[dict[str, str]]:
         *_missing_covariates(protocol),
         *_unobserved_outcomes(protocol),
         *([_MOVED_AWAY] if "moved_away" in protocol.follow_up.censor_at else []),
+        *([_PERIODS] if "observation_period" in protocol.follow_up.censor_at else []),
         *([_NOT_YET_TREATED] if protocol.not_yet_treated else []),
         ("Honest records", "The records find events equally well in both groups; silence is not read as health."),
     ]
@@ -135,8 +145,10 @@ def _cdm_limits(protocol: Protocol) -> list[str]:
     """What an OMOP CDM leaves open (DOMAIN D3, D4)."""
     unknown = (
         "The records come from an OMOP CDM, which holds no bed classes, legal status or missed appointments. The data "
-        "end with its last observation period; somebody whose own period ends earlier counts as observed until then."
+        "end with its last observation period."
     )
+    if "observation_period" not in protocol.follow_up.censor_at:
+        unknown = unknown.removesuffix(".") + "; somebody whose own period ends earlier counts as observed until then."
     if protocol.source.stays == "any_inpatient":
         return ["This study follows any stay in hospital: where the page says psychiatric, read any.", unknown]
     found = (

@@ -144,6 +144,7 @@ def _follow_up(protocol: Protocol) -> str:
         "end_of_data": "the end of the data",
         "provider_silence": "a provider that stopped submitting",
         "moved_away": "a referral that the trust closed because the person had moved out of its area",
+        "observation_period": "the end of the person’s observation period",
     }
     reasons = " or ".join(ends[name] for name in protocol.follow_up.censor_at)
     censored = f"; ended early by {reasons}" if reasons else ""

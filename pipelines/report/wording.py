@@ -178,6 +178,7 @@ _LABELS = {
     "provider_sent_nothing": "Cut short by a month in which the provider sent nothing",
     "provider_sent_too_few": "Cut short by a month in which the provider sent too few spells",
     "moved_away": "Cut short by a move out of the area",
+    "observation_period": "Cut short by the end of the person’s observation period",
     "closed_moved_away": "Closed because the person had moved out of the area",
     "closed_another_reason": "Closed for another reason",
     "closed_no_reason": "Closed without a reason on record",

@@ -161,6 +161,7 @@ def test_where_people_were_readmitted(provider: str, mergers: str | None, where:
 
 ENDS = {"censor_at": ["end_of_data", "provider_silence", "moved_away"], "moved_away_codes": ["03"]}
 MOVED = {"follow_up": ENDS}
+IN_PERIODS = {"follow_up": {"censor_at": ["end_of_data", "observation_period"]}}
 MOVE = "referral_id closed_date closure_reason_code\nr1 2017-06-15 03"
 
 
@@ -177,6 +178,8 @@ MOVE = "referral_id closed_date closure_reason_code\nr1 2017-06-15 03"
         (MOVED | {"referral": MOVE, "period_end": "2017-06-15"}, "end_of_data"),  # the day of the move
         (MOVED | {"referral": MOVE, "silent": "provider from until\nRAA 2017-05 2017-05"}, "provider_sent_nothing"),
         (MOVED | {"referral": MOVE, "silent": "provider from until\nRAA 2017-07 2017-07"}, "moved_away"),
+        (IN_PERIODS | {"observation_period": "start_date end_date\n2010-01-01 2017-06-15"}, "observation_period"),
+        (IN_PERIODS | {"observation_period": "start_date end_date\n2010-01-01 2019-12-31"}, "whole"),
     ],
 )
 def test_how_follow_up_ended(changes: dict[str, Any], state: str) -> None:

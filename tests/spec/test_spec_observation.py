@@ -431,3 +431,41 @@ def test_a_death_before_the_move_leaves_nothing_open(follow: Follow) -> None:
         died_day  readmitted_365d  n_readmissions_365d
         62        false            0
     """)
+
+
+# observation periods (OMOP)
+
+IN_PERIODS: dict[str, Any] = {"follow_up": {"censor_at": ["end_of_data", "observation_period"]}}
+
+
+def periods(*spans: str) -> str:
+    """Observation periods: first and last day."""
+    return "\n".join(["start_date end_date", *spans])
+
+
+@pytest.mark.parametrize(
+    ("spans", "censored_day"),
+    [
+        (["2010-01-01 2017-06-30"], "91"),
+        (["2010-01-01 2018-03-31"], "-"),  # to the year's end
+        (["2010-01-01 2017-03-31"], "0"),  # to the day of discharge
+        (["2010-01-01 2017-03-30", "2017-05-01 2019-12-31"], "0"),  # nobody would have been seen on it
+        (["2010-01-01 2017-06-30", "2017-07-01 2017-07-31"], "122"),  # without a day between them
+        (["2010-01-01 2017-06-30", "2017-07-02 2019-12-31"], "91"),  # with one
+        (["2010-01-01 2017-06-30", "2016-01-01 2016-12-31"], "91"),  # one within another
+    ],
+)
+def test_observation_ends_with_the_period_that_holds_time_zero(
+    follow: Follow, spans: list[str], censored_day: str
+) -> None:
+    follow(ELIGIBLE, observation_period=periods(*spans), **IN_PERIODS).outcomes(f"""
+        censored_day
+        {censored_day}
+    """)
+
+
+def test_an_observation_period_ends_nothing_unless_the_protocol_says_so(follow: Follow) -> None:
+    follow(ELIGIBLE, observation_period=periods("2010-01-01 2017-06-30")).outcomes("""
+        censored_day
+        -
+    """)

@@ -20,7 +20,7 @@ from models.times.risks import cumulative_incidence
 from pipelines.estimate.times import time_and_event
 from pipelines.estimate.values import outcome_values
 from pipelines.extract import ExtractFacts
-from pipelines.outcomes import find_moves, observation_end
+from pipelines.outcomes import day_of_leaving, observation_end
 from pipelines.protocol import FollowUp
 from pipelines.tables import TABLES, month_id
 from tests.models.effect_samples import baseline_of
@@ -82,7 +82,8 @@ def sample(
     readmitted, died = events(rng, x, treated, dying)
     moved = np.ceil(rng.exponential(1 / (0.0006 * np.exp(1.0 * x + 0.5 * treated))))
     index, tables = records(x, moved, died)
-    seen = observation_end(index, tables["death"], find_moves(tables, follow_up), FACTS, follow_up).with_columns(
+    left = day_of_leaving(index, tables, FACTS, follow_up)
+    seen = observation_end(index, tables["death"], left, FACTS, follow_up).with_columns(
         back=pl.Series(readmitted), died=pl.Series(died)
     )
     # The dead are readmitted no more.
