@@ -6,11 +6,11 @@ effect, with a covariate and the share treated both rising over recruitment, rat
 later the day, in whatever direction. So the thresholds of balance and effective numbers must hold on each quarter of
 follow-up among those still observed on it, with the weights that they count with. Until when somebody was to be
 observed (the end of the data, a provider's silence) was known beforehand and says nothing of what happened, so no
-outcome is looked at. Whoever was cut short is no loss by itself, so that no share of them is asked; of a trial nothing
-is, because when somebody entered it had nothing to do with the arm.
+outcome is looked at; a move out of the area tells of death at most, since the dead do not move. Whoever was cut short
+is no loss by itself, so that no share of them is asked; of a trial nothing is, because when somebody entered it had
+nothing to do with the arm.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,8 @@ from pipelines.diagnostics import judge_analysed
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of
 from pipelines.protocol import Protocol
 
-QUARTERS = (0.25, 0.5, 0.75, 1.0)
-"""Of follow-up: the days on which those still observed are judged."""
+QUARTERS = (0.25, 0.5, 0.75)
+"""Of follow-up: the days on which those still observed are judged, beside its last."""
 MOST = 0.95
 """Of either arm, by weight: up to which day so many were to be observed is told."""
 ROUNDED_TO = 10
@@ -86,6 +86,12 @@ def late_weights(
     return on
 
 
+def days_judged(horizon: int) -> list[int]:
+    """The quarters of follow-up, but for its end in whole fives of days: as numbers of a remark are released."""
+    quarters = (round(share * horizon / 5) * 5 for share in QUARTERS)
+    return [*(day for day in dict.fromkeys(quarters) if 0 < day < horizon), horizon]
+
+
 def judge_late(
     accepted: AcceptedDesign, design: Design, until: FloatArray, weigh: Weigher, horizon: int, protocol: Protocol
 ) -> Late:
@@ -95,7 +101,7 @@ def judge_late(
     asked = protocol.acceptance.model_copy(update={"max_share_unobserved": None})
     found: dict[str, dict[str, Any]] = {}
     from_day = 0
-    for day in (math.ceil(share * horizon) for share in QUARTERS):
+    for day in days_judged(horizon):
         left = until >= day
         if left[inside].all():
             continue
