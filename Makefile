@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup analysis test check fix truth bench bench-matching bench-forest bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects bench-data schedule docs lock clean
+.PHONY: help setup analysis test check fix truth bench bench-matching bench-forest bench-ingest bench-features bench-nation bench-multiverse bench-truth bench-propensity bench-effects bench-data schedule docs lock clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -59,7 +59,7 @@ truth: $(READY) ## run the slow simulations; every method against known truth, i
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python bench/methods_truth.py $(TRUTH_ARGS)
 
-bench: bench-matching bench-ingest bench-features bench-nation bench-truth bench-propensity bench-effects ## speed, size and known effects, into bench/RESULTS.md (hours)
+bench: bench-matching bench-ingest bench-features bench-nation bench-multiverse bench-truth bench-propensity bench-effects ## speed, size and known effects, into bench/RESULTS.md (hours)
 
 bench-ingest: $(READY) ## 20 million contacts into buckets, beside Polars, DuckDB and Dask
 	$(BIN)/python bench/ingest.py $(BENCH_ARGS)
@@ -69,6 +69,9 @@ bench-features: $(READY) ## look-back features from a lake, beside Polars, DuckD
 
 bench-nation: $(READY) ## 50,000 to 1,000,000 synthetic people, from nothing to a cohort
 	$(BIN)/python bench/nation.py $(BENCH_ARGS)
+
+bench-multiverse: $(READY) ## a grid of designs and effects on 50,000 synthetic people
+	$(BIN)/python bench/multiverse.py $(BENCH_ARGS)
 
 bench-propensity: $(READY) ## converged propensity scores, beside scikit-learn and glum where it is installed
 	$(BIN)/python bench/propensity.py $(BENCH_ARGS)

@@ -4,9 +4,11 @@ Choice made: every effect method hands over one influence value a row (its share
 values are summed within clusters and the sums are squared. Clusters are matched sets for matching designs, because
 matching makes the members of a set dependent (Abadie & Spiess 2022, JASA 117:983), joined further when one person sits
 in several sets; they are persons for weighting designs, and for strata, whose members chance alone brought together.
-Over G matched sets the covariance carries the factor G/(G-1) (the usual cluster correction: sets are as few as the
-treated); over persons it does not (the GEE sandwich: their number is the size of the pool, so the factor would say
-nothing about the few treated).
+Over G matched sets the covariance carries the factor G/(G-1), since sets are as few as the treated: R's
+`sandwich::vcovCL(type = "HC0", cadjust = TRUE)`, and `survey`. Over persons it does not: `cadjust = FALSE`, the robust
+errors of `geepack` and `survival`; their number is the size of the pool, so that the factor would be next to 1 and say
+nothing about the few treated. HC1's (n - 1)/(n - 2), vcovCL's default for linear models, is in neither. Where a
+weighted arm has few people its error is too small by about 1 / (2 n) of them, which neither factor mends.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ study's effects are opened only when it reaches the acceptance thresholds.
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ from pipelines.store import RunFolder, write_json, write_parquet
 
 RANDOMISED = "randomised"
 REFUSAL = "refusal"  # the note in which a method says why it made no design
+EMPTY = (
+    "nobody is in it, because no treated person has an untreated one within all of its limits (calipers, exact groups, "
+    "dates, the least ratio, trimming); widen them, or take another pool"
+)
 HISTOGRAM_BINS = 30
 
 
@@ -149,6 +153,9 @@ def choose_controls(groundwork: Groundwork, specification: Specification) -> Des
             design = DESIGNS[method].function(baseline, treated, propensity, estimand=target, rng=rng, **options)
     except Refused as refusal:
         design = _without_anybody(method, target, treated, propensity, str(refusal))
+    else:
+        if is_empty(design):
+            design = replace(design, notes={**design.notes, REFUSAL: EMPTY})
     later, outside = groundwork.left(specification)
     return DesignedContrast(
         specification.name, contrast, rows, baseline, propensity, design, groundwork.incomplete, later, outside
@@ -170,6 +177,12 @@ def designs_of(groundwork: Groundwork) -> Iterator[DesignedContrast]:
         return
     for specification in groundwork.protocol.design.specifications():
         yield choose_controls(groundwork, specification)
+
+
+def is_empty(design: Design) -> bool:
+    """Whether nobody of one of the arms has a weight, so that nobody is compared."""
+    has = design.weights > 0
+    return not ((has & design.treated).any() and (has & ~design.treated).any())
 
 
 def _same_for_all(treated: BoolArray) -> Propensity:

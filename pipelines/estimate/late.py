@@ -6,8 +6,9 @@ effect, with a covariate and the share treated both rising over recruitment, rat
 later the day, in whatever direction. So the thresholds of balance and effective numbers must hold on each quarter of
 follow-up among those still observed on it, with the weights that they count with. Until when somebody was to be
 observed (the end of the data, a provider's silence) was known beforehand and says nothing of what happened, so no
-outcome is looked at. Whoever was cut short is no loss by itself, so that no share of them is asked; of a trial nothing
-is, because when somebody entered it had nothing to do with the arm.
+outcome is looked at; a move out of the area tells of death at most, since the dead do not move. Whoever was cut short
+is no loss by itself, so that no share of them is asked; of a trial nothing is, because when somebody entered it had
+nothing to do with the arm.
 """
 
 import math

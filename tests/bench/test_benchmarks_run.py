@@ -12,6 +12,7 @@ TINY = {
     "ingest": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "features": "--rows 3000 --runs 1 --buckets 3 --peers polars duckdb",
     "nation": "--people 500",
+    "multiverse": "--people 3000 --runs 1",
     "effects": "--rows 3000 --aipw-rows 3000 --replicates 60 --refits 30 --runs 1",
     "matching": "--treated 60 --candidates 3000 --runs 1 --no-matchit",
     "methods_truth": (
@@ -24,6 +25,7 @@ TINY = {
 SAID = {
     "ingest": "## Ingest: 3,000 contacts",
     "features": "All ten features of every person are the same for every tool",
+    "multiverse": "## A multiverse on 3,000 synthetic people",
     "effects": "### AIPW for the treated, 3,000 people",
     "nation": "### Where the time goes (500 people",
     "matching": "| nearest 1:5, 60 x 30,000 | this project |",

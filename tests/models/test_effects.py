@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.effects import weighted_difference
-from models.results import Design
+from models.results import Baseline, Design
 from tests.models.contract_estimates import expect_good_estimate
 from tests.models.effect_samples import (
     ROOT,
@@ -326,3 +326,27 @@ def test_an_error_that_rests_on_few_matched_sets_is_warned_of(n_sets: int, warns
     )
     estimate = weighted_difference(outcome, baseline, design, rng=RNG, kind="continuous")[0]
     assert ("fewer than twenty independent matched sets" in str(estimate.notes.get("warning", ""))) == warns
+
+
+@pytest.mark.parametrize(
+    ("in_sets", "std_error"),
+    [
+        # vcovCL(lm(y ~ t, weights = w), ~id, type = "HC0", cadjust = FALSE) of R's sandwich 3.0.2; geeglm of geepack,
+        # independence, gives the same.
+        (False, 0.2125711887),
+        # The same with cadjust = TRUE; svyglm of survey gives the same.
+        (True, 0.2272481595),
+    ],
+)
+def test_clusters_of_persons_are_as_in_gee_and_sets_as_in_survey(*, in_sets: bool, std_error: float) -> None:
+    person = np.array([1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8])
+    treated = np.array([1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0]) == 1
+    y = np.array([-0.63, 0.18, -0.84, 1.6, 0.33, -0.82, 0.49, 0.74, 0.58, -0.31, 1.51, 0.39])
+    w = np.array([0.9, 1.08, 0.52, 1.07, 1.8, 1.01, 1.22, 1.4, 1.24, 0.78, 1.74, 1.5])
+    nothing = np.zeros(12, dtype=np.int64)
+    baseline = Baseline(np.zeros((12, 1)), ("x",), nothing, nothing, np.arange(12) if in_sets else person)
+    design = Design("by_hand", "ATT", treated, np.full(12, 0.5), w, person if in_sets else nothing - 1)
+    found = weighted_difference(y, baseline, design, rng=RNG, kind="continuous", weights_are="fixed")[0]
+    assert found.value == pytest.approx(-1.092898002, rel=1e-9)
+    assert found.std_error == pytest.approx(std_error, rel=1e-9)
+    assert found.notes["n_clusters"] == 8

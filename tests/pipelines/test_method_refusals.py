@@ -1,10 +1,12 @@
 """A design method that cannot reach its objective: an empty design, not accepted, with the method's own words."""
 
 from datetime import date
+from typing import Any
 
 import polars as pl
+import pytest
 
-from pipelines.design import Contrast, Groundwork, choose_controls, summarise
+from pipelines.design import EMPTY, Contrast, Groundwork, choose_controls, summarise
 from pipelines.disclosure import DisclosureLog
 from pipelines.protocol import Disclosure, Protocol
 from pipelines.report.design_facts import draw_up_flow, read_verdicts
@@ -43,6 +45,35 @@ def test_entropy_balancing_that_fails_is_a_refused_design_in_words() -> None:
     assert (first["check"], first["passed"]) == ("method_reached_its_objective", False)
     assert first["words"] == entry["notes"]["refusal"]
     assert first["words"].startswith("no weights balance these covariates: distance (")
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("optimal_matching", {"covariate_calipers": {"distance": 0.1}}),
+        ("nearest_neighbour", {"covariate_calipers": {"distance": 0.1}}),
+        ("full_matching", {"covariate_calipers": {"distance": 0.1}}),
+        ("propensity_weighting", {"trim": "common_support"}),
+    ],
+)
+def test_an_empty_design_says_in_words_that_nobody_is_in_it(method: str, options: dict[str, Any]) -> None:
+    n_peer, n = 20, 200
+    rows = pl.DataFrame(
+        {
+            "row_id": range(n),
+            "person_id": [f"p{number}" for number in range(n)],
+            "index_date": [date(2018, 1, 1)] * n,
+            "arm": ["peer"] * n_peer + ["virtual"] * (n - n_peer),
+            "age_years": [40.0 + number % 7 for number in range(n)],
+            "distance": [900.0] * n_peer + [float(number % 50) for number in range(n - n_peer)],
+        }
+    )
+    protocol = Protocol.model_validate(PROTOCOL | {"design": {"methods": [method], method: options}})
+    groundwork = Groundwork(rows, Contrast("peer_vs_virtual", "peer", "virtual"), protocol)
+    entry = summarise(choose_controls(groundwork, protocol.design.specifications()[0]), protocol)
+    assert not entry["accepted"]
+    first = entry["verdicts"][0]
+    assert (first["check"], first["words"]) == ("method_reached_its_objective", EMPTY)
 
 
 def test_candidates_without_anybody_treated_in_their_group_count_as_not_kept_under_the_atc() -> None:
