@@ -12,11 +12,13 @@ for the ratio too. Each influence value is divided by the root of one minus the 
 a mean): where few rows carry the weight, they lie too near to a mean that follows them.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.random import Generator
 
 from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.cross_fitting import SAID_OF, Nuisances, balancing_weights, cross_fit
+from models.cross_fitting import SAID_OF, CrossFitted, Nuisances, balancing_weights, cross_fit
 from models.influence import Clusters
 from models.refusals import Refused
 from models.results import Baseline, BoolArray, Design, Estimand, Estimate, FloatArray, IntArray
@@ -53,10 +55,44 @@ def aipw(
     `effective_n` and the note `max_control_weight_share` describe the weights of the refitted score.
     Raises Refused when an arm has fewer clusters than folds, ValueError when the outcome is missing or not of its kind.
     """
+    return cross_fitted_effect(
+        _augmented_means,
+        outcome,
+        baseline,
+        design,
+        method="aipw",
+        says="influence function of the cross-fitted score",
+        rng=rng,
+        kind=kind,
+        confidence=confidence,
+        folds=folds,
+        l2_penalty=l2_penalty,
+        nuisances=nuisances,
+        is_randomised=is_randomised,
+    )
+
+
+def cross_fitted_effect(
+    means_of: Callable[[CrossFitted, Estimand], ArmMeans],
+    outcome: FloatArray,
+    baseline: Baseline,
+    design: Design,
+    *,
+    method: str,
+    says: str,
+    rng: Generator,
+    kind: Kind,
+    confidence: float,
+    folds: int,
+    l2_penalty: float,
+    nuisances: Nuisances,
+    is_randomised: bool,
+) -> tuple[Estimate, ...]:
+    """What `means_of` makes of cross-fitted predictions, as estimates on every scale of the outcome; `says` is the note
+    on the error. Other arguments and refusals are those of `aipw`."""
     check_confidence(confidence)
-    values = outcome_in_design(outcome, design, kind)
     fit = cross_fit(
-        values,
+        outcome_in_design(outcome, design, kind),
         baseline,
         design,
         rng=rng,
@@ -66,19 +102,23 @@ def aipw(
         is_randomised=is_randomised,
         nuisances=nuisances,
     )
-    means = doubly_robust_means(
-        fit.y, fit.treated, fit.score, fit.if_treated, fit.if_control, design.estimand, fit.clusters, fit.rows
-    )
+    means = means_of(fit, design.estimand)
     return contrast_arms(
         means,
         design,
-        method="aipw",
+        method=method,
         scales=scales_for(kind, fit.y, (means.treated, means.control)),
         confidence=confidence,
         notes={
-            "variance": "influence function of the cross-fitted score" + SAID_OF[nuisances],
+            "variance": says + SAID_OF[nuisances],
             "max_control_weight_share": largest_share(means.control_weights),
         },
+    )
+
+
+def _augmented_means(fit: CrossFitted, estimand: Estimand) -> ArmMeans:
+    return doubly_robust_means(
+        fit.y, fit.treated, fit.score, fit.if_treated, fit.if_control, estimand, fit.clusters, fit.rows
     )
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.random import Generator
 from scipy.special import expit, logit
 
-from models.contrasts import ArmMeans, Kind, check_confidence, contrast_arms, outcome_in_design, scales_for
-from models.cross_fitting import SAID_OF, CrossFitted, Nuisances, balancing_weights, cross_fit
-from models.doubly_robust import largest_share, refuse_one_for_all, weighted_mean
+from models.contrasts import ArmMeans, Kind
+from models.cross_fitting import CrossFitted, Nuisances, balancing_weights
+from models.doubly_robust import cross_fitted_effect, refuse_one_for_all, weighted_mean
 from models.nuisance import fit_coefficients
 from models.results import Baseline, Design, Estimand, Estimate, FloatArray
 
@@ -50,30 +50,20 @@ def tmle(
     Standard errors come from the efficient influence function at the targeted predictions, summed over matched sets or
     persons. Raises ValueError when an arm has fewer clusters than folds, or the outcome is missing or not of its kind.
     """
-    check_confidence(confidence)
-    values = outcome_in_design(outcome, design, kind)
-    fit = cross_fit(
-        values,
+    return cross_fitted_effect(
+        targeted_means,
+        outcome,
         baseline,
         design,
+        method="tmle",
+        says="influence function of the targeted, cross-fitted predictions",
         rng=rng,
         kind=kind,
+        confidence=confidence,
         folds=folds,
         l2_penalty=l2_penalty,
-        is_randomised=is_randomised,
         nuisances=nuisances,
-    )
-    means = targeted_means(fit, design.estimand)
-    return contrast_arms(
-        means,
-        design,
-        method="tmle",
-        scales=scales_for(kind, fit.y, (means.treated, means.control)),
-        confidence=confidence,
-        notes={
-            "variance": "influence function of the targeted, cross-fitted predictions" + SAID_OF[nuisances],
-            "max_control_weight_share": largest_share(means.control_weights),
-        },
+        is_randomised=is_randomised,
     )
 
 

@@ -49,3 +49,10 @@ def referrals_to(referral_team: pl.DataFrame, team_types: list[str]) -> pl.DataF
 def teams_of_referrals(referral_team: pl.DataFrame) -> pl.DataFrame:
     """OF_REFERRAL and team_type_code, each type once for a referral in a month's record."""
     return referral_team.select(*OF_REFERRAL, "team_type_code").drop_nulls().unique()
+
+
+def latest_teams(referral_team: pl.DataFrame) -> pl.DataFrame:
+    """Each team of a referral as it was last sent; without an id a team is known by its type."""
+    type_without_id = pl.when(pl.col("team_id").is_null()).then("team_type_code")
+    known = referral_team.with_columns(type_without_id=type_without_id)
+    return latest(known, ["person_id", "referral_id", "team_id", "type_without_id"]).drop("type_without_id")

@@ -23,6 +23,7 @@ FIRST_DAYS = {
     "emergency_attendance": "arrival_date",
 }
 """What shows that somebody was alive on a day."""
+ENDS = ("discharge_date", "end_date", "closed_date")
 TRANSFER_SOURCES = ["49", "51", "52", "53", "87"]
 TRANSFER_DESTINATIONS = ["48", "49", "50", "51", "52", "53", "84", "87"]
 TRANSFER_METHODS = ["2B", "81"]
@@ -84,12 +85,19 @@ def usable_spells(tables: Mapping[str, pl.DataFrame], facts: ExtractFacts) -> pl
 
 def latest(frame: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """The row of the latest submitted month for each key; a tie goes to the larger source key (id_order), then to the
-    larger record number."""
+    larger record number. Where both are alike or missing it goes to the row that tells an end, since what was open is
+    closed later and hardly ever opened again, then to the one with more cells, then to the larger cells in their
+    order."""
     month = pl.col("month_id")
     newest = frame.filter(month.eq_missing(month.max().over(keys)))
     is_tied = newest.select(keys).is_duplicated()  # few are, and texts are slow to sort
-    tied = sort_by_id(newest.filter(is_tied), []).unique(keys, keep="last", maintain_order=True)
-    return pl.concat([newest.filter(~is_tied), tied])
+    tied = newest.filter(is_tied)
+    ends = [pl.col(name).is_not_null() for name in ENDS if name in frame.columns]
+    filled = pl.sum_horizontal(pl.all().is_not_null())
+    has_end = [pl.any_horizontal(*ends)] if ends else []
+    by_content = tied.sort(*has_end, filled, pl.all(), nulls_last=False)
+    last = sort_by_id(by_content, []).unique(keys, keep="last", maintain_order=True)
+    return pl.concat([newest.filter(~is_tied), last])
 
 
 def clean_wards(ward_stay: pl.DataFrame) -> pl.DataFrame:

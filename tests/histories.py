@@ -228,7 +228,7 @@ def _write_contact(writer: _Writer, person_id: str, day: date) -> None:
             person_id,
             month_id=month - writer.mostly(0, 1),
             referral_id=writer.mostly(referral, "r3"),
-            team_id=writer.number(),
+            team_id=writer.mostly(writer.number(), None),
             team_type_code=writer.pick("A02", "A04", "A03", "A06", "A11"),
             closed_date=writer.mostly(None, day, _moved(day, by=30)),
             rejected_date=writer.mostly(None, None, day),

@@ -156,7 +156,8 @@ def delayed_days(stay: Row, own: Own, facts: Facts) -> set[date]:
     one that names none the extract holds, those of the stay it began in."""
     found = set()
     known = {row["spell_id"] for row in own.get("spell", [])}
-    for delay in latest_month_of_each(own.get("delayed_discharge", []), "spell_id", "start_date"):
+    sent = [row | {"of": row["spell_id"] or f"at {row['provider_id']}"} for row in own.get("delayed_discharge", [])]
+    for delay in latest_month_of_each(sent, "of", "start_date"):
         if real(delay["start_date"]) is None:
             continue
         if delay["spell_id"] in known:
@@ -431,7 +432,8 @@ def community_care(stay: Row, own: Own, facts: Facts, known: Known) -> Row:
     ended = [row for row in own.get("referral_team", []) if 0 <= (day - last_day(row["month_id"])).days <= 31]
     types = {row["team_type_code"] for row in ended}
     programmes = []
-    for row in latest_month_of_each(own.get("care_programme", []), "episode_id", "start_date"):
+    sent = [row | {"of": row["episode_id"] or f"at {row['provider_id']}"} for row in own.get("care_programme", [])]
+    for row in latest_month_of_each(sent, "of", "start_date"):
         stopped = last_day(row["month_id"]) if row["month_id"] < facts.last_month_id else FOREVER
         if row["start_date"] <= day <= (row["end_date"] or stopped):
             programmes.append((day - row["start_date"]).days)

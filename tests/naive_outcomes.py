@@ -299,7 +299,7 @@ def moves(stay: Row, own: Mapping[str, list[Row]], facts: Facts, follow_up: Foll
     referrals = latest_month_of_each(own.get("referral", []), "referral_id")
     closed = {row["referral_id"]: row["closed_date"] for row in referrals}
     days = [(row, row["closed_date"]) for row in referrals]
-    for row in latest_month_of_each(own.get("referral_team", []), "referral_id", "team_id"):
+    for row in latest_month_of_each(with_team(own.get("referral_team", [])), "referral_id", "team"):
         days.append((row, row["closed_date"] or closed.get(row["referral_id"])))
     trust = providers_after(stay["submitted_provider"], facts)[-1]
     return [
@@ -355,6 +355,11 @@ def count_team_contacts(own: Mapping[str, list[Row]], types: set[str], after: da
     return sum((row["record_id"], row["referral_id"]) in teams for row in attended)
 
 
+def with_team(rows: list[Row]) -> list[Row]:
+    """Teams of referrals, each with what it is known by: its id, or its type."""
+    return [row | {"team": row["team_id"] or f"of type {row['team_type_code']}"} for row in rows]
+
+
 def crisis_episodes(own: Mapping[str, list[Row]], facts: Facts) -> list[tuple[date, date | None]]:
     """J: (received, last day or None while open) of every referral to a crisis team that was not rejected. A closing
     before it was received is none; one that stopped arriving ends with its last month."""
@@ -362,7 +367,7 @@ def crisis_episodes(own: Mapping[str, list[Row]], facts: Facts) -> list[tuple[da
     for referral in latest_month_of_each(own.get("referral", []), "referral_id"):
         rows = [team for team in own.get("referral_team", []) if team["referral_id"] == referral["referral_id"]]
         rows = [team for team in rows if team["team_type_code"] in CRISIS_TEAMS]
-        crisis = [team for team in latest_month_of_each(rows, "team_id") if team["rejected_date"] is None]
+        crisis = [team for team in latest_month_of_each(with_team(rows), "team") if team["rejected_date"] is None]
         if not crisis or referral["received_date"] is None or referral["rejected_date"] is not None:
             continue
         received = referral["received_date"]

@@ -119,18 +119,25 @@ def find_spells(own: Mapping[str, list[Row]], facts: Facts) -> list[Row]:
 
 def latest_month_of_each(rows: Iterable[Row], *key: str) -> list[Row]:
     """K6: of the rows with the same key the one of the latest month; a tie goes to the larger row_id, as a number, then
-    to the larger record number."""
+    to the larger record number, then to the row that tells an end, that says more, and says the later or larger."""
     winners: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         group = tuple(row[column] for column in key)
         best = winners.get(group)
-        if best is None or age_of_row(row) > age_of_row(best):
+        if best is None or (age_of_row(row), content_of_row(row)) > (age_of_row(best), content_of_row(best)):
             winners[group] = row
     return list(winners.values())
 
 
 def age_of_row(row: Row) -> tuple[int, IdOrder, IdOrder]:
     return row["month_id"], id_order(row["row_id"]), id_order(row["record_id"])
+
+
+def content_of_row(row: Row) -> tuple[Any, ...]:
+    cells = [row[name] for name in row]
+    has_end = any(row.get(name) is not None for name in ("discharge_date", "end_date", "closed_date"))
+    n_filled = sum(cell is not None for cell in cells)
+    return has_end, n_filled, tuple((cell is not None, cell) for cell in cells)
 
 
 def id_order(value: str | None) -> IdOrder:

@@ -61,8 +61,11 @@ def teams(records: Records) -> pl.DataFrame:
 
 
 def care_programme(records: Records) -> pl.DataFrame:
-    """Episodes that were open at discharge. One without an end that stopped arriving ended with its last month."""
-    episodes = latest(records.tables["care_programme"], ["person_id", "episode_id", "start_date"]).with_columns(
+    """Episodes that were open at discharge. One without an end that stopped arriving ended with its last month; without
+    ids those of a provider that began on one day are one."""
+    provider = pl.when(pl.col("episode_id").is_null()).then("provider_id")
+    known = records.tables["care_programme"].with_columns(provider_without_id=provider)
+    episodes = latest(known, ["person_id", "episode_id", "provider_without_id", "start_date"]).with_columns(
         end_date=pl.coalesce("end_date", _stopped(records))
     )
     return (

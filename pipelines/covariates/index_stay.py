@@ -138,8 +138,10 @@ def _delays(records: Records) -> pl.DataFrame:
     """Periods of delay as they were last sent. One without an end that stopped arriving ended with its last month, or
     with its spell if that was sooner; a placeholder is no start."""
     stopped = pl.when(pl.col("month_id") < records.facts.last_month_id).then(LAST_DAY_OF_MONTH_ID)
+    provider = pl.when(pl.col("spell_id").is_null()).then("provider_id")
+    sent = records.tables["delayed_discharge"].with_columns(provider_without_id=provider)
     return (
-        latest(records.tables["delayed_discharge"], ["person_id", "spell_id", "start_date"])
+        latest(sent, ["person_id", "spell_id", "provider_without_id", "start_date"])
         .filter(pl.col("start_date") >= PLACEHOLDER_BEFORE)
         .select("person_id", "spell_id", "start_date", end_date=pl.coalesce("end_date", stopped))
     )

@@ -11,7 +11,6 @@ is no loss by itself, so that no share of them is asked; of a trial nothing is, 
 nothing to do with the arm.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +25,8 @@ from pipelines.diagnostics import judge_analysed
 from pipelines.estimate.collected import AcceptedDesign, Results, note_of
 from pipelines.protocol import Protocol
 
-QUARTERS = (0.25, 0.5, 0.75, 1.0)
-"""Of follow-up: the days on which those still observed are judged."""
+QUARTERS = (0.25, 0.5, 0.75)
+"""Of follow-up: the days on which those still observed are judged, beside its last."""
 MOST = 0.95
 """Of either arm, by weight: up to which day so many were to be observed is told."""
 ROUNDED_TO = 10
@@ -87,6 +86,12 @@ def late_weights(
     return on
 
 
+def days_judged(horizon: int) -> list[int]:
+    """The quarters of follow-up, but for its end in whole fives of days: as numbers of a remark are released."""
+    quarters = (round(share * horizon / 5) * 5 for share in QUARTERS)
+    return [*(day for day in dict.fromkeys(quarters) if 0 < day < horizon), horizon]
+
+
 def judge_late(
     accepted: AcceptedDesign, design: Design, until: FloatArray, weigh: Weigher, horizon: int, protocol: Protocol
 ) -> Late:
@@ -96,7 +101,7 @@ def judge_late(
     asked = protocol.acceptance.model_copy(update={"max_share_unobserved": None})
     found: dict[str, dict[str, Any]] = {}
     from_day = 0
-    for day in (math.ceil(share * horizon) for share in QUARTERS):
+    for day in days_judged(horizon):
         left = until >= day
         if left[inside].all():
             continue

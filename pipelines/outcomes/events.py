@@ -14,6 +14,7 @@ from pipelines.contacts import (
     DID_NOT_ATTEND,
     LIAISON_TEAMS,
     attended_or_missed,
+    latest_teams,
     team_contacts,
 )
 from pipelines.emergency import emergency_attendances, mental_health_attendances
@@ -76,7 +77,7 @@ def crisis_episodes(referral: pl.DataFrame, referral_team: pl.DataFrame, facts: 
     received = latest(referral, key).filter(pl.col("received_date").is_not_null() & pl.col("rejected_date").is_null())
     crisis = referral_team.filter(pl.col("team_type_code").is_in(CRISIS_TEAMS))
     teams = (
-        latest(crisis, [*key, "team_id"])
+        latest_teams(crisis)
         .filter(pl.col("rejected_date").is_null())
         .select(*key, team_closed="closed_date")
         .join(received.select(*key, "received_date"), on=key)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from pipelines.contacts import latest_teams
 from pipelines.extract import ExtractFacts
 from pipelines.protocol import FollowUp
 from pipelines.stays import latest
@@ -25,7 +26,7 @@ def closed_referrals(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     columns = [*REFERRAL, "provider_id", "closed_date", "closure_reason_code"]
     referral = latest(tables["referral"], REFERRAL)
     day = referral.select(*REFERRAL, of_referral="closed_date")
-    team = latest(tables["referral_team"], [*REFERRAL, "team_id"]).join(day, on=REFERRAL, how="left")
+    team = latest_teams(tables["referral_team"]).join(day, on=REFERRAL, how="left")
     team = team.with_columns(closed_date=pl.coalesce("closed_date", "of_referral"))
     return pl.concat([referral.select(columns), team.select(columns)]).drop_nulls("closed_date")
 

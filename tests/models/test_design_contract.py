@@ -54,6 +54,7 @@ FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
         ({"ratio": 2, "distance": "mahalanobis", "anti_exact": ("c",), "caliper": 0.5}, ("ATT",)),
         ({"ratio": 2, "min_ratio": 2, "covariate_calipers": {"a": 1.0}}, ("ATT",)),
         ({"distance": "mahalanobis", "distance_covariates": ("b", "c")}, ("ATT",)),
+        ({"distance": "robust_mahalanobis", "calendar_days": 90}, ("ATT",)),
     ],
     "full_matching": [
         ({"distance": "robust_mahalanobis", "covariate_calipers": {"a": 1.0}}, ("ATT", "ATC", "ATE")),
@@ -75,7 +76,11 @@ FURTHER: dict[str, list[tuple[dict[str, Any], tuple[Estimand, ...]]]] = {
         ({"trim": "asymmetric", "trim_at": 0.1}, ("ATT", "ATE")),
         ({"trim": "preference", "trim_at": 0.4}, ("ATT", "ATE")),
     ],
-    "matching_weights": [({"trim": "preference", "trim_at": 0.2}, ("ATO",))],
+    "matching_weights": [
+        ({"trim": "preference", "trim_at": 0.2}, ("ATO",)),
+        ({"trim": "crump", "trim_at": 0.06}, ("ATO",)),
+        ({"trim": "asymmetric"}, ("ATO",)),
+    ],
     "coarsened_exact": [({"cut_points": {"a": (-0.5, 0.5)}, "covariates": ("c",)}, ("ATT", "ATC", "ATE"))],
 }
 """Options that a full grid would multiply without need; the ATC where there are treated rows enough."""

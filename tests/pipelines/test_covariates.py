@@ -378,6 +378,29 @@ def test_crisis_spells_are_accepted_referrals_counted_once() -> None:
     assert found["days_since_last_crht_spell"] == (date(2017, 3, 31) - date(2016, 6, 10)).days
 
 
+def test_care_programmes_without_ids_are_told_apart_by_start_and_provider() -> None:
+    # One began on 1 January 2016, 455 days before the index date, and is open; others, later or elsewhere, have ended.
+    programmes = """
+    month    provider_id  start_date  end_date
+    2017-03  RAA          2016-01-01  -
+    2017-03  RAA          2016-06-01  2016-07-01
+    2017-03  RBB          2016-01-01  2016-02-01
+    """
+    found = baseline(write_world(ELIGIBLE, care_programme=programmes))
+    assert (found["is_on_care_programme"], found["days_on_care_programme"]) == (True, 455)
+
+
+def test_delays_without_spell_ids_are_told_apart_by_start_and_provider() -> None:
+    delays = """
+    month    provider_id  start_date  end_date
+    2017-03  RAA          2017-03-02  2017-03-10
+    2017-03  RBB          2017-03-02  2017-03-04
+    2017-03  RAA          2017-03-20  2017-03-22
+    """
+    # 2 to 9 March, and 20 and 21 March.
+    assert baseline(write_world(ELIGIBLE, delayed_discharge=delays))["n_delayed_days_index"] == 10
+
+
 def test_a_care_programme_that_stopped_arriving_ended_with_its_last_month() -> None:
     for month, is_on in (("2017-02", False), ("2017-03", True)):
         programme = f"month episode_id start_date\n{month} k1 2016-01-01"

@@ -16,7 +16,7 @@ from models.weighting import propensity_weighting
 from pipelines.design import Contrast
 from pipelines.estimate.collected import AcceptedDesign, Results
 from pipelines.estimate.counts import estimate_rates, share_of_window
-from pipelines.estimate.late import READ_EARLY, WITHHELD_LATE, judge_late, planned_days
+from pipelines.estimate.late import READ_EARLY, WITHHELD_LATE, days_judged, judge_late, planned_days
 from pipelines.estimate.recurrent import estimate_recurrent
 from pipelines.estimate.times import end_of_observation, estimate_times
 from pipelines.method_settings import Effects
@@ -219,6 +219,12 @@ def test_who_died_was_to_be_observed_longer() -> None:
     observed = pl.DataFrame({"row_id": range(4), "outcome": "n_ed_100d", "days": days})
     found = share_of_window(pl.Series("row_id", range(5)), of_rows, observed, "n_ed_100d")
     assert found.tolist() == [1.0, 1.0, 0.5, 0.5, 0.0]
+
+
+def test_the_days_judged_are_those_that_a_report_can_name() -> None:
+    assert days_judged(365) == [90, 180, 275, 365]
+    assert days_judged(HORIZON) == [275, 550, 825, HORIZON]
+    assert days_judged(4) == [4]
 
 
 def test_nobody_cut_short_leaves_no_verdict_and_a_trial_is_not_judged(drifting: World) -> None:

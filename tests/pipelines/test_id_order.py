@@ -67,6 +67,29 @@ def test_a_refresh_in_the_same_month_replaces_what_was_open(tmp_path: Path, firs
     assert stays_of(lake) == [(date(2017, 5, 20), "discharge")]
 
 
+@pytest.mark.parametrize("ids", [{"MHS501UniqID": "7"}, {"MHS501UniqID": ""}])
+@pytest.mark.parametrize("is_open_first", [True, False])
+def test_a_discharge_beats_an_open_spell_where_no_id_tells_which_came_later(
+    tmp_path: Path, ids: dict[str, str], is_open_first: bool
+) -> None:
+    gone, here = SPELL | ids, SPELL | ids | {"DischDateHospProvSpell": "", "DestOfDischHospProvSpell": "19"}
+    lake = load(tmp_path, MHS501HospProvSpell=[here, gone] if is_open_first else [gone, here], MHS502WardStay=[WARD])
+    assert stays_of(lake) == [(date(2017, 5, 20), "discharge")]
+
+
+def test_the_latest_month_counts_though_it_has_no_end() -> None:
+    sent = rows(("a", 1400, "9", "1"), ("a", 1401, None, None))
+    sent = sent.with_columns(end_date=pl.Series([date(2017, 1, 1), None]))
+    assert latest(sent, KEY)["month_id"].to_list() == [1401]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_rows_that_no_id_tells_apart_are_decided_by_what_they_say(order: tuple[int, ...]) -> None:
+    days = [None, date(2017, 1, 1), date(2017, 1, 2)]
+    sent = rows(*[("a", 1400, None, None)] * 3).with_columns(end_date=pl.Series(days))
+    assert latest(sent[list(order)], KEY)["end_date"].to_list() == [date(2017, 1, 2)]
+
+
 def test_a_contact_counts_as_it_was_last_sent(tmp_path: Path) -> None:
     missed = CONTACT | {"MHS201UniqID": "9", "AttendOrDNACode": "3"}
     contact = read_all(load(tmp_path, MHS201CareContact=[CONTACT | {"MHS201UniqID": "10"}, missed]), "contact")

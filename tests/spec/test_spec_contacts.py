@@ -304,6 +304,26 @@ def test_j_an_episode_lasts_until_its_last_crisis_team_left(follow: Follow, seco
     """)
 
 
+@pytest.mark.parametrize(("left", "rejected"), [("2017-03-10", "-"), ("-", "2017-02-11")])
+def test_j_teams_without_ids_are_told_apart_by_their_type(follow: Follow, left: str, rejected: str) -> None:
+    """The home treatment team had left, or did not take the person; the crisis resolution team is still there."""
+    follow(
+        ELIGIBLE,
+        referral="""
+        month    referral_id  received_date
+        2020-03  r1           2017-02-10
+        """,
+        referral_team=f"""
+        month    referral_id  team_id  team_type_code  closed_date  rejected_date
+        2017-03  r1           -        A02             -            -
+        2017-03  r1           -        A04             {left}       {rejected}
+        """,
+    ).outcomes("""
+        n_crht_episodes_365d
+        1
+    """)
+
+
 def test_j_an_episode_needs_a_crisis_team_that_did_not_reject_it(follow: Follow) -> None:
     follow(
         ELIGIBLE,
