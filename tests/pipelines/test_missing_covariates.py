@@ -428,6 +428,8 @@ def entry(value: float, smd: float, kept: int, index: float) -> dict[str, Any]:
                     {"covariate": "age", "mean_all": 40.0, "mean_left_out": 30.0 + kept if kept < 9 else math.nan},
                     *([{"covariate": "rare", "mean_all": 0.5, "mean_left_out": math.nan}] if kept == 8 else []),
                 ),
+                "n_untreated_left_out": kept,
+                "untreated_rows": ({"covariate": "age", "mean_all": 40.0, "mean_left_out": 20.0 + kept},),
             },
         },
     }
@@ -453,6 +455,8 @@ def test_pooling_of_designs_by_hand() -> None:
     assert measured["products"] == {"max_abs_smd": 0.15, "worst": ["of 0.15"]}
     left_out = measured["generalisability"]
     assert (left_out["index"], left_out["n_left_out"], left_out["max_abs_smd"]) == (0.5, 3, 0.15)
+    assert left_out["n_untreated_left_out"] == 9
+    assert left_out["untreated_rows"] == [{"covariate": "age", "mean_all": 40.0, "mean_left_out": pytest.approx(28.0)}]
     # Nobody was left out with a known age in the first copy: 37 and 38 of the other two.
     assert left_out["rows"][0] == {"covariate": "age", "mean_all": 40.0, "mean_left_out": 37.5}
     assert left_out["rows"][1]["covariate"] == "rare"
