@@ -34,9 +34,10 @@ SAID = {
     "methods_data": "| propensity_weighting | weighted_difference | 3.4",
 }
 SECTION = {"forest": "forest_worlds"}
+LONG = {"nation", "multiverse", "methods_truth", "forest"}
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in TINY])
 def test_a_benchmark_runs_and_writes_its_section_only(name: str, tmp_path: Path) -> None:
     results = tmp_path / "RESULTS.md"
     results.write_text("# Results\n\n<!-- other -->\nkept\n<!-- other -->\n", encoding="utf-8")

@@ -126,6 +126,7 @@ def worst_smd(results: Results, method: str) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.slow
 def test_ratios_drift_where_recruitment_does() -> None:
     worlds = [World(seed, "drifts") for seed in range(4)]
     found = np.array([[world.ratio(until) for until in (300, HORIZON)] for world in worlds])
