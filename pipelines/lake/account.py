@@ -33,8 +33,7 @@ RULES = {
     "at least a tenth of the provider's median number of rows and of that of all providers; silence is judged by rows",
     HEADER_OF_NOBODY: "kept, but not believed: headers of months before the first or after the last month of which "
     "anybody has a record in MHS001, with a month in between that nobody submitted",
-    HEADER_DATES: "kept, but read by the month's number: the dates of the header lie otherwise beside it than those of "
-    "most",
+    HEADER_DATES: "kept, but read by the month's number: the dates of the header are of another month",
     "malformed_line": "the line has another number of fields than the header",
     "no_person": "no person id, and none through the record number in MHS001",
     "anonymous_provider": "a service that is anonymous by design; its person ids are not stable",

@@ -6,6 +6,7 @@ is left would be a load of another extract: it is refused.
 
 Choice made: more than half, since in a file that is read rightly mistyped cells are few, and in one that is not they
 are nearly all; and at least FEWEST cells or lines, so that a few mistyped ones in a small file stay what they are.
+Numbers of months are judged in files of any size: where they count otherwise, every day that follows from one is off.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,13 @@ from typing import NamedTuple
 FEWEST = 10
 LINES = ""  # in the place of a header
 _FORMS = {"%Y-%m-%d": "yyyy-mm-dd", "%d/%m/%Y": "dd/mm/yyyy", "%Y%m%d": "yyyymmdd"}
-_NOT_READ = {"date": "are no date that is read", "int": "are no whole number that can stand there"}
+_NOT_READ = {
+    "date": "are no date that is read",
+    "int": "are no whole number that can stand there",
+    "month": "number another month than their row reports on",
+}
+_WHOLE = "digits, as in 1402 or 1402.0"
+_COUNTED = "months counted with April 1900 as 1 (January 2017 is 1402)"
 
 
 class Legibility(NamedTuple):
@@ -31,7 +38,7 @@ class Legibility(NamedTuple):
 
     @property
     def is_mostly_unreadable(self) -> bool:
-        return self.written >= FEWEST and self.unreadable * 2 > self.written
+        return (self.written >= FEWEST or self.kind == "month") and self.unreadable * 2 > self.written
 
 
 def add_legibility(parts: Sequence[Legibility]) -> tuple[Legibility, ...]:
@@ -74,7 +81,8 @@ def _problem(file: str, one: Legibility, date_formats: Sequence[str]) -> str:
             f"{file}: {of} lines, line {one.line} the first, have another number of fields than line 1 has names (a "
             "delimiter at the end of each line?); allowed: at most half, which are set aside"
         )
-    forms = " or ".join(_FORMS[form] for form in date_formats) if one.kind == "date" else "digits, as in 1402 or 1402.0"
+    dates = " or ".join(_FORMS[form] for form in date_formats)
+    forms = {"date": dates, "int": _WHOLE, "month": _COUNTED}[one.kind]
     return (
         f"{file}: column {one.header}: {of} cells that hold something, line {one.line} the first, "
         f"{_NOT_READ[one.kind]}; allowed: {forms} in at least half of them"

@@ -25,6 +25,7 @@ import pyarrow as pa
 from pipelines.sources.aliases import SourceColumn, SourceTable
 from pipelines.sources.csv_files import Header, Letters
 from pipelines.sources.legibility import Legibility
+from pipelines.sources.submissions import months_ahead
 from pipelines.tables import month_id
 
 NOTHING_KNOWN: Mapping[str, Letters] = MappingProxyType({})
@@ -35,7 +36,7 @@ _ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d/%m/%Y", "%m/%d/%Y"
 _DATE_CHARACTERS = 10
 _LIMITS = {"month_id": (1, month_id(2199, 12))}  # months are counted through, so a mistyped one must not be far away
 _LONGEST_PERIOD = 31  # days that a submission reports on: a calendar month
-_FARTHEST_MONTH = 12  # months between the period of a submission and its number: an extract may count them otherwise
+_FARTHEST_MONTH = 12  # months between the period of a submission and its number: farther, and neither is believed
 _FIRST_YEAR = 1000  # a year of fewer than four digits is a typing error, not a date
 _ALLOWED_DATES = "allowed: yyyy-mm-dd or dd/mm/yyyy"
 _POINT_NOUGHT = r"^([+-]?\d+)\.0+$"  # what a number becomes in a table with empty cells
@@ -102,7 +103,10 @@ def normalise(
         quarantined=apart.filter(pl.col("_reason").is_not_null()).select(line="_line", reason="_reason", raw="raw"),
         nulled=said_missing + refused + sum((read.emptied for read in typed.values()), Counter()),
         date_orders=_date_orders(texts, raw["_line"], header, layout),
-        legibility=tuple(one for read in typed.values() for one in read.legibility),
+        legibility=(
+            *(one for read in typed.values() for one in read.legibility),
+            *_month_numbers(rows, header, layout),
+        ),
         differing=sum((read.differing for read in typed.values()), Counter()),
     )
 
@@ -363,15 +367,27 @@ def _first_fault(rows: pl.DataFrame, sent: dict[str, pl.Series], header: Header,
         reason = pl.when(pl.col(name).is_null()).then(fault).otherwise(reason)
     if layout.target.name == "submission":
         length = (pl.col("period_end_date") - pl.col("period_start_date")).dt.total_days() + 1
-        begins = pl.col("period_start_date").dt
-        month = begins.year().cast(pl.Int64) * 12 + begins.month() + month_id(0, 0)
-        distance = month - pl.col("month_id")
-        is_month = length.is_between(1, _LONGEST_PERIOD) & distance.is_between(-_FARTHEST_MONTH, _FARTHEST_MONTH)
+        is_near = months_ahead().is_between(-_FARTHEST_MONTH, _FARTHEST_MONTH)
+        is_month = length.is_between(1, _LONGEST_PERIOD) & is_near
         reason = pl.when(~is_month).then(pl.lit("no_month")).otherwise(reason)
     if layout.anonymous_providers and "provider_id" in rows.columns:
         anonymous = pl.col("provider_id").is_in(layout.anonymous_providers)
         reason = pl.when(anonymous).then(pl.lit("anonymous_provider")).otherwise(reason)
     return reason
+
+
+def _month_numbers(rows: pl.DataFrame, header: Header, layout: SourceTable) -> list[Legibility]:
+    """How many usable submissions have the number of another month than they report on."""
+    if layout.target.name != "submission":
+        return []
+    (column,) = (column for column in layout.columns if column.column.name == "month_id")
+    written = dict(zip(header.folded, header.names, strict=True))
+    known = rows.select("_line", ahead=months_ahead()).drop_nulls()
+    other = known.filter(pl.col("ahead") != 0)["_line"]
+    line = other.min()
+    assert line is None or isinstance(line, int)
+    names = [written[name] for name in column.headers(header)]
+    return [Legibility(names[0], "month", known.height, other.len(), line or 0)] if names else []
 
 
 def _as_json(raw: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:

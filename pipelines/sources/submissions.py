@@ -112,16 +112,18 @@ def believed_months(sent: Iterable[int], recorded: Collection[int]) -> tuple[int
     return first, last
 
 
+def months_ahead() -> pl.Expr:
+    """Of a submission: how many months the beginning of its period lies after the month that it numbers."""
+    begins = pl.col("period_start_date").dt
+    return month_id(begins.year().cast(pl.Int64), begins.month().cast(pl.Int64)) - pl.col("month_id")
+
+
 def believe_dates(headers: pl.DataFrame) -> pl.DataFrame:
-    """Headers; where the dates of one lie otherwise beside its month's number than those of most headers do (an extract
-    may count its months otherwise), the dates that most would give the number."""
-    begins = pl.col("period_start_date")
-    ahead = month_id(begins.dt.year().cast(pl.Int64), begins.dt.month().cast(pl.Int64)) - pl.col("month_id")
-    often = headers.group_by(ahead=ahead).agg(n=pl.len())
-    usual = often.sort(-pl.col("n").cast(pl.Int64), pl.col("ahead").abs(), "ahead")["ahead"].first()
-    since = pl.col("month_id") + usual + 2  # months from January 1900
+    """Headers; where the dates of one are of another month than its number, those of the number (a file in which most
+    are otherwise is refused: legibility.py)."""
+    since = pl.col("month_id") + 2  # months from January 1900
     first = pl.date(1900 + since // 12, since % 12 + 1, 1)
-    is_odd = ahead != usual
+    is_odd = months_ahead() != 0
     return headers.with_columns(
         period_start_date=pl.when(is_odd).then(first).otherwise("period_start_date"),
         period_end_date=pl.when(is_odd).then(first.dt.month_end()).otherwise("period_end_date"),

@@ -269,10 +269,20 @@ def test_a_submission_far_from_its_month_does_not_move_the_end_of_the_data(
 
 
 @pytest.mark.parametrize("month", ["1394", "1418"])
-def test_an_extract_may_number_its_months_otherwise(tmp_path: Path, month: str) -> None:
-    lake = load(tmp_path, MHS000Header=[SUBMISSION | {"UniqMonthID": month}])
-    assert account(lake, "MHS000")["rows_quarantined"] == 0
-    assert lake.last_month_id == int(month)
+def test_an_extract_that_numbers_its_months_otherwise_is_refused(tmp_path: Path, month: str) -> None:
+    """Every day that follows from a number, as that on which a provider fell silent, would be off."""
+    headers = [
+        SUBMISSION,
+        SUBMISSION | {"UniqMonthID": month},
+        SUBMISSION | {"UniqMonthID": month, "OrgIDProvider": "RBB"},
+    ]
+    with pytest.raises(SourceError) as caught:
+        load(tmp_path, MHS000Header=headers)
+    assert str(caught.value) == (
+        "MHS000Header_2017.csv: column UniqMonthID: 2 of 3 cells that hold something, line 3 the first, number another "
+        "month than their row reports on; allowed: months counted with April 1900 as 1 (January 2017 is 1402) in at "
+        "least half of them"
+    )
 
 
 MONTH = int(SUBMISSION["UniqMonthID"])
@@ -315,7 +325,7 @@ def test_a_gap_between_records_ends_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("year", ["2016", "2018"])
 def test_the_date_of_a_header_that_lies_a_year_off_its_number_is_read_by_the_number(tmp_path: Path, year: str) -> None:
-    """A year off is no more than an extract may count its months otherwise, so the header is not set aside."""
+    """A year off is near enough to its number for the header not to be set aside."""
     wrong = {"ReportingPeriodStartDate": f"{year}-06-01", "ReportingPeriodEndDate": f"{year}-06-30"}
     lake = load(tmp_path, MHS000Header=[SUBMISSION, header_of(MONTH + 1, **wrong), header_of(MONTH + 2)])
     assert (facts_of(lake).first_day, str(lake.period_end)) == (date(2017, 5, 1), "2017-07-31")
