@@ -12,6 +12,8 @@ from models.results import BoolArray, FloatArray
 from tests.models.effect_samples import baseline_of
 
 REPLICATES, N = 500, 1_000
+MORE = {("propensity_weighting", "ATC"): 1_500}
+"""Where few treated people carry much of the weight, coverage is near the edge of what 500 can tell from 95 %."""
 CASES = [
     ("propensity_weighting", "ATT"),
     ("propensity_weighting", "ATC"),
@@ -69,14 +71,15 @@ def study(method: str, estimand: str, replicates: int) -> tuple[float, float, fl
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "estimand"), CASES)
 def test_intervals_cover_the_estimands_own_target(method: str, estimand: str) -> None:
-    bias, ratio, covered = study(method, estimand, REPLICATES)
+    replicates = MORE.get((method, estimand), REPLICATES)
+    bias, ratio, covered = study(method, estimand, replicates)
     if method == "stable_balancing":  # a tolerance is a bias, and weights taken as fixed a wide error
         assert ratio > 0.95
         assert covered > 0.921
         return
     assert abs(bias) < 3.5
     assert 0.9 < ratio < 1.1
-    assert 0.921 < covered < 0.979
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / replicates))
 
 
 @pytest.mark.slow
