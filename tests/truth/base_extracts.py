@@ -136,8 +136,10 @@ def _made() -> Base:
     wards[2]["Person_ID"] = "<NHS_No>"
     contacts[1]["Person_ID"] = _OLD
     submissions = [
-        SUBMISSION | {"UniqMonthID": str(month), "OrgIDProvider": provider, "NHSEUniqSubmissionID": f"900{month}"}
-        for month in (1406, 1407)
+        SUBMISSION
+        | {"UniqMonthID": str(month), "OrgIDProvider": provider, "NHSEUniqSubmissionID": f"900{month}"}
+        | {"ReportingPeriodStartDate": first, "ReportingPeriodEndDate": last}
+        for month, first, last in ((1406, "2017-05-01", "2017-05-31"), (1407, "2017-06-01", "2017-06-30"))
         for provider in ("RX1", "RX2")
     ]
     files = {
