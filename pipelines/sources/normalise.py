@@ -377,7 +377,7 @@ def _first_fault(rows: pl.DataFrame, sent: dict[str, pl.Series], header: Header,
 
 
 def _month_numbers(rows: pl.DataFrame, header: Header, layout: SourceTable) -> list[Legibility]:
-    """How many usable submissions have the number of another month than they report on."""
+    """How many submissions have the number of another month than they report on."""
     if layout.target.name != "submission":
         return []
     (column,) = (column for column in layout.columns if column.column.name == "month_id")

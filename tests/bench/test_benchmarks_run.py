@@ -34,7 +34,7 @@ SAID = {
     "methods_data": "| propensity_weighting | weighted_difference | 3.4",
 }
 SECTION = {"forest": "forest_worlds"}
-LONG = {"nation", "multiverse", "methods_truth", "forest"}
+LONG = {"nation", "multiverse", "methods_truth", "forest", "effects", "matching"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in TINY])

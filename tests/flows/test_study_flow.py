@@ -34,6 +34,7 @@ def states(address: str, runs: Path) -> list[str]:
     return [run["state_type"] for run in found if run["parameters"].get("runs") == str(runs)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one(
     tmp_path: Path, command: Command, prefect_address: str
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_refused_design_has_exit_code_9_when_strict_and_shows_no_effect(
     assert "Nothing to do" in lenient.stdout
 
 
+@pytest.mark.slow
 def test_the_embedded_server_leaves_nothing_behind_even_when_killed(tmp_path: Path, command: Command) -> None:
     study, runs = write_small_study(tmp_path), tmp_path / "runs"
     killed = command.python(KILLED_RUN, "latest not yet pointed", "run", study, "--runs", runs)

@@ -11,6 +11,7 @@ from scipy.special import expit
 from models.imputation import Incomplete, impute
 from models.results import FloatArray
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[1] / "golden" / "imputation"
 COPIES, COPIES_OF_R = 400, 1000
 

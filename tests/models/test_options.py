@@ -66,6 +66,7 @@ def test_the_grid_of_designs_holds_every_word(name: str, option: str, word: str)
     assert word in tried | {options.get(option, default) for options, _ in FURTHER.get(name, [])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", ["nearest_neighbour", "propensity_weighting"])
 @pytest.mark.parametrize(("name", "option", "word"), list(choices(Effects, EFFECTS)))
 def test_effects_with_every_word_are_sound(name: str, option: str, word: str, design: str) -> None:
